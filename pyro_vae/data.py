@@ -1,0 +1,152 @@
+"""MNIST, and scikit-learn's digits as its stand-in, held in memory as tensors."""
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torchvision
+from sklearn.datasets import load_digits as sklearn_digits
+from torch import Tensor
+from torch.nn import functional
+
+from pyro_vae.errors import InputError
+
+# MD5 of the four uncompressed files. torchvision knows only those of the compressed downloads,
+# and checks nothing when the uncompressed ones are already there.
+MNIST_MD5 = {
+    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+}
+RAW = Path("MNIST", "raw")  # torchvision's layout below the data folder
+
+
+class Dataset(NamedTuple):
+    """Images in [0, 1] with shape `(N, 1, 28, 28)`, float32, and labels 0..9 with shape `(N,)`."""
+
+    name: str
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+    showcase: tuple[int, ...]  # the training images that question (a) shows
+
+
+def load_dataset(name: str = "mnist", root: str | Path | None = None) -> Dataset:
+    """The data set called `name`: "mnist" or "digits"."""
+    if name == "mnist":
+        return load_mnist(root)
+    if name == "digits":
+        return load_digits()
+    raise InputError(f"dataset {name!r} is unknown: choose 'mnist' or 'digits'")
+
+
+def data_root(root: str | Path | None = None) -> Path:
+    """The data folder: `root`, else the environment variable PYRO_VAE_DATA, else data/."""
+    return Path(root or os.environ.get("PYRO_VAE_DATA") or "data")
+
+
+def load_mnist(root: str | Path | None = None) -> Dataset:
+    """MNIST from the data folder, downloaded into it if absent, checked against its checksums."""
+    root = data_root(root)
+    if not all((root / RAW / name).is_file() for name in MNIST_MD5):
+        _download_mnist(root)
+    check_mnist(root)
+    train = torchvision.datasets.MNIST(root, train=True)
+    test = torchvision.datasets.MNIST(root, train=False)
+    return Dataset(
+        "mnist",
+        _unit_interval(train.data, 255),
+        train.targets,
+        _unit_interval(test.data, 255),
+        test.targets,
+        showcase=(59289, 28001, 35508, 43876),
+    )
+
+
+def check_mnist(root: Path) -> None:
+    """Raise InputError unless each of MNIST's four files is the known one, bit for bit."""
+    for name, known in MNIST_MD5.items():
+        path = root / RAW / name
+        try:
+            md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+        except OSError as error:
+            raise InputError(
+                f"cannot read {path}: {error.strerror}; name another --data-root"
+            ) from error
+        if md5 != known:
+            raise InputError(
+                f"{path} is not MNIST's file (MD5 {md5}, not {known}): "
+                "delete it to have it downloaded again"
+            )
+
+
+def _download_mnist(root: Path) -> None:
+    """Download beside the final place and rename, so that a killed download leaves no half file."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=root) as partial:
+            torchvision.datasets.MNIST(partial, download=True)
+            (root / RAW).mkdir(parents=True, exist_ok=True)
+            for name in MNIST_MD5:
+                os.replace(Path(partial) / RAW / name, root / RAW / name)
+    except (OSError, RuntimeError) as error:  # no network, no space, mirrors down
+        raise InputError(
+            f"MNIST is not in {root} and cannot be downloaded ({' '.join(str(error).split())}): "
+            "name the folder that holds MNIST/raw with --data-root or PYRO_VAE_DATA, "
+            "or choose --dataset digits"
+        ) from error
+
+
+def load_digits() -> Dataset:
+    """scikit-learn's 1,797 real 8x8 digits scaled to 28x28: 1,500 to train on, 297 to test on."""
+    digits = sklearn_digits()
+    small = _unit_interval(torch.from_numpy(digits.images), 16)
+    images = functional.interpolate(small, size=(28, 28), mode="bilinear").clamp(0, 1)
+    labels = torch.from_numpy(digits.target)
+    return Dataset(
+        "digits",
+        images[:1500],
+        labels[:1500],
+        images[1500:],
+        labels[1500:],
+        showcase=(16, 11, 45, 64),
+    )
+
+
+def _unit_interval(pixels: Tensor, white: int) -> Tensor:
+    """Grey levels 0..white with shape `(N, H, W)` as float32 in [0, 1], shape `(N, 1, H, W)`."""
+    return pixels.float().div(white).unsqueeze(1)
+
+
+def check_images(images: Tensor) -> Tensor:
+    """`images`, or InputError unless they are `(B, 1, 28, 28)` floats in [0, 1] without NaN."""
+    if not isinstance(images, Tensor) or not images.is_floating_point():
+        raise InputError(f"images must be a float tensor, not {_kind(images)}")
+    if images.dim() != 4 or images.shape[1:] != (1, 28, 28) or len(images) == 0:
+        raise InputError(f"images must have shape (B, 1, 28, 28), B >= 1, not {_kind(images)}")
+    low, high = images.aminmax()
+    if not (low >= 0 and high <= 1):  # also false for NaN
+        raise InputError(
+            f"images must have pixels in [0, 1] without NaN, not in [{low:g}, {high:g}]: "
+            "divide grey levels by their maximum"
+        )
+    return images
+
+
+def check_indices(indices: list[int], images: Tensor, name: str = "images") -> list[int]:
+    """`indices`, or InputError unless each is the index of one of `images`."""
+    for index in indices:
+        if not 0 <= index < len(images):
+            raise InputError(f"{name}: no image {index}; choose from 0 to {len(images) - 1}")
+    return indices
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+    return type(value).__name__

@@ -1,0 +1,115 @@
+"""The appendix's networks, layer for layer, as plain PyTorch modules.
+
+The names in a state dict are the appendix's: `f.N.*` in the decoder, `g.N.*` in the encoder, so
+that weights can be exchanged with it (`split_appendix`, `join_appendix`). Two things differ, and
+neither changes the mathematics: the decoder ends in logits, not in probabilities, because
+log(sigmoid(.)) is -inf at a saturated pixel where the likelihood computed from the logit is finite;
+and both accept any leading dimensions, so that K samples of B images pass as `(K, B, ...)`.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from pyro_vae.errors import InputError
+
+
+class Decoder(nn.Module):
+    """Latent `z`, shape `(*, d)`, to the logits of Bernoulli pixels, shape `(*, 1, 28, 28)`."""
+
+    def __init__(self, latent_dim: int = 4):
+        super().__init__()
+        self.latent_dim = check_latent_dim(latent_dim)
+        self.f = nn.Sequential(
+            nn.Linear(latent_dim, 128),
+            nn.LeakyReLU(),
+            nn.Linear(128, 1728),
+            nn.LeakyReLU(),
+            nn.Unflatten(1, (12, 12, 12)),  # (B, 12, 12, 12)
+            nn.Conv2d(12, 36, 3),  # (B, 36, 10, 10)
+            nn.LeakyReLU(),
+            nn.Flatten(1),  # (B, 3600)
+            nn.Unflatten(1, (4, 30, 30)),  # (B, 4, 30, 30)
+            nn.Conv2d(4, 4, 3),  # (B, 4, 28, 28)
+            nn.LeakyReLU(),
+            nn.Conv2d(4, 1, 1),  # (B, 1, 28, 28)
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.f(z.flatten(0, -2)).unflatten(0, z.shape[:-1])
+
+
+class Encoder(nn.Module):
+    """Image `x`, shape `(*, 1, 28, 28)`, to location and scale of q(z | x), both `(*, d)`.
+
+    The two convolutions take 90% of the time of a training step, and may run in bfloat16: an
+    encoder rounded in this way is still a function of x, so that it gives a guide that is sampled
+    and scored as one and the same distribution, and the ELBO stays a lower bound of log p(x).
+    The decoder, which is the model, is never rounded.
+    """
+
+    def __init__(self, latent_dim: int = 4, precision: str = "float32"):
+        super().__init__()
+        self.latent_dim = check_latent_dim(latent_dim)
+        self.precision = resolve_precision(precision)
+        self.g = nn.Sequential(
+            nn.Conv2d(1, 32, 3),  # (B, 32, 26, 26)
+            nn.LeakyReLU(),
+            nn.Conv2d(32, 64, 3),  # (B, 64, 24, 24)
+            nn.MaxPool2d(2),  # (B, 64, 12, 12)
+            nn.Flatten(1),  # (B, 9216)
+            nn.Linear(9216, 128),
+            nn.LeakyReLU(),
+            nn.Linear(128, 2 * latent_dim),
+        )
+        # channels-last is the layout in which the CPU convolves fastest; the values are the same
+        self.g.to(memory_format=torch.channels_last)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        batch = x.shape[:-3]
+        x = x.reshape(-1, *x.shape[-3:])
+        rounded = self.precision == "bfloat16"
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=rounded):
+            features = self.g[:4](x)
+        loc, tau = self.g[4:](features.float() if rounded else features).chunk(2, dim=-1)
+        return loc.unflatten(0, batch), torch.exp(tau / 2).unflatten(0, batch)
+
+
+def check_latent_dim(latent_dim: int) -> int:
+    if not isinstance(latent_dim, int) or latent_dim < 1:
+        raise InputError(f"latent_dim must be a whole number >= 1, not {latent_dim!r}")
+    return latent_dim
+
+
+def resolve_precision(precision: str) -> str:
+    """ "float32" and "bfloat16" as they are; "auto": bfloat16 where the CPU multiplies it natively.
+
+    Without such units bfloat16 is emulated and slower, so that "auto" is then float32.
+    """
+    if precision == "auto":
+        # AVX512-BF16 (recent AMD and Intel) or AMX (Intel server); absent from older torch
+        features = getattr(torch.cpu, "get_capabilities", dict)()
+        native = features.get("avx512_bf16") or features.get("amx_bf16")
+        return "bfloat16" if native else "float32"
+    if precision not in ("float32", "bfloat16"):
+        raise InputError(
+            f"precision must be 'auto', 'float32' or 'bfloat16', not {precision!r}"
+        )
+    return precision
+
+
+State = dict[str, Tensor]
+
+
+def split_appendix(state: State) -> tuple[State, State]:
+    """A state dict of the appendix's `GaussianEncoder` as (decoder, encoder) state dicts of ours.
+
+    The appendix's encoder holds its generator as `f`, so that its state dict has both.
+    """
+    decoder = {name.removeprefix("f."): w for name, w in state.items() if name.startswith("f.")}
+    encoder = {name: w for name, w in state.items() if name.startswith("g.")}
+    return decoder, encoder
+
+
+def join_appendix(decoder: State, encoder: State) -> State:
+    """The inverse of `split_appendix`: loads into the appendix's `GaussianEncoder`."""
+    return {f"f.{name}": w for name, w in decoder.items()} | encoder
