@@ -33,6 +33,8 @@ class Decoder(nn.Module):
             nn.LeakyReLU(),
             nn.Conv2d(4, 1, 1),  # (B, 1, 28, 28)
         )
+        # channels-last is the layout in which the CPU convolves fastest; the values are the same
+        self.f.to(memory_format=torch.channels_last)
 
     def forward(self, z: Tensor) -> Tensor:
         return self.f(z.flatten(0, -2)).unflatten(0, z.shape[:-1])
@@ -61,7 +63,6 @@ class Encoder(nn.Module):
             nn.LeakyReLU(),
             nn.Linear(128, 2 * latent_dim),
         )
-        # channels-last is the layout in which the CPU convolves fastest; the values are the same
         self.g.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

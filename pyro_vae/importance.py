@@ -1,0 +1,266 @@
+"""log p(x) of each image by importance sampling, with any guide as the proposal.
+
+With K samples z_k ~ q(z | x) and log weights log w_k = log p(x, z_k) - log q(z_k | x),
+
+    ELBO     = mean_k log w_k
+    IWAE-K   = log mean_k w_k                      E[ELBO] <= E[IWAE-K] <= E[IWAE-K+1] <= log p(x)
+
+mean_k w_k is an unbiased estimate of p(x) whatever the guide, so that IWAE-K tends to log p(x); how
+fast is told by the weights themselves, and every estimate here carries what they tell.
+
+References:
+    Burda, Grosse, Salakhutdinov (2016), Importance Weighted Autoencoders, eq. 8 and theorem 1.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pyro
+import torch
+from pyro import poutine
+from pyro.poutine.util import site_is_subsample
+from torch import Tensor
+from tqdm import tqdm
+
+from pyro_vae.errors import InputError
+from pyro_vae.psis import khat_threshold, pareto_khat
+
+Program = Callable[..., object]  # a Pyro model or guide: program(x) or program(x, y)
+
+DRAWS = 100_000  # draws of the guide held at a time: d floats each
+IMAGES = 100  # images that the guide encodes at a time
+
+
+class Estimate(NamedTuple):
+    """log p(x) of B images with its evidence. All arrays `(B,)`, float64, nats per image."""
+
+    value: np.ndarray  # IWAE-K, the estimate of log p(x); its expectation is a lower bound
+    se: np.ndarray  # its Monte Carlo standard error (delta method); NaN at K = 1
+    ess: np.ndarray  # effective sample size, 1..K
+    khat: np.ndarray  # Pareto shape of the weights' tail
+    elbo: np.ndarray  # mean log weight: the ELBO from the same samples
+    zero_weights: np.ndarray  # samples with log weight -inf: kept in every mean, and counted
+    num_samples: int
+
+    def trusted(self) -> np.ndarray:
+        """Whether k-hat lets each estimate be trusted at this number of samples, `(B,)`."""
+        return self.khat <= khat_threshold(self.num_samples)
+
+    def summary(self) -> dict[str, float | int | bool | str]:
+        """The mean over the images, and how far to trust it, in JSON's own types."""
+        images = len(self.value)
+        share = float(self.trusted().mean())
+        half_width = 1.96 * _standard_error(self.value)
+        return {
+            "estimator": "importance sampling",
+            "mean": float(self.value.mean()),
+            # over the choice of images, and over the samples at these images
+            "ci95": [float(self.value.mean() - half_width), float(self.value.mean() + half_width)],
+            "mc_se": float(np.sqrt(np.square(self.se).sum()) / images),
+            "elbo": float(self.elbo.mean()),
+            "num_samples": self.num_samples,
+            "num_images": images,
+            "share_trusted": share,
+            "khat_threshold": khat_threshold(self.num_samples),
+            "median_khat": float(np.median(self.khat)),
+            "median_ess": float(np.median(self.ess)),
+            "zero_weights": int(self.zero_weights.sum()),
+            "verdict": _verdict(share),
+        }
+
+
+def log_likelihood(
+    model: Program,
+    guide: Program,
+    x: Tensor,
+    *labels: Tensor,
+    num_samples: int = 100,
+    seed: int = 0,
+    chunk: int = 500,
+    progress: str | None = None,
+) -> Estimate:
+    """Estimate log p(x), or log p(x | y), of each image of `x`, shape `(B, ...)`.
+
+    Any Pyro model and guide serve that take `(x, *labels)` and have one plate over the images, the
+    rightmost batch dimension. Exactly `num_samples` samples are drawn per image. `chunk` is how
+    many are passed through the model at a time: it bounds the memory and leaves the result as it
+    is, to rounding. `progress` names a progress bar.
+    """
+    pieces = [
+        estimate(log_w)
+        for log_w in _blocks(model, guide, x, labels, num_samples, seed, chunk, progress)
+    ]
+    arrays = zip(*(piece[:-1] for piece in pieces), strict=True)
+    return Estimate(*(np.concatenate(array) for array in arrays), num_samples)
+
+
+def log_weights(
+    model: Program,
+    guide: Program,
+    x: Tensor,
+    *labels: Tensor,
+    num_samples: int = 100,
+    seed: int = 0,
+    chunk: int = 500,
+    progress: str | None = None,
+) -> Tensor:
+    """The log weights `(K, B)` on which `log_likelihood` rests, float64, on the CPU."""
+    blocks = _blocks(model, guide, x, labels, num_samples, seed, chunk, progress)
+    return torch.cat(list(blocks), dim=1)
+
+
+def estimate(log_w: Tensor) -> Estimate:
+    """Everything that log weights `(K, B)` tell of log p(x). -inf is a weight of zero."""
+    num_samples = len(log_w)
+    log_w = log_w.double()
+    if log_w.isnan().any() or (log_w == math.inf).any():
+        raise InputError("log weights must not be NaN or +inf: check the model and the guide")
+    value = log_w.logsumexp(0) - math.log(num_samples)
+    # relative weights w / mean(w); where every weight is zero the estimate is log 0 = -inf
+    w = torch.where(value.isinf(), 0.0, torch.exp(log_w - value))
+    return Estimate(
+        value=value.numpy(),
+        # sd(w) / (sqrt(K) mean(w)): delta method for the logarithm of a mean
+        se=(w.std(0) / math.sqrt(num_samples)).numpy()
+        if num_samples > 1
+        else np.full(log_w.shape[1], np.nan),
+        ess=(w.sum(0).square() / w.square().sum(0)).nan_to_num(0.0).numpy(),
+        khat=pareto_khat(log_w),
+        elbo=log_w.mean(0).numpy(),
+        zero_weights=log_w.isinf().sum(0).numpy(),
+        num_samples=num_samples,
+    )
+
+
+def _standard_error(values: np.ndarray) -> float:
+    """Of their mean over the images; infinite for a single image, which says nothing of others."""
+    return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.inf
+
+
+def _verdict(share_trusted: float) -> str:
+    if share_trusted >= 0.99:
+        return "to be trusted"
+    return (
+        f"not to be trusted as log p(x): k-hat is too high for {1 - share_trusted:.0%} of the "
+        "images; a lower bound only"
+    )
+
+
+def iwae(log_w: Tensor, num_samples: int) -> Tensor:
+    """IWAE-k of each image, `(B,)`, averaged over the K // k disjoint groups in `log_w`, `(K, B)`.
+
+    `iwae(log_w, 1)` is the ELBO, `iwae(log_w, K)` the estimate of log p(x).
+    """
+    if not 1 <= num_samples <= len(log_w):
+        raise InputError(f"num_samples must be 1 to {len(log_w)} (the log weights), "
+                         f"not {num_samples}")
+    groups = len(log_w) // num_samples
+    grouped = log_w[: groups * num_samples].unflatten(0, (groups, num_samples))
+    return (grouped.logsumexp(1) - math.log(num_samples)).mean(0)
+
+
+def _blocks(
+    model: Program,
+    guide: Program,
+    x: Tensor,
+    labels: tuple[Tensor, ...],
+    num_samples: int,
+    seed: int,
+    chunk: int,
+    progress: str | None,
+) -> Iterator[Tensor]:
+    """Log weights `(K, b)` of successive blocks of b images.
+
+    The blocks depend on K alone, and the guide draws once for a whole block from the block's own
+    seed. So neither `chunk`, which only cuts the model's work, nor who works on which block
+    changes a single draw.
+    """
+    for name, value in {"num_samples": num_samples, "chunk": chunk}.items():
+        if not isinstance(value, int) or value < 1:
+            raise InputError(f"{name} must be a whole number >= 1, not {value!r}")
+    if len(x) == 0:
+        raise InputError("x must hold at least one image")
+    size = min(IMAGES, max(1, DRAWS // num_samples))
+    bar = tqdm(total=len(x), desc=progress, unit="img", disable=progress is None)
+    with torch.random.fork_rng(), torch.no_grad(), bar:
+        for start in range(0, len(x), size):
+            rows = [tensor[start : start + size] for tensor in (x, *labels)]
+            torch.manual_seed(int(np.random.SeedSequence([seed, start]).generate_state(1)[0]))
+            latents, log_q = _draw(guide, rows, num_samples)
+            log_p = _log_joint_in_pieces(model, rows, latents, log_q.shape, chunk)
+            yield log_p - log_q.double().cpu()
+            bar.update(len(rows[0]))
+
+
+def _draw(guide: Program, rows: list[Tensor], num_samples: int) -> tuple[dict[str, Tensor], Tensor]:
+    """K samples of each latent site, `(K, b, ...)`, and their log q(z | x), `(K, b)`."""
+    sites = _trace_sites(guide, rows, num_samples)
+    latents = {site["name"]: site["value"] for site in sites if not site["is_observed"]}
+    return latents, _sum_sites(sites, num_samples, len(rows[0]))
+
+
+def _log_joint_in_pieces(
+    model: Program, rows: list[Tensor], latents: dict[str, Tensor], shape: torch.Size, chunk: int
+) -> Tensor:
+    """`log_joint` of all `shape = (K, b)` latents, at most `chunk` at a time."""
+    num_samples, images = shape
+    depth = min(num_samples, chunk)  # samples at a time
+    width = max(1, chunk // num_samples)  # images at a time
+    log_p = torch.empty(shape, dtype=torch.float64)
+    for i in range(0, images, width):
+        rows_i = [row[i : i + width] for row in rows]
+        for k in range(0, num_samples, depth):
+            piece = (slice(k, k + depth), slice(i, i + width))
+            log_p[piece] = log_joint(model, rows_i, {n: v[piece] for n, v in latents.items()})
+    return log_p
+
+
+def log_joint(model: Program, rows: list[Tensor], latents: dict[str, Tensor]) -> Tensor:
+    """log p(x, z), `(K, b)`, at given values `(K, b, ...)` of the latent sites.
+
+    `rows` are the model's arguments: `[x]`, or `[x, y]`.
+    """
+    num_samples = len(next(iter(latents.values()))) if latents else 1
+    conditioned = poutine.condition(model, data=latents)
+    sites = _trace_sites(conditioned, rows, num_samples)
+    for site in sites:
+        if not site["is_observed"]:
+            raise InputError(
+                f"the guide misses the model's latent site {site['name']!r}: sample it there"
+            )
+    for name in latents.keys() - {site["name"] for site in sites}:
+        raise InputError(
+            f"the guide samples {name!r}, which is no site of the model: remove it, or rename it"
+        )
+    return _sum_sites(sites, num_samples, len(rows[0]))
+
+
+def _trace_sites(program: Program, rows: list[Tensor], num_samples: int) -> list[dict]:
+    """The sample sites of one run of `program` with K particles, in a dimension left of the images."""
+    particles = pyro.plate("particles", num_samples, dim=-2)
+    trace = poutine.trace(particles(program)).get_trace(*rows)
+    trace.compute_log_prob()
+    sites = [trace.nodes[name] for name in trace.stochastic_nodes + trace.observation_nodes]
+    return [site for site in sites if not site_is_subsample(site)]
+
+
+def _sum_sites(sites: list[dict], num_samples: int, images: int) -> Tensor:
+    """The sum of the sites' log probabilities, `(K, b)`: one number per sample and image."""
+    total = torch.zeros(num_samples, images)
+    for site in sites:
+        log_prob, name = site["log_prob"], site["name"]
+        if torch.as_tensor(site["scale"] != 1).any():
+            raise InputError(
+                f"site {name!r} is scaled by {site['scale']}: importance weights need the unscaled "
+                "density, so remove poutine.scale and the plate's subsampling"
+            )
+        if log_prob.dim() == 0 or log_prob.dim() > 2 or log_prob.shape[-1] != images:
+            raise InputError(
+                f"site {name!r} gives log probabilities of shape {tuple(log_prob.shape)}, not "
+                f"{(num_samples, images)}: put it in one plate over the images and declare its "
+                "other dimensions with .to_event()"
+            )
+        total = total.to(log_prob) + log_prob
+    return total

@@ -1,0 +1,228 @@
+"""What the experiment scripts share: options, data, a trained autoencoder, results, errors."""
+
+import argparse
+import ctypes
+import json
+import math
+import platform
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from pyro_vae.checkpoints import build_vae, load_vae, save_vae
+from pyro_vae.data import Dataset, load_dataset
+from pyro_vae.errors import InputError
+from pyro_vae.files import whole_file
+from pyro_vae.guides import MeanField
+from pyro_vae.models import Model
+from pyro_vae.networks import resolve_precision
+from pyro_vae.training import Interrupted, TrainingError, check_training_options, fit
+
+PACKAGES = ("torch", "torchvision", "pyro-ppl", "arviz", "numpy", "scipy", "scikit-learn")
+
+# The training options and their defaults: the appendix's settings.
+TRAINING = {"epochs": 10, "batch_size": 100, "learning_rate": 1e-3, "precision": "auto", "seed": 0}
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message: str) -> None:
+        self.exit(2, f"error: {message} (see --help)\n")
+
+
+def make_parser(description: str) -> argparse.ArgumentParser:
+    """A parser of the options that every question script has."""
+    parser = Parser(
+        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    data = parser.add_argument_group("data and results")
+    data.add_argument(
+        "--dataset",
+        choices=["mnist", "digits", "auto"],
+        default="mnist",
+        help="digits: scikit-learn's, which need no download; auto: MNIST if it can be had",
+    )
+    data.add_argument("--data-root", type=Path, help="folder of MNIST/raw (PYRO_VAE_DATA, data/)")
+    data.add_argument("--results", type=Path, help="folder to write to (results, results/digits)")
+    data.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
+    train = parser.add_argument_group("training (only where there is no checkpoint yet)")
+    train.add_argument("--checkpoint", type=Path, help="weights (RESULTS/checkpoints/dN.pt)")
+    train.add_argument("--train", action="store_true", help="train even if there is a checkpoint")
+    train.add_argument("--resume", action="store_true", help="go on with a training that stopped")
+    for name, default in TRAINING.items():
+        train.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=type(default),
+            default=argparse.SUPPRESS,  # so that a default can be told from a wish
+            help=f"(default: {default})",
+        )
+    return parser
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a script: its errors are one line on stderr and an exit code, never a traceback."""
+    keep_memory()
+    try:
+        main()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except TrainingError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except Interrupted as stop:
+        print(stop, file=sys.stderr)
+        sys.exit(130)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.exit(130)
+
+
+def keep_memory() -> None:
+    """Let glibc's allocator keep freed memory, where there is one; otherwise do nothing.
+
+    By default each activation of several MB is given back to the system when it is freed and
+    faulted in again, page by page, at the next step: a third of the time of a training step.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, TypeError, OSError):
+        return
+    m_trim_threshold, m_mmap_threshold = -1, -3  # from malloc.h
+    mallopt(m_mmap_threshold, 2**30)
+    mallopt(m_trim_threshold, 2**31 - 1)
+
+
+def load_data(args: argparse.Namespace) -> Dataset:
+    """The data set asked for. Only `--dataset auto` falls back to the digits, and says so loudly.
+
+    Sets `args.results`, so that results on the digits never replace those on MNIST.
+    """
+    try:
+        data = load_dataset("mnist" if args.dataset == "auto" else args.dataset, args.data_root)
+    except InputError as error:
+        if args.dataset != "auto":
+            raise
+        banner = "*" * 88
+        print(
+            f"{banner}\nNO MNIST: {error}.\n"
+            f"Going on with scikit-learn's 1,797 small digits: the figures show THEM.\n{banner}",
+            file=sys.stderr,
+        )
+        data = load_dataset("digits")
+    if args.results is None:
+        args.results = Path("results") if data.name == "mnist" else Path("results", data.name)
+    return data
+
+
+def check_device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"--device {name!r} is unknown: use cpu, cuda or cuda:N") from error
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"--device {name!r} is not supported: use cpu, cuda or cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"--device {name!r} is not on this machine: use --device cpu")
+    return device
+
+
+def trained_vae(
+    args: argparse.Namespace, data: Dataset, latent_dim: int
+) -> tuple[Model, MeanField, dict]:
+    """The appendix's autoencoder with `latent_dim` dimensions: from its checkpoint, or trained now.
+
+    Returns model and guide on `args.device`, and the config with the training's history.
+    """
+    device = check_device(args.device)
+    asked = {name: getattr(args, name) for name in TRAINING if hasattr(args, name)}
+    settings = TRAINING | asked
+    check_training_options(
+        **{name: settings[name] for name in ("epochs", "batch_size", "learning_rate")}
+    )
+    asked["latent_dim"] = latent_dim
+    settings["precision"] = resolve_precision(settings["precision"])
+    path = args.checkpoint or args.results / "checkpoints" / f"d{latent_dim}.pt"
+    if path.exists() and not (args.train or args.resume):
+        model, guide, config = load_vae(path)
+        if asked.get("precision") == "auto":
+            asked.pop("precision")
+        for name, value in (asked | {"dataset": data.name}).items():
+            if config.get(name) != value:
+                raise InputError(
+                    f"{path} was trained with {name}={config.get(name)}, not {value}: "
+                    "add --train to train afresh, or name another --checkpoint"
+                )
+        print(f"autoencoder: {path}, {config['epochs']} epochs on {config['dataset']}")
+        return model.to(device), guide.to(device), config
+
+    print(f"autoencoder: training d = {latent_dim} for {settings['epochs']} epochs on {data.name}")
+    torch.manual_seed(settings["seed"])
+    model, guide = build_vae(latent_dim, settings["precision"])
+    model.to(device), guide.to(device)
+    history = fit(
+        model,
+        guide,
+        (data.train_images.to(device),),
+        (data.test_images.to(device),),
+        state_path=path.with_suffix(".training.pt"),
+        resume=args.resume,
+        **{name: settings[name] for name in ("epochs", "batch_size", "learning_rate", "seed")},
+    )
+    config = {"dataset": data.name, "latent_dim": latent_dim, **settings}
+    config |= {"history": history, "provenance": provenance()}
+    save_vae(path, model, guide, config)
+    print(f"autoencoder: saved to {path}")
+    return model, guide, config
+
+
+def provenance() -> dict[str, object]:
+    """What a result depends on beside its options: versions, git revision, machine."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        revision = subprocess.run(
+            [*git, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        revision = "unknown"
+    return {
+        "python": platform.python_version(),
+        "packages": {package: version(package) for package in PACKAGES},
+        "git": revision,
+        "processor": getattr(torch.cpu, "get_capabilities", dict)().get("cpu_name", "unknown"),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def save_metrics(
+    path: Path, metrics: dict, args: argparse.Namespace, data: Dataset, config: dict
+) -> None:
+    """Write `metrics` as JSON with the data set, the options, the training's config and versions."""
+    options = {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items()}
+    content = {
+        "dataset": data.name,
+        **metrics,
+        "options": options,
+        "training": config,
+        "provenance": provenance(),
+    }
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
+
+
+def _finite(value: object) -> object:
+    """`value` with NaN and infinities as null: JSON has no others."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,239 @@
+"""Training of any model and guide by SVI with Trace_ELBO, with exact resume."""
+
+import math
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyro
+import torch
+from pyro.infer import SVI, Trace_ELBO
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from pyro_vae.checkpoints import load_tensors, load_weights, save_tensors
+from pyro_vae.errors import InputError
+from pyro_vae.importance import Program, log_likelihood
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on. The message says why, and what is left on disk."""
+
+
+class Interrupted(Exception):
+    """Training was asked to stop, and has saved its state. The message says how to go on."""
+
+
+class WholeOptim(pyro.optim.PyroOptim):
+    """One torch optimiser over all parameters, where Pyro makes one for each tensor.
+
+    The updates are the same; one fused pass over all tensors is faster, and its state is one state
+    dict. The parameters are ordered by their names, since SVI passes them as an unordered set.
+    """
+
+    def __init__(self, optimiser: Callable[..., torch.optim.Optimizer], **settings: object):
+        super().__init__(optimiser, settings)
+        self.optimiser: torch.optim.Optimizer | None = None
+        self._state: dict | None = None
+
+    def __call__(self, params: set[Tensor], *args: object, **kwargs: object) -> None:
+        if self.optimiser is None:
+            ordered = sorted(params, key=pyro.get_param_store().param_name)
+            self.optimiser = self.pt_optim_constructor(ordered, **self.pt_optim_args)
+            if self._state is not None:
+                self.optimiser.load_state_dict(self._state)
+        elif len(params) != sum(len(group["params"]) for group in self.optimiser.param_groups):
+            raise TrainingError(
+                "the model or the guide has changed its parameters since the first step: "
+                "create them all before training"
+            )
+        self.optimiser.step(*args, **kwargs)
+
+    def get_state(self) -> dict:
+        return self.optimiser.state_dict() if self.optimiser is not None else {}
+
+    def set_state(self, state_dict: dict) -> None:
+        self._state = state_dict or None
+
+
+def fit(
+    model: Program,
+    guide: Program,
+    train: tuple[Tensor, ...],
+    test: tuple[Tensor, ...] | None = None,
+    *,
+    epochs: int = 10,
+    batch_size: int = 100,
+    learning_rate: float = 1e-3,
+    seed: int = 0,
+    state_path: str | Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> list[dict[str, float]]:
+    """Maximise the ELBO of `model` and `guide`, in place, over the images of `train`.
+
+    Args:
+        train: the arguments of model and guide over all images: `(x,)` or `(x, y)`.
+        test: the same for held-out images; their ELBO is measured after each epoch.
+        state_path: where the training state is kept: weights, optimiser, random generators and
+            position. It is written after each epoch, and when SIGINT or SIGTERM asks to stop.
+        resume: go on from `state_path`, if it is there. The weights at the end are, bit for bit,
+            those of a run that was never stopped.
+
+    Returns:
+        One dict an epoch: `epoch`, `train_elbo` (mean over the epoch, as the weights moved) and
+        `test_elbo` (one sample an image, the same noise each time), nats per image.
+
+    Modules need not call `pyro.module`: they are registered here, in a cleared parameter store.
+    """
+    check_training_options(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
+    path = Path(state_path) if state_path is not None else None
+    settings = {"batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
+    modules = {
+        name: program
+        for name, program in {"model": model, "guide": guide}.items()
+        if isinstance(program, nn.Module)
+    }
+
+    pyro.clear_param_store()
+    pyro.set_rng_seed(seed)
+    order = torch.Generator().manual_seed(seed)  # of the images, apart from the samples' generator
+    optim = WholeOptim(torch.optim.Adam, lr=learning_rate, fused=True)
+    svi = SVI(_registered(model, "model"), _registered(guide, "guide"), optim, loss=Trace_ELBO())
+    history: list[dict[str, float]] = []
+    position = {"epoch": 0, "step": 0, "total": 0.0}
+    if resume and path is not None and path.exists():
+        state = load_tensors(path, "a training state", {"model", "guide", "optimiser", "position"})
+        if state["settings"] != settings:
+            raise InputError(
+                f"{path} was trained with {state['settings']}, not {settings}: "
+                "resume with the same options, or train afresh without --resume"
+            )
+        for name, module in modules.items():
+            load_weights(module, state[name], path)
+        optim.set_state(state["optimiser"])
+        order.set_state(state["order"])
+        torch.set_rng_state(state["random"])
+        if state["random_cuda"]:
+            torch.cuda.set_rng_state_all(state["random_cuda"])
+        history, position = state["history"], state["position"]
+
+    def save(order_state: Tensor) -> None:
+        if path is None:
+            return
+        weights = {name: module.state_dict() for name, module in modules.items()}
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+        save_tensors(
+            path,
+            {"model": {}, "guide": {}}
+            | weights
+            | {
+                "optimiser": optim.get_state(),
+                "order": order_state,
+                "random": torch.get_rng_state(),
+                "random_cuda": cuda,
+                "position": position,
+                "history": history,
+                "settings": settings,
+            },
+        )
+
+    kept = f"the last good state is in {path}" if path is not None else "nothing was saved"
+    images = len(train[0])
+    steps = math.ceil(images / batch_size)
+    bar = tqdm(
+        total=epochs * steps,
+        initial=min(position["epoch"], epochs) * steps + position["step"],
+        unit="step",
+        disable=not progress,
+        desc="training",
+    )
+    with bar, _stop_signals() as stop:
+        while position["epoch"] < epochs:
+            order_state = order.get_state()
+            batches = torch.randperm(images, generator=order).split(batch_size)
+            for step in range(position["step"], steps):
+                batch = [tensor[batches[step]] for tensor in train]
+                loss = svi.step(*batch)
+                if not math.isfinite(loss):
+                    raise TrainingError(
+                        f"the loss became {loss} in epoch {position['epoch'] + 1}, step "
+                        f"{step + 1}: lower the learning rate ({learning_rate:g}); {kept}"
+                    )
+                position["total"] += loss
+                position["step"] = step + 1
+                bar.update()
+                bar.set_postfix(elbo=f"{-loss / len(batch[0]):.1f}", refresh=False)
+                if stop.is_set() and step + 1 < steps:
+                    save(order_state)
+                    raise Interrupted(_stopped(path))
+            record = {"epoch": position["epoch"] + 1, "train_elbo": -position["total"] / images}
+            if test is not None:
+                record["test_elbo"] = float(
+                    log_likelihood(model, guide, *test, num_samples=1).elbo.mean()
+                )
+            if not all(math.isfinite(value) for value in record.values()):
+                raise TrainingError(
+                    f"the ELBO after epoch {record['epoch']} is not finite ({record}): lower the "
+                    f"learning rate ({learning_rate:g}); {kept}"
+                )
+            history.append(record)
+            position = {"epoch": position["epoch"] + 1, "step": 0, "total": 0.0}
+            save(order.get_state())
+            elbos = [f"{k.replace('_elbo', '')} {v:.2f}" for k, v in record.items() if k != "epoch"]
+            bar.write(f"epoch {record['epoch']}: ELBO " + ", ".join(elbos) + " nats per image")
+            if stop.is_set() and position["epoch"] < epochs:
+                raise Interrupted(_stopped(path))
+    return history
+
+
+def check_training_options(*, epochs: int, batch_size: int, learning_rate: float) -> None:
+    if not isinstance(epochs, int) or epochs < 0:
+        raise InputError(f"epochs must be a whole number >= 0, not {epochs!r}")
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise InputError(f"batch_size must be a whole number >= 1, not {batch_size!r}")
+    if not (0 < learning_rate < math.inf):
+        raise InputError(f"learning_rate must be a positive number, not {learning_rate!r}")
+
+
+def _registered(program: Program, name: str) -> Program:
+    """`program`, with its parameters in Pyro's store: without that SVI trains nothing, silently."""
+    if not isinstance(program, nn.Module):
+        return program  # a function registers its own, with pyro.param or pyro.module
+
+    def registered(*args: Tensor) -> object:
+        pyro.module(name, program)
+        return program(*args)
+
+    return registered
+
+
+def _stopped(path: Path | None) -> str:
+    return f"stopped; saved to {path}: continue with --resume" if path else "stopped; nothing saved"
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """An event that SIGINT or SIGTERM sets, so that a step is never cut in half.
+
+    A second signal acts as usual, at once. Outside the main thread signals cannot be caught.
+    """
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def handle(number: int, frame: object) -> None:
+        stop.set()
+        signal.signal(number, before[number])
+
+    for number in before:
+        signal.signal(number, handle)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
