@@ -154,8 +154,9 @@ def iwae(log_w: Tensor, num_samples: int) -> Tensor:
     `iwae(log_w, 1)` is the ELBO, `iwae(log_w, K)` the estimate of log p(x).
     """
     if not 1 <= num_samples <= len(log_w):
-        raise InputError(f"num_samples must be 1 to {len(log_w)} (the log weights), "
-                         f"not {num_samples}")
+        raise InputError(
+            f"num_samples must be 1 to {len(log_w)} (the log weights), not {num_samples}"
+        )
     groups = len(log_w) // num_samples
     grouped = log_w[: groups * num_samples].unflatten(0, (groups, num_samples))
     return (grouped.logsumexp(1) - math.log(num_samples)).mean(0)
@@ -183,48 +184,50 @@ def _blocks(
     if len(x) == 0:
         raise InputError("x must hold at least one image")
     size = min(IMAGES, max(1, DRAWS // num_samples))
-    bar = tqdm(total=len(x), desc=progress, unit="img", disable=progress is None)
-    with torch.random.fork_rng(), torch.no_grad(), bar:
+    with tqdm(total=len(x), desc=progress, unit="img", disable=progress is None) as bar:
         for start in range(0, len(x), size):
             rows = [tensor[start : start + size] for tensor in (x, *labels)]
-            torch.manual_seed(int(np.random.SeedSequence([seed, start]).generate_state(1)[0]))
-            latents, log_q = _draw(guide, rows, num_samples)
-            log_p = _log_joint_in_pieces(model, rows, latents, log_q.shape, chunk)
-            yield log_p - log_q.double().cpu()
+            with torch.random.fork_rng(), torch.no_grad():
+                torch.manual_seed(int(np.random.SeedSequence([seed, start]).generate_state(1)[0]))
+                latents, log_q = draw(guide, rows, num_samples)
+                log_w = log_joint(model, rows, latents, chunk) - log_q.double().cpu()
+            yield log_w
             bar.update(len(rows[0]))
 
 
-def _draw(guide: Program, rows: list[Tensor], num_samples: int) -> tuple[dict[str, Tensor], Tensor]:
+def draw(guide: Program, rows: list[Tensor], num_samples: int) -> tuple[dict[str, Tensor], Tensor]:
     """K samples of each latent site, `(K, b, ...)`, and their log q(z | x), `(K, b)`."""
     sites = _trace_sites(guide, rows, num_samples)
     latents = {site["name"]: site["value"] for site in sites if not site["is_observed"]}
     return latents, _sum_sites(sites, num_samples, len(rows[0]))
 
 
-def _log_joint_in_pieces(
-    model: Program, rows: list[Tensor], latents: dict[str, Tensor], shape: torch.Size, chunk: int
+def log_joint(
+    model: Program, rows: list[Tensor], latents: dict[str, Tensor], chunk: int = 500
 ) -> Tensor:
-    """`log_joint` of all `shape = (K, b)` latents, at most `chunk` at a time."""
-    num_samples, images = shape
+    """log p(x, z) at given values `(K, b, ...)` of the latent sites, `(K, b)`, float64, on the CPU.
+
+    `rows` are the model's arguments, `[x]` or `[x, y]`. At most `chunk` of the K b values pass
+    through the model at a time.
+    """
+    if not latents:
+        raise InputError("the guide samples nothing: it must sample the model's latent sites")
+    num_samples, images = next(iter(latents.values())).shape[:2]
     depth = min(num_samples, chunk)  # samples at a time
     width = max(1, chunk // num_samples)  # images at a time
-    log_p = torch.empty(shape, dtype=torch.float64)
+    log_p = torch.empty(num_samples, images, dtype=torch.float64)
     for i in range(0, images, width):
         rows_i = [row[i : i + width] for row in rows]
         for k in range(0, num_samples, depth):
             piece = (slice(k, k + depth), slice(i, i + width))
-            log_p[piece] = log_joint(model, rows_i, {n: v[piece] for n, v in latents.items()})
+            log_p[piece] = _score(model, rows_i, {n: v[piece] for n, v in latents.items()})
     return log_p
 
 
-def log_joint(model: Program, rows: list[Tensor], latents: dict[str, Tensor]) -> Tensor:
-    """log p(x, z), `(K, b)`, at given values `(K, b, ...)` of the latent sites.
-
-    `rows` are the model's arguments: `[x]`, or `[x, y]`.
-    """
-    num_samples = len(next(iter(latents.values()))) if latents else 1
-    conditioned = poutine.condition(model, data=latents)
-    sites = _trace_sites(conditioned, rows, num_samples)
+def _score(model: Program, rows: list[Tensor], latents: dict[str, Tensor]) -> Tensor:
+    """log p(x, z), `(k, b)`, at latents `(k, b, ...)`, in one pass through the model."""
+    num_samples, images = next(iter(latents.values())).shape[:2]
+    sites = _trace_sites(poutine.condition(model, data=latents), rows, num_samples)
     for site in sites:
         if not site["is_observed"]:
             raise InputError(
@@ -234,7 +237,7 @@ def log_joint(model: Program, rows: list[Tensor], latents: dict[str, Tensor]) ->
         raise InputError(
             f"the guide samples {name!r}, which is no site of the model: remove it, or rename it"
         )
-    return _sum_sites(sites, num_samples, len(rows[0]))
+    return _sum_sites(sites, num_samples, images)
 
 
 def _trace_sites(program: Program, rows: list[Tensor], num_samples: int) -> list[dict]:
@@ -243,7 +246,11 @@ def _trace_sites(program: Program, rows: list[Tensor], num_samples: int) -> list
     trace = poutine.trace(particles(program)).get_trace(*rows)
     trace.compute_log_prob()
     sites = [trace.nodes[name] for name in trace.stochastic_nodes + trace.observation_nodes]
-    return [site for site in sites if not site_is_subsample(site)]
+    return [
+        site
+        for site in sites
+        if not (site_is_subsample(site) or site["infer"].get("_deterministic"))
+    ]
 
 
 def _sum_sites(sites: list[dict], num_samples: int, images: int) -> Tensor:

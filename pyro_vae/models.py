@@ -7,6 +7,8 @@ import pyro.distributions as dist
 from pyro.distributions import constraints
 from torch import Tensor, nn
 
+from pyro_vae.data import check_images
+
 
 class GreyBernoulli(dist.Bernoulli):
     """A Bernoulli whose log density is also defined for grey values between 0 and 1.
@@ -37,6 +39,7 @@ class Model(nn.Module):
         self.pixels = pixels
 
     def forward(self, x: Tensor, *labels: Tensor) -> None:
+        check_images(x)
         prior = dist.Normal(x.new_zeros(self.decoder.latent_dim), 1).to_event(1)
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", prior)

@@ -33,11 +33,10 @@ class Decoder(nn.Module):
             nn.LeakyReLU(),
             nn.Conv2d(4, 1, 1),  # (B, 1, 28, 28)
         )
-        # channels-last is the layout in which the CPU convolves fastest; the values are the same
-        self.f.to(memory_format=torch.channels_last)
 
     def forward(self, z: Tensor) -> Tensor:
-        return self.f(z.flatten(0, -2)).unflatten(0, z.shape[:-1])
+        planes = self.f[:9](z.reshape(-1, self.latent_dim))
+        return self.f[9:](channels_last(planes)).reshape(*z.shape[:-1], 1, 28, 28)
 
 
 class Encoder(nn.Module):
@@ -63,16 +62,25 @@ class Encoder(nn.Module):
             nn.LeakyReLU(),
             nn.Linear(128, 2 * latent_dim),
         )
-        self.g.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         batch = x.shape[:-3]
-        x = x.reshape(-1, *x.shape[-3:])
+        x = x.reshape(-1, 1, 28, 28)
         rounded = self.precision == "bfloat16"
         with torch.autocast(x.device.type, torch.bfloat16, enabled=rounded):
-            features = self.g[:4](x)
+            features = self.g[:4](channels_last(x))
         loc, tau = self.g[4:](features.float() if rounded else features).chunk(2, dim=-1)
-        return loc.unflatten(0, batch), torch.exp(tau / 2).unflatten(0, batch)
+        return loc.reshape(*batch, -1), torch.exp(tau / 2).reshape(*batch, -1)
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """`x`, shape `(B, C, H, W)`, in the memory layout in which the CPU convolves fastest.
+
+    The values are the same. Tensor.contiguous would return an `x` of one channel as it is, since
+    both layouts then agree, and the convolution would go on in the slower one. The weights keep the
+    usual layout: Pyro's parameter store copies those of any other, and trains the copy.
+    """
+    return torch.empty_like(x, memory_format=torch.channels_last).copy_(x)
 
 
 def check_latent_dim(latent_dim: int) -> int:
@@ -92,9 +100,7 @@ def resolve_precision(precision: str) -> str:
         native = features.get("avx512_bf16") or features.get("amx_bf16")
         return "bfloat16" if native else "float32"
     if precision not in ("float32", "bfloat16"):
-        raise InputError(
-            f"precision must be 'auto', 'float32' or 'bfloat16', not {precision!r}"
-        )
+        raise InputError(f"precision must be 'auto', 'float32' or 'bfloat16', not {precision!r}")
     return precision
 
 

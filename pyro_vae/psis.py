@@ -23,13 +23,14 @@ def pareto_khat(log_w: Tensor) -> np.ndarray:
     References:
         Vehtari, Simpson, Gelman, Yao, Gabry (2024), Pareto smoothed importance sampling, JMLR 25.
     """
-    weights = np.array(log_w.detach().double().cpu().T)  # a copy: psislw works in place
+    weights = log_w.detach().double().cpu().numpy().T.copy()
     num_samples = weights.shape[1]
+    highest, lowest = weights.max(axis=1), weights.min(axis=1)
     khat = np.full(len(weights), np.inf)
     if num_samples > 20:
         with np.errstate(all="ignore"):  # a tail without spread: the void fit is replaced below
-            khat = np.asarray(psislw(weights.copy())[1])
-    constant = (weights.max(axis=1) == weights.min(axis=1)) & (num_samples > 1)
+            khat = np.asarray(psislw(weights)[1])
+    constant = np.isclose(highest, lowest, rtol=1e-12, atol=1e-12) & (num_samples > 1)
     return np.where(constant, -np.inf, np.where(np.isfinite(khat), khat, np.inf))
 
 

@@ -96,6 +96,10 @@ def fit(
         for name, program in {"model": model, "guide": guide}.items()
         if isinstance(program, nn.Module)
     }
+    for module in modules.values():
+        for parameter in module.parameters():
+            # Pyro's store would copy any other memory layout, and SVI then trains the copy alone
+            parameter.data = parameter.data.contiguous()
 
     pyro.clear_param_store()
     pyro.set_rng_seed(seed)

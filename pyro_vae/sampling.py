@@ -1,0 +1,45 @@
+"""Drawing from a trained autoencoder: latents from the guide and the posterior, images from both."""
+
+import torch
+from torch import Tensor
+
+from pyro_vae.importance import Program, draw, log_joint
+from pyro_vae.models import Model
+
+
+@torch.no_grad()
+def guide_samples(
+    guide: Program, x: Tensor, *labels: Tensor, num_samples: int, seed: int = 0
+) -> Tensor:
+    """z_k ~ q(z | x), shape `(K, B, d)`, of each of the B images of `x`."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return draw(guide, [x, *labels], num_samples)[0]["z"]
+
+
+@torch.no_grad()
+def decode(model: Model, z: Tensor, *labels: Tensor) -> Tensor:
+    """The mean image of p(x | z), shape `(*, 1, 28, 28)`, of latents `(*, d)`."""
+    return model.pixels(logits=model.decoder(z, *labels)).mean
+
+
+def pixel_samples(means: Tensor, seed: int = 0) -> Tensor:
+    """x ~ p(x | z): each pixel drawn black or white with its mean as the probability of white."""
+    return torch.bernoulli(means, generator=torch.Generator(means.device).manual_seed(seed))
+
+
+@torch.no_grad()
+def posterior_samples(
+    model: Program, guide: Program, x: Tensor, num_draws: int, num_samples: int, seed: int = 0
+) -> tuple[Tensor, float]:
+    """Draws from p(z | x) of one image, `(num_draws, d)`, and the effective sample size behind them.
+
+    Sampling-importance-resampling: K samples of the guide are drawn again in proportion to their
+    weights p(x, z) / q(z | x). Exact as K grows; the effective sample size says how near that is.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        latents, log_q = draw(guide, [x], num_samples)
+        w = torch.softmax(log_joint(model, [x], latents) - log_q.cpu(), 0)[:, 0]
+        chosen = torch.multinomial(w, num_draws, replacement=True)
+    return latents["z"][chosen, 0], float(1 / w.square().sum())

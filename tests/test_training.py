@@ -1,0 +1,258 @@
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import nn
+
+from pyro_vae.checkpoints import build_vae
+from pyro_vae.errors import InputError
+from pyro_vae.training import Interrupted, TrainingError, fit
+
+
+def train(digits, path=None, epochs=2, resume=False, latent_dim=2, seed=0, images=200, **options):
+    """A short training on the digits: model, guide and history."""
+    torch.manual_seed(seed)
+    model, guide = build_vae(latent_dim)
+    history = fit(
+        model,
+        guide,
+        (digits.train_images[:images],),
+        (digits.test_images[:50],),
+        epochs=epochs,
+        batch_size=options.pop("batch_size", 50),
+        seed=seed,
+        state_path=path,
+        resume=resume,
+        progress=False,
+        **options,
+    )
+    return model, guide, history
+
+
+def weights(*modules):
+    return [w for module in modules for w in module.state_dict().values()]
+
+
+def assert_same_bits(run, other):
+    for a, b in zip(weights(*run[:2]), weights(*other[:2]), strict=True):
+        assert torch.equal(a, b)
+    assert run[2] == other[2]
+
+
+def test_training_raises_the_elbo(digits):
+    _, _, history = train(digits, epochs=4)
+    assert [record["epoch"] for record in history] == [1, 2, 3, 4]
+    assert history[-1]["train_elbo"] > history[0]["train_elbo"] + 50
+    assert history[-1]["test_elbo"] > history[0]["test_elbo"]
+
+
+def test_every_parameter_moves_and_gets_a_gradient(digits):
+    torch.manual_seed(0)
+    before = [w.clone() for w in weights(*build_vae(2))]
+    model, guide, _ = train(digits, epochs=1)
+    for old, new in zip(before, weights(model, guide), strict=True):
+        assert not torch.equal(old, new)
+    for parameter in [*model.parameters(), *guide.parameters()]:
+        assert parameter.grad is not None  # zeroed after the step, but there
+
+
+def test_modules_in_another_memory_layout_train_the_same(digits):
+    """Pyro's parameter store copies what is not contiguous, and would train the copy alone."""
+    torch.manual_seed(0)
+    model, guide = build_vae(2)
+    model.to(memory_format=torch.channels_last), guide.to(memory_format=torch.channels_last)
+    start = [w.clone() for w in weights(model, guide)]
+    fit(model, guide, (digits.train_images[:200],), epochs=1, progress=False)
+    for old, new in zip(start, weights(model, guide), strict=True):
+        assert not torch.equal(old, new)
+
+
+def test_a_second_guide_after_the_first_is_trained_too(digits):
+    train(digits, epochs=1)
+    test_every_parameter_moves_and_gets_a_gradient(digits)
+
+
+def test_same_seed_same_bits_other_seed_other_weights(digits):
+    run = train(digits)
+    assert_same_bits(run, train(digits))
+    assert not torch.equal(weights(run[0])[0], weights(train(digits, seed=1)[0])[0])
+
+
+def test_one_optimiser_equals_pyros_one_per_tensor(digits):
+    """The same Adam through Pyro's own wrapper, step for step."""
+    from pyro.infer import SVI, Trace_ELBO
+
+    ours = train(digits, epochs=1, images=100)
+    torch.manual_seed(0)
+    model, guide = build_vae(2)
+    pyro.clear_param_store()
+    pyro.set_rng_seed(0)
+
+    def registered_model(x):
+        pyro.module("model", model)
+        return model(x)
+
+    def registered_guide(x):
+        pyro.module("guide", guide)
+        return guide(x)
+
+    svi = SVI(registered_model, registered_guide, pyro.optim.Adam({"lr": 1e-3}), Trace_ELBO())
+    order = torch.randperm(100, generator=torch.Generator().manual_seed(0))
+    for batch in order.split(50):
+        svi.step(digits.train_images[batch])
+    for a, b in zip(weights(*ours[:2]), weights(model, guide), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
+def test_resume_after_an_epoch_is_exact(digits, tmp_path):
+    whole = train(digits, epochs=3)
+    train(digits, tmp_path / "state.pt", epochs=1)
+    torch.manual_seed(123)  # what the process did in between does not matter
+    assert_same_bits(whole, train(digits, tmp_path / "state.pt", epochs=3, resume=True))
+
+
+class StopAfter(nn.Module):
+    """A guide that asks the process to stop, as Ctrl-C does, at its n-th call."""
+
+    def __init__(self, guide, calls, number=signal.SIGINT):
+        super().__init__()
+        self.guide, self.calls, self.number = guide, calls, number
+
+    def forward(self, x):
+        self.calls -= 1
+        if self.calls == 0:
+            os.kill(os.getpid(), self.number)
+        return self.guide(x)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("step", [1, 3, 4, 6])
+def test_resume_in_the_middle_of_an_epoch_is_exact(digits, tmp_path, step, number):
+    """4 steps an epoch, one call a test batch: stops at the epoch's start, middle and end."""
+    path = tmp_path / "state.pt"
+
+    def stoppable(calls, resume):
+        torch.manual_seed(0)
+        model, guide = build_vae(2)
+        guide = StopAfter(guide, calls, number)
+        history = fit(
+            model, guide, (digits.train_images[:200],), (digits.test_images[:50],),
+            epochs=2, batch_size=50, state_path=path, resume=resume, progress=False,
+        )  # fmt: skip
+        return model, guide, history
+
+    whole = stoppable(0, False)
+    with pytest.raises(Interrupted, match="continue with --resume"):
+        stoppable(step, False)
+    assert_same_bits(whole, stoppable(0, True))
+    assert signal.getsignal(number) is not None
+
+
+def test_kill_9_loses_nothing(digits, tmp_path):
+    """Killed at no chosen moment, the state on disk is a whole one and the resumed run is exact."""
+    path = tmp_path / "state.pt"
+    code = (
+        "import torch; from tests.test_training import train\n"
+        "from pyro_vae.data import load_digits\n"
+        f"train(load_digits(), {str(path)!r}, epochs=1000)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code])
+    for _ in range(600):
+        if path.exists() or process.poll() is not None:
+            break
+        threading.Event().wait(0.1)
+    threading.Event().wait(0.7)  # some epochs later, at whatever it is doing
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    done = torch.load(path, weights_only=True)["position"]["epoch"]
+    assert done >= 1
+    whole = train(digits, epochs=done + 1)
+    assert_same_bits(whole, train(digits, path, epochs=done + 1, resume=True))
+
+
+def test_resume_with_other_settings_is_refused(digits, tmp_path):
+    path = tmp_path / "state.pt"
+    train(digits, path, epochs=1)
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="resume with the same options"):
+        train(digits, path, epochs=2, resume=True, batch_size=40)
+    with pytest.raises(InputError, match="another architecture"):
+        train(digits, path, epochs=2, resume=True, latent_dim=3)
+    assert path.read_bytes() == before
+
+
+def test_nan_stops_with_the_last_good_state_kept(digits, tmp_path):
+    path = tmp_path / "state.pt"
+    train(digits, path, epochs=1)
+    good = path.read_bytes()
+    state = torch.load(path, weights_only=True)
+    with pytest.raises(TrainingError, match=r"lower the learning rate .*last good state is in"):
+        fit_with_exploding_loss(digits, path)
+    assert path.read_bytes() == good
+    assert all(w.isfinite().all() for w in state["model"].values())
+
+
+def fit_with_exploding_loss(digits, path):
+    class Exploding(nn.Module):
+        def __init__(self, guide):
+            super().__init__()
+            self.guide, self.calls = guide, 0
+
+        def forward(self, x):
+            self.calls += 1
+            with pyro.poutine.scale(scale=math.inf if self.calls == 3 else 1.0):
+                return self.guide(x)
+
+    model, guide = build_vae(2)
+    fit(model, Exploding(guide), (digits.train_images[:200],), epochs=2, batch_size=50,
+        state_path=path, progress=False)  # fmt: skip
+
+
+def test_a_function_with_pyro_params_can_be_a_guide(digits):
+    """The package's modules register themselves; a plain function registers its own parameters."""
+    model, _ = build_vae(2)
+
+    def guide(x):
+        loc = pyro.param("loc", torch.zeros(2))
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(loc, 1).to_event(1))
+
+    fit(model, guide, (digits.train_images[:100],), epochs=1, batch_size=50, progress=False)
+    assert pyro.param("loc").abs().min() > 0
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"epochs": -1}, "epochs must be a whole number >= 0"),
+        ({"epochs": 1.5}, "epochs must be a whole number >= 0"),
+        ({"batch_size": 0}, "batch_size must be a whole number >= 1"),
+        ({"learning_rate": 0.0}, "learning_rate must be a positive number"),
+        ({"learning_rate": math.nan}, "learning_rate must be a positive number"),
+    ],
+)
+def test_wrong_options_are_named(digits, tmp_path, option, message):
+    with pytest.raises(InputError, match=message):
+        train(digits, tmp_path / "state.pt", **option)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_wrong_pixels_are_named(digits):
+    model, guide = build_vae(2)
+    with pytest.raises(InputError, match=r"pixels in \[0, 1\]"):
+        fit(model, guide, (digits.train_images * 255,), epochs=1, progress=False)
+
+
+def test_no_epochs_leave_the_weights_as_they_are(digits):
+    torch.manual_seed(0)
+    before = weights(*build_vae(2))
+    model, guide, history = train(digits, epochs=0)
+    assert history == []
+    assert all(torch.equal(a, b) for a, b in zip(before, weights(model, guide), strict=True))
