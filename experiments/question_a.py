@@ -6,8 +6,6 @@ level at which the digit is lost, measured, and the exact posterior behind the i
     python -m experiments.question_a
 """
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from matplotlib.figure import Figure
@@ -126,7 +124,8 @@ def lost_at(levels: list[float], shares: list[float]) -> float | None:
 def curves_figure(curves: dict, name: str) -> Figure:
     figure = Figure(figsize=(9.5, 3.8))
     figure.set_layout_engine("constrained")
-    for ax, (kind, shares) in zip(figure.subplots(1, len(curves), sharey=True), curves.items()):
+    axes = figure.subplots(1, len(curves), sharey=True)
+    for ax, (kind, shares) in zip(axes, curves.items(), strict=True):
         levels = np.array(shares["level"])
         for key, draws, what, colour in (
             ("image", 200, f"{name}, 200 noise draws", COLOURS["posterior"]),
@@ -167,12 +166,13 @@ def interpolation(
     means = decode(model, (1 - mix) * ends[0] + mix * ends[1])
     blends = (1 - t.view(-1, 1, 1, 1)) * x[0] + t.view(-1, 1, 1, 1) * x[1]
     digits = read(means).tolist()
+    over = [f"t={s:.1f}: {digit}" for s, digit in zip(t.tolist(), digits, strict=True)]
     figure = image_rows(
         [torch.cat([x[:1], means.cpu(), x[1:]]), torch.cat([x[:1], blends, x[1:]])],
         ["mean image at\n$(1-t)\\,\\mu_0 + t\\,\\mu_1$", "for contrast:\nmix of the pixels"],
         f"Interpolation in the latent space from {names[0]} to {names[1]}",
         [
-            ["image", *(f"t={s:.1f}: {d}" for s, d in zip(t.tolist(), digits)), "image"],
+            ["image", *over, "image"],
             ["image", *[""] * len(t), "image"],
         ],
         size=1.0,

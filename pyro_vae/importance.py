@@ -241,7 +241,7 @@ def _score(model: Program, rows: list[Tensor], latents: dict[str, Tensor]) -> Te
 
 
 def _trace_sites(program: Program, rows: list[Tensor], num_samples: int) -> list[dict]:
-    """The sample sites of one run of `program` with K particles, in a dimension left of the images."""
+    """The sample sites of one run of `program`, K particles in a dimension left of the images."""
     particles = pyro.plate("particles", num_samples, dim=-2)
     trace = poutine.trace(particles(program)).get_trace(*rows)
     trace.compute_log_prob()

@@ -43,7 +43,7 @@ def image_rows(
     titles: Sequence[Sequence[str]] | None = None,
     size: float = 1.15,
 ) -> Figure:
-    """Rows of images, each `(n, 1, 28, 28)`, with a label at the left and a title over each image."""
+    """Rows of images, each `(n, 1, 28, 28)`, with a label at the left and titles above."""
     columns = max(len(row) for row in rows)
     figure = Figure(figsize=(size * columns + 1.9, (size + 0.22) * len(rows) + 0.75))
     figure.set_layout_engine("constrained")

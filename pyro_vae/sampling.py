@@ -1,4 +1,4 @@
-"""Drawing from a trained autoencoder: latents from the guide and the posterior, images from both."""
+"""Drawing from a trained autoencoder: latents from guide and posterior, images from both."""
 
 import torch
 from torch import Tensor
@@ -32,7 +32,7 @@ def pixel_samples(means: Tensor, seed: int = 0) -> Tensor:
 def posterior_samples(
     model: Program, guide: Program, x: Tensor, num_draws: int, num_samples: int, seed: int = 0
 ) -> tuple[Tensor, float]:
-    """Draws from p(z | x) of one image, `(num_draws, d)`, and the effective sample size behind them.
+    """Draws from p(z | x) of one image, `(num_draws, d)`, and their effective sample size.
 
     Sampling-importance-resampling: K samples of the guide are drawn again in proportion to their
     weights p(x, z) / q(z | x). Exact as K grows; the effective sample size says how near that is.

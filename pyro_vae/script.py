@@ -16,7 +16,7 @@ import torch
 from pyro_vae.checkpoints import build_vae, load_vae, save_vae
 from pyro_vae.data import Dataset, load_dataset
 from pyro_vae.errors import InputError
-from pyro_vae.files import whole_file
+from pyro_vae.files import check_folder, whole_file
 from pyro_vae.guides import MeanField
 from pyro_vae.models import Model
 from pyro_vae.networks import resolve_precision
@@ -159,6 +159,7 @@ def trained_vae(
         print(f"autoencoder: {path}, {config['epochs']} epochs on {config['dataset']}")
         return model.to(device), guide.to(device), config
 
+    check_folder(path.parent)
     print(f"autoencoder: training d = {latent_dim} for {settings['epochs']} epochs on {data.name}")
     torch.manual_seed(settings["seed"])
     model, guide = build_vae(latent_dim, settings["precision"])
@@ -204,7 +205,7 @@ def provenance() -> dict[str, object]:
 def save_metrics(
     path: Path, metrics: dict, args: argparse.Namespace, data: Dataset, config: dict
 ) -> None:
-    """Write `metrics` as JSON with the data set, the options, the training's config and versions."""
+    """Write `metrics` as JSON, with the data set, the options, the training and the versions."""
     options = {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items()}
     content = {
         "dataset": data.name,

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pyro
 import pytest
-import torch
 
 from pyro_vae.checkpoints import build_vae, load_vae
 from pyro_vae.data import MNIST_MD5, RAW, data_root, load_digits, load_mnist

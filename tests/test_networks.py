@@ -20,7 +20,7 @@ from tests.appendix import BernoulliImageGenerator, GaussianEncoder
 
 
 def appendix(latent_dim):
-    """The appendix's autoencoder after a few steps of its own training, so that no weight is small."""
+    """The appendix's autoencoder after a few steps of its own training."""
     encoder = GaussianEncoder(BernoulliImageGenerator(latent_dim))
     optimiser = torch.optim.Adam(encoder.parameters(), lr=3e-3)
     for _ in range(20):
@@ -92,7 +92,7 @@ def test_elbo_agrees_with_the_appendix():
 
 
 def test_a_saturated_pixel_has_a_finite_likelihood():
-    """The appendix's log(sigmoid) is not finite there; the logit's log-likelihood is, and is right."""
+    """The appendix's log(sigmoid) is not finite there; the one from logits is, and is right."""
     model, _ = build_vae(4)
     theirs = BernoulliImageGenerator(4)
     with torch.no_grad():

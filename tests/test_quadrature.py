@@ -19,7 +19,7 @@ def test_quadrature_is_exact_on_a_linear_gaussian_model():
 
 
 def test_quadrature_finds_a_narrow_posterior():
-    """A posterior a tenth of the first grid's step wide would be missed, one of its width is not."""
+    """As narrow as the first grid's step."""
     problem = LinearGaussian(noise=0.05)
     x = problem.data(5)
     plane = integrate_plane(problem.model, x)

@@ -1,0 +1,36 @@
+import pytest
+
+from pyro_vae.errors import InputError
+from pyro_vae.files import whole_file
+
+
+def test_the_file_appears_whole(tmp_path):
+    with whole_file(tmp_path / "new" / "file") as partial:
+        partial.write_text("one")
+        assert not (tmp_path / "new" / "file").exists()
+    assert (tmp_path / "new" / "file").read_text() == "one"
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["file"]
+
+
+def test_an_error_leaves_the_old_file(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def write_half():
+        with whole_file(path) as partial:
+            partial.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_half()
+    assert path.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_disk_error_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(InputError, match=r"cannot write .*; free some space"),
+        whole_file(tmp_path / "file" / "below"),
+    ):
+        pass

@@ -1,0 +1,154 @@
+"""The question scripts as a user meets them: one line for an error, and nothing lost."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from experiments import question_a
+from pyro_vae import script
+from pyro_vae.checkpoints import build_vae, load_vae, save_vae
+
+ROOT = Path(__file__).parents[1]
+FAST = ["--dataset", "digits", "--epochs", "1", "--batch-size", "500"]
+
+
+def run(*options, cwd=ROOT, **environment):
+    command = [sys.executable, "-m", "experiments.question_a", *map(str, options)]
+    paths = {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, env=os.environ | paths | environment
+    )
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """The results folder of a short run on the digits."""
+    folder = tmp_path_factory.mktemp("results")
+    done = run(*FAST, "--results", folder)
+    assert done.returncode == 0, done.stderr
+    assert "figures and metrics.json in" in done.stdout
+    return folder
+
+
+def test_question_a_writes_its_figures_and_metrics(results):
+    names = {path.name for path in (results / "question_a").iterdir()}
+    figures = ["training", "reconstructions", "noise", "noise_curves", "random", "interpolation"]
+    assert names == {f"{name}.png" for name in [*figures, "endpoints"]} | {"metrics.json"}
+    metrics = json.loads((results / "question_a" / "metrics.json").read_text())
+    assert metrics["dataset"] == "digits"
+    assert metrics["training"]["epochs"] == 1
+    assert metrics["provenance"]["packages"]["torch"] == torch.__version__.split("+")[0]
+    assert metrics["test_elbo"]["num_images"] == 297
+    _, _, config = load_vae(results / "checkpoints" / "d4.pt")
+    assert config["history"] == metrics["training"]["history"]
+
+
+def test_the_same_run_gives_the_same_files(results, tmp_path):
+    shutil.copytree(results / "checkpoints", tmp_path / "checkpoints")
+    assert run(*FAST, "--results", tmp_path).returncode == 0
+    for path in (results / "question_a").glob("*.png"):
+        assert path.read_bytes() == (tmp_path / "question_a" / path.name).read_bytes(), path.name
+    old, new = (
+        json.loads((folder / "question_a" / "metrics.json").read_text())
+        for folder in (results, tmp_path)
+    )
+    old.pop("options"), new.pop("options")
+    assert old == new
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--epochs", "-1"], "epochs must be a whole number >= 0"),
+        (["--epochs", "two"], "argument --epochs: invalid int value"),
+        (["--batch-size", "0"], "batch_size must be a whole number >= 1"),
+        (["--learning-rate", "nan"], "learning_rate must be a positive number"),
+        (["--latent-dim", "0"], "latent_dim must be a whole number >= 1"),
+        (["--device", "tpu"], "--device 'tpu' is unknown"),
+        (["--device", "cuda:99"], "--device 'cuda:99' is not on this machine"),
+        (["--dataset", "fashion"], "argument --dataset: invalid choice"),
+        (["--images", "0", "1", "2", "1500"], "--images: no image 1500; choose from 0 to 1499"),
+        (["--images", "1"], "argument --images: expected 4 arguments"),
+        (["--precision", "int8"], "precision must be 'auto', 'float32' or 'bfloat16'"),
+        (["--nonsense"], "unrecognized arguments: --nonsense"),
+    ],
+)
+def test_a_wrong_option_is_one_line_and_exit_code_2(
+    tmp_path, monkeypatch, capsys, options, message
+):
+    given = ["--dataset", "digits", "--results", str(tmp_path / "results"), *options]
+    monkeypatch.setattr(sys, "argv", ["question_a", *given])
+    with pytest.raises(SystemExit) as stop:
+        script.run(question_a.main)
+    stderr = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert message in stderr
+    assert len(stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "results").exists()
+
+
+def test_without_mnist_the_script_stops_and_says_what_to_do(tmp_path):
+    (tmp_path / "MNIST").write_text("not a folder: nothing can be downloaded here")
+    done = run("--data-root", tmp_path, "--results", tmp_path / "results")
+    assert done.returncode == 2
+    assert "choose --dataset digits" in done.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_auto_falls_back_loudly(tmp_path):
+    (tmp_path / "MNIST").write_text("not a folder: nothing can be downloaded here")
+    done = run(
+        *FAST[2:], "--dataset", "auto", "--data-root", tmp_path, "--results", tmp_path / "results"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "NO MNIST" in done.stderr
+    metrics = json.loads((tmp_path / "results" / "question_a" / "metrics.json").read_text())
+    assert metrics["dataset"] == "digits"
+
+
+@pytest.mark.parametrize("spoil", ["truncated", "foreign", "hostile", "other d", "nan"])
+def test_a_wrong_checkpoint_is_named(results, tmp_path, spoil):
+    good = (results / "checkpoints" / "d4.pt").read_bytes()
+    path = tmp_path / "spoilt.pt"
+    if spoil == "truncated":
+        path.write_bytes(good[: len(good) // 2])
+    elif spoil == "foreign":
+        torch.save({"weights": torch.zeros(3)}, path)
+    elif spoil == "hostile":
+        torch.save({"decoder": subprocess.Popen}, path)
+    elif spoil == "other d":
+        shutil.copy(results / "checkpoints" / "d4.pt", path)
+    else:
+        model, guide = build_vae(4)
+        with torch.no_grad():
+            model.decoder.f[0].weight[0, 0] = float("nan")
+        _, _, config = load_vae(results / "checkpoints" / "d4.pt")
+        save_vae(path, model, guide, config)
+    before = path.read_bytes()
+    options = ["--latent-dim", "20"] if spoil == "other d" else []
+    done = run(*FAST, "--results", tmp_path / "results", "--checkpoint", path, *options)
+    assert done.returncode == 2, done.stderr
+    assert str(path) in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert path.read_bytes() == before
+    assert not (tmp_path / "results").exists()
+
+
+def test_other_training_options_than_the_checkpoints_are_refused(results):
+    done = run(*FAST[:2], "--epochs", 3, "--results", results)
+    assert done.returncode == 2
+    assert "was trained with epochs=1, not 3: add --train" in done.stderr
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "results").write_text("a file where the folder should be")
+    done = run(*FAST, "--results", tmp_path / "results")
+    assert done.returncode == 2
+    assert "cannot write" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1  # before any training
