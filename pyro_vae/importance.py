@@ -197,7 +197,8 @@ def _blocks(
 
 def draw(guide: Program, rows: list[Tensor], num_samples: int) -> tuple[dict[str, Tensor], Tensor]:
     """K samples of each latent site, `(K, b, ...)`, and their log q(z | x), `(K, b)`."""
-    sites = _trace_sites(guide, rows, num_samples)
+    particles = pyro.plate("particles", num_samples, dim=-2)
+    sites = sample_sites(particles(guide), rows)
     latents = {site["name"]: site["value"] for site in sites if not site["is_observed"]}
     return latents, _sum_sites(sites, num_samples, len(rows[0]))
 
@@ -220,14 +221,14 @@ def log_joint(
         rows_i = [row[i : i + width] for row in rows]
         for k in range(0, num_samples, depth):
             piece = (slice(k, k + depth), slice(i, i + width))
-            log_p[piece] = _score(model, rows_i, {n: v[piece] for n, v in latents.items()})
+            log_p[piece] = score(model, rows_i, {n: v[piece] for n, v in latents.items()})
     return log_p
 
 
-def _score(model: Program, rows: list[Tensor], latents: dict[str, Tensor]) -> Tensor:
-    """log p(x, z), `(k, b)`, at latents `(k, b, ...)`, in one pass through the model."""
+def score(model: Program, rows: list[Tensor], latents: dict[str, Tensor]) -> Tensor:
+    """log p(x, z), `(k, b)`, at latents `(k, b, ...)`, in one pass; differentiable."""
     num_samples, images = next(iter(latents.values())).shape[:2]
-    sites = _trace_sites(poutine.condition(model, data=latents), rows, num_samples)
+    sites = sample_sites(poutine.condition(model, data=latents), rows)
     for site in sites:
         if not site["is_observed"]:
             raise InputError(
@@ -240,10 +241,9 @@ def _score(model: Program, rows: list[Tensor], latents: dict[str, Tensor]) -> Te
     return _sum_sites(sites, num_samples, images)
 
 
-def _trace_sites(program: Program, rows: list[Tensor], num_samples: int) -> list[dict]:
-    """The sample sites of one run of `program`, K particles in a dimension left of the images."""
-    particles = pyro.plate("particles", num_samples, dim=-2)
-    trace = poutine.trace(particles(program)).get_trace(*rows)
+def sample_sites(program: Program, rows: list[Tensor]) -> list[dict]:
+    """The sample sites of one run of a model or guide, each with its log probability."""
+    trace = poutine.trace(program).get_trace(*rows)
     trace.compute_log_prob()
     sites = [trace.nodes[name] for name in trace.stochastic_nodes + trace.observation_nodes]
     return [

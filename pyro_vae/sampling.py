@@ -30,16 +30,24 @@ def pixel_samples(means: Tensor, seed: int = 0) -> Tensor:
 
 @torch.no_grad()
 def posterior_samples(
-    model: Program, guide: Program, x: Tensor, num_draws: int, num_samples: int, seed: int = 0
-) -> tuple[Tensor, float]:
-    """Draws from p(z | x) of one image, `(num_draws, d)`, and their effective sample size.
+    model: Program,
+    guide: Program,
+    x: Tensor,
+    *labels: Tensor,
+    num_draws: int,
+    num_samples: int = 1000,
+    seed: int = 0,
+) -> tuple[Tensor, Tensor]:
+    """Draws of p(z | x), `(num_draws, B, d)`, and their effective sample sizes, `(B,)`.
 
     Sampling-importance-resampling: K samples of the guide are drawn again in proportion to their
     weights p(x, z) / q(z | x). Exact as K grows; the effective sample size says how near that is.
     """
+    rows = [x, *labels]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        latents, log_q = draw(guide, [x], num_samples)
-        w = torch.softmax(log_joint(model, [x], latents) - log_q.cpu(), 0)[:, 0]
-        chosen = torch.multinomial(w, num_draws, replacement=True)
-    return latents["z"][chosen, 0], float(1 / w.square().sum())
+        latents, log_q = draw(guide, rows, num_samples)
+        w = torch.softmax(log_joint(model, rows, latents) - log_q.cpu(), 0)  # (K, B)
+        chosen = torch.multinomial(w.T, num_draws, replacement=True).T.to(x.device)
+    z = latents["z"]
+    return z.gather(0, chosen[..., None].expand(-1, -1, z.shape[-1])), 1 / w.square().sum(0)
