@@ -34,10 +34,10 @@ from pyro_vae.importance import Program, sample_sites, score
 
 Score = Callable[[Tensor], Tensor]  # z, (K, B, d), to log p(x, z), (K, B)
 
-# Each component is itself a mixture of two t distributions around one location: (share, degrees of
-# freedom, factor on the scale). The first fits the bulk; the second, wider and heavier in its
-# tails, keeps the weights bounded where the posterior is wider than its fit.
-RADIAL = ((0.8, 30.0, 1.0), (0.2, 5.0, 1.4))
+# Each component is itself a mixture of t distributions around one location: (share, degrees of
+# freedom, factor on the scale). The first fits the bulk; the others, wider and heavier in their
+# tails, keep the weights bounded where the posterior is wider than its fit.
+RADIAL = ((0.6, 30.0, 1.0), (0.3, 15.0, 1.15), (0.1, 4.0, 1.5))
 
 
 class StudentMixture(TorchDistribution):
@@ -118,9 +118,9 @@ class Refined:
         model: Program,
         guide: Program,
         *,
-        starts: int = 4,
+        starts: int = 3,
         climbs: int = 4,
-        rounds: tuple[int, ...] = (250, 250, 500, 500),
+        rounds: tuple[int, ...] = (250, 500, 1000, 1000),
     ):
         if starts < 1 or climbs < 0 or any(draws < 2 for draws in rounds):
             raise InputError(
