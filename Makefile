@@ -1,4 +1,4 @@
-# make run     install into .venv, train the d = 4 autoencoder, draw question (a)
+# make run     install into .venv, train the d = 4 autoencoder, draw question (a) in runs/
 # make test    install into .venv, lint, run every test (MNIST tests run where MNIST is)
 PYTHON ?= python3
 VENV ?= .venv
@@ -7,7 +7,7 @@ BIN = $(VENV)/bin
 .PHONY: run test lint format install clean
 
 run: install
-	$(BIN)/python -m experiments.question_a --dataset auto --train
+	$(BIN)/python -m experiments.question_a --dataset auto --results runs --resume
 
 test: install lint
 	$(BIN)/python -m pytest

@@ -13,6 +13,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pyro_vae.data import Dataset, check_indices
+from pyro_vae.errors import InputError
+from pyro_vae.files import check_folder
 from pyro_vae.guides import MeanField
 from pyro_vae.importance import log_likelihood
 from pyro_vae.models import Model
@@ -21,7 +23,7 @@ from pyro_vae.plots import image_rows, save_figure
 from pyro_vae.reading import Reader, nearest_neighbour_reader
 from pyro_vae.refined import Refined
 from pyro_vae.sampling import decode, guide_samples, pixel_samples, posterior_samples
-from pyro_vae.script import load_data, make_parser, run, save_metrics, trained_vae
+from pyro_vae.script import check_device, load_data, make_parser, run, save_metrics, trained_vae
 
 SEED = 1  # of everything drawn for the figures; the training has its own
 COLOURS = {"guide": "#d95f02", "posterior": "#1b6ca8"}
@@ -29,24 +31,29 @@ COLOURS = {"guide": "#d95f02", "posterior": "#1b6ca8"}
 
 def gaussian_noise(x: Tensor, level: float, random: torch.Generator) -> Tensor:
     """x + level * N(0, 1) at each pixel, clipped to [0, 1]."""
-    return (x + level * torch.randn(x.shape, generator=random)).clamp(0, 1)
+    return (x + level * torch.randn(x.shape, generator=random).to(x)).clamp(0, 1)
 
 
 def salt_and_pepper(x: Tensor, level: float, random: torch.Generator) -> Tensor:
     """Each pixel replaced with probability `level` by black or white, at even odds."""
     replaced = torch.rand(x.shape, generator=random) < level
-    return torch.where(replaced, torch.bernoulli(torch.full_like(x, 0.5), generator=random), x)
+    speck = torch.rand(x.shape, generator=random) < 0.5
+    return torch.where(replaced.to(x.device), speck.to(x), x)
 
 
 # name: (function, levels shown, levels measured)
 NOISES = {
     "Gaussian noise": (
-        gaussian_noise, [0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.5], np.linspace(0, 1.6, 9),
+        gaussian_noise,
+        [0, 0.1, 0.2, 0.4, 0.6, 0.8, 1.2],
+        [0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 1.0, 1.6],
     ),
     "salt and pepper": (
-        salt_and_pepper, [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7], np.linspace(0, 0.8, 9),
+        salt_and_pepper,
+        [0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7],
+        [0, 0.02, 0.04, 0.06, 0.1, 0.2, 0.3, 0.5, 0.8],
     ),
-}  # fmt: skip
+}
 
 
 def reconstructions(model: Model, guide: MeanField, x: Tensor, names: list[str]) -> Figure:
@@ -86,7 +93,7 @@ def noise_figure(
         readings[kind] = {"level": shown}
         for source, symbol, z in (
             ("guide", "q", guide_samples(guide, noisy, num_samples=1, seed=SEED)),
-            ("posterior", "p", exact_samples(model, guide, noisy)),
+            ("posterior", "p", exact_samples(model, guide, noisy)[0]),
         ):
             means = decode(model, z[0])
             digits = read(means).tolist()
@@ -94,57 +101,75 @@ def noise_figure(
             labels.append(f"mean at one draw of\n{source} ${symbol}(z\\,|\\,noisy)$")
             titles.append([f"read as {digit}" for digit in digits])
             readings[kind][source] = digits
-    title = "Noisy images and what they are reconstructed as"
+    title = "Noisy images, and what their reconstructions are read as by 5 nearest neighbours"
     return image_rows(rows, labels, title, titles, size=1.2), readings
 
 
-def exact_samples(model: Model, guide: MeanField, x: Tensor, num_draws: int = 1) -> Tensor:
-    """Draws of the exact posterior, `(num_draws, B, d)`, by resampling from the refined guide."""
-    return posterior_samples(model, Refined(model, guide), x, num_draws=num_draws, seed=SEED)[0]
+def exact_samples(model: Model, guide: MeanField, x: Tensor) -> tuple[Tensor, Tensor]:
+    """One draw of each posterior, `(1, B, d)`, by resampling 1,000 samples of the refined guide.
+
+    And the effective sample sizes behind the draws, `(B,)`: how near to exact they are.
+    """
+    return posterior_samples(model, Refined(model, guide), x, num_draws=1, seed=SEED)
 
 
 @torch.no_grad()
 def noise_curves(
-    model: Model, guide: MeanField, x: Tensor, label: int, data: Dataset, read: Reader
-) -> dict[str, dict[str, list[float]]]:
-    """For each kind and level of noise, the share of reconstructions still read as the digit.
+    model: Model,
+    guide: MeanField,
+    x: Tensor,
+    label: int,
+    data: Dataset,
+    read: Reader,
+    fits: int,
+) -> dict[str, dict]:
+    """For each kind and level of noise, the share of reconstructions read as the true digit.
 
-    Of image `x` under 200 draws of noise, of the first 400 test images under one each, and of image
-    `x` once more with the latent drawn from the exact posterior (fewer draws: each costs a fit).
+    Of image `x` under 200 draws of noise; of the first 400 test images under one each; of image `x`
+    with the latent drawn from the posterior (`fits` draws: each costs one); and of an image with
+    nothing on it but noise, which shows how much of a reading the noise itself brings.
     """
     curves = {}
+    test = data.test_images[:400].to(x.device)
+    sets = {
+        "image": (x.expand(200, -1, -1, -1), np.full(200, label)),
+        "test": (test, data.test_labels[: len(test)].numpy()),
+        "posterior": (x.expand(fits, -1, -1, -1), np.full(fits, label)),
+        "nothing": (torch.zeros_like(x).expand(200, -1, -1, -1), np.full(200, label)),
+    }
     for kind, (add_noise, _, levels) in NOISES.items():
         random = torch.Generator().manual_seed(SEED)
-        sets = {
-            "image": (x.expand(200, -1, -1, -1), np.full(200, label)),
-            "test": (data.test_images[:400], data.test_labels[:400].numpy()),
-            "posterior": (x.expand(40, -1, -1, -1), np.full(40, label)),
-        }
         shares: dict[str, list[float]] = {name: [] for name in sets}
+        sizes = []
         for level in tqdm(levels, desc=f"levels of {kind}"):
             for name, (images, truth) in sets.items():
                 noisy = add_noise(images, float(level), random)
                 if name == "posterior":
-                    z = exact_samples(model, guide, noisy)
+                    z, ess = exact_samples(model, guide, noisy)
+                    sizes.append({"median": float(ess.median()), "min": float(ess.min())})
                 else:
                     z = guide_samples(guide, noisy, num_samples=1, seed=SEED)
                 shares[name].append(float((read(decode(model, z[0])) == truth).mean()))
         draws = {name: len(images) for name, (images, _) in sets.items()}
-        curves[kind] = {"level": levels.tolist(), "share": shares, "draws": draws}
+        curves[kind] = {
+            "level": levels,
+            "share": shares,
+            "draws": draws,
+            "effective_sample_size_of_1000": sizes,
+        }
     return curves
 
 
-def lost_at(levels: list[float], shares: list[float]) -> float | None:
-    """The first level at which the share falls through one half (linearly between levels)."""
+def lost_between(levels: list[float], shares: list[float]) -> list[float] | None:
+    """The two levels between which the share first falls below one half; None if it never does."""
     for i in range(1, len(levels)):
         if shares[i] < 0.5 <= shares[i - 1]:
-            part = (shares[i - 1] - 0.5) / (shares[i - 1] - shares[i])
-            return levels[i - 1] + part * (levels[i] - levels[i - 1])
+            return [levels[i - 1], levels[i]]
     return None
 
 
 def curves_figure(curves: dict, name: str) -> Figure:
-    figure = Figure(figsize=(9.5, 3.8))
+    figure = Figure(figsize=(9.8, 4.1))
     figure.set_layout_engine("constrained")
     axes = figure.subplots(1, len(curves), sharey=True)
     for ax, (kind, curve) in zip(axes, curves.items(), strict=True):
@@ -153,19 +178,19 @@ def curves_figure(curves: dict, name: str) -> Figure:
             ("posterior", f"{name}, $z$ from the posterior", COLOURS["posterior"]),
             ("image", f"{name}, $z$ from the guide", COLOURS["guide"]),
             ("test", "test images, $z$ from the guide", "0.45"),
+            ("nothing", "noise alone, $z$ from the guide", "0.75"),
         ):
             share, draws = np.array(curve["share"][key]), curve["draws"][key]
             # plus two successes and two failures, so that 0 and 1 have an interval (Agresti, Coull)
             se = np.sqrt((share * draws + 2) * (draws - share * draws + 2) / (draws + 4) ** 3)
-            ax.plot(levels, share, "o-", ms=3.5, color=colour, label=what)
             low, high = np.clip([share - 1.96 * se, share + 1.96 * se], 0, 1)
+            ax.plot(levels, share, "o-", ms=3.5, color=colour, label=what)
             ax.fill_between(levels, low, high, color=colour, alpha=0.2)
         ax.axhline(0.5, color="0.4", lw=0.8, ls="--")
-        ax.axhline(0.1, color="0.7", lw=0.8, ls=":")
         ax.set(xlabel=f"level of {kind}", ylim=(-0.02, 1.04), title=kind)
     figure.axes[0].set_ylabel("reconstructions read as the true digit")
-    figure.axes[0].legend(fontsize=8.5, loc="upper right")
-    figure.suptitle("Where noise changes the reconstructed digit (95% intervals; dotted: chance)")
+    figure.axes[0].legend(fontsize=8, loc="upper right")
+    figure.suptitle("Where noise changes the reconstructed digit (95% intervals)")
     return figure
 
 
@@ -186,14 +211,13 @@ def interpolation(
     model: Model, ends: Tensor, x: Tensor, names: list[str], read: Reader
 ) -> tuple[Figure, dict]:
     """Mean images along the straight line between two latents, over the mix of the two images."""
-    t = torch.linspace(0, 1, 11)
-    mix = t.view(-1, 1).to(ends)
-    means = decode(model, (1 - mix) * ends[0] + mix * ends[1])
-    blends = (1 - t.view(-1, 1, 1, 1)) * x[0] + t.view(-1, 1, 1, 1) * x[1]
+    t = torch.linspace(0, 1, 11).to(ends)
+    means = decode(model, torch.lerp(ends[0], ends[1], t[:, None]))
+    blends = torch.lerp(x[0], x[1], t[:, None, None, None])
     digits = read(means).tolist()
-    over = [f"t={s:.1f}: {digit}" for s, digit in zip(t.tolist(), digits, strict=True)]
+    over = [f"t = {s:.1f}\nread as {digit}" for s, digit in zip(t.tolist(), digits, strict=True)]
     figure = image_rows(
-        [torch.cat([x[:1], means.cpu(), x[1:]]), torch.cat([x[:1], blends, x[1:]])],
+        [torch.cat([x[:1], means, x[1:]]), torch.cat([x[:1], blends, x[1:]])],
         ["mean image at\n$(1-t)\\,\\mu_0 + t\\,\\mu_1$", "for contrast:\nmix of the pixels"],
         f"Interpolation in the latent space from {names[0]} to {names[1]}",
         [
@@ -210,36 +234,39 @@ def endpoints_figure(
 ) -> tuple[Figure, dict]:
     """Guide and exact posterior at both ends, in the plane of the interpolation.
 
-    The horizontal axis runs along the interpolation, 0 and 1 being its ends; the vertical axis is
-    the direction at right angles to it in which the two posteriors spread most.
+    The horizontal axis runs along the interpolation, the vertical one in the direction at right
+    angles to it in which the two posteriors spread most; both in lengths of the interpolation.
     """
     line = ends[1] - ends[0]
-    unit = line / line.norm()
-    rough = guide_samples(guide, x, num_samples=1500, seed=SEED)  # (1500, 2, d)
     refined = Refined(model, guide)
     exact, ess = posterior_samples(model, refined, x, num_draws=1500, num_samples=5000, seed=SEED)
+    rough = guide_samples(guide, x, num_samples=5000, seed=SEED)  # (5000, 2, d)
     centred = (exact - exact.mean(0)).flatten(0, 1)
-    across = centred - (centred @ unit)[:, None] * unit
-    vertical = torch.linalg.svd(across, full_matrices=False).Vh[0]
-    figure = Figure(figsize=(8.6, 4.4))
+    across = centred - (centred @ line)[:, None] * line / line.norm() ** 2
+    vertical = torch.linalg.svd(across, full_matrices=False).Vh[0] * line.norm()
+    plane = torch.stack([line, vertical], 1) / line.norm() ** 2  # (d, 2)
+    figure = Figure(figsize=(9.6, 3.9))
     figure.set_layout_engine("constrained")
     ax = figure.subplots()
-    origin = ends[0]
-    for kind, draws in (("guide", rough), ("posterior", exact)):
-        for b, z in enumerate(draws.unbind(1)):
-            u, v = (z - origin) @ line / line.norm() ** 2, (z - origin) @ vertical
-            label = {"guide": "guide $q(z\\,|\\,x)$", "posterior": "posterior $p(z\\,|\\,x)$"}[kind]
-            ax.plot(
-                u.cpu(), v.cpu(), ".", ms=2.2, alpha=0.45, color=COLOURS[kind],
-                label=label if b == 0 else None, rasterized=True,
-            )  # fmt: skip
-    ax.plot([0, 1], [0, float((ends[1] - origin) @ vertical)], "k-", lw=1, label="interpolation")
+    for b in (0, 1):
+        dots = ((exact[:, b] - ends[0]) @ plane).cpu()
+        ax.plot(*dots.T, ".", ms=2.2, alpha=0.5, color=COLOURS["posterior"], rasterized=True)
+        cloud = ((rough[:, b] - ends[0]) @ plane).cpu().numpy()
+        variances, axes = np.linalg.eigh(np.cov(cloud.T))
+        turn = np.linspace(0, 2 * np.pi, 100)
+        circle = axes @ (np.sqrt(variances)[:, None] * [np.cos(turn), np.sin(turn)])
+        for deviations in (1, 2):
+            ax.plot(*(cloud.mean(0)[:, None] + deviations * circle), color=COLOURS["guide"], lw=1.8)
+    ax.plot([], [], ".", ms=9, color=COLOURS["posterior"], label="posterior, 1,500 draws")
+    ax.plot([], [], color=COLOURS["guide"], label="guide, 1 and 2 standard deviations")
+    ax.plot([0, 1], [0, 0], "k-", lw=1, label="interpolation")
     ax.set(
         xlabel=f"along the interpolation: 0 = {names[0]}, 1 = {names[1]}",
         ylabel="widest direction across",
-        title="Where the two ends may lie: 1,500 draws each, in the interpolation's plane",
+        title="Where the two ends may lie, in lengths of the interpolation",
+        aspect="equal",
     )
-    ax.legend(markerscale=5, fontsize=9)
+    ax.legend(fontsize=9, loc="upper center")
     return figure, {"effective_sample_size": ess.tolist(), "num_samples": 5000}
 
 
@@ -263,18 +290,27 @@ def main() -> None:
     parser = make_parser(__doc__.splitlines()[0])
     parser.add_argument("--latent-dim", type=int, default=4, help="dimensions of z")
     parser.add_argument("--images", type=int, nargs=4, metavar="I", help="training images to show")
+    parser.add_argument(
+        "--fits", type=int, default=20, metavar="N", help="posteriors fitted at each noise level"
+    )
     args = parser.parse_args()
     check_latent_dim(args.latent_dim)
+    if args.fits < 1:
+        raise InputError(f"--fits must be >= 1, not {args.fits}")
     data = load_data(args)
     shown = check_indices(args.images or list(data.showcase), data.train_images, "--images")
+    if len(set(shown)) < 4:
+        raise InputError(f"--images: {shown} must be four different images")
+    check_device(args.device)
+    folder = args.results / (
+        "question_a" if args.latent_dim == 4 else f"question_a_d{args.latent_dim}"
+    )
     print(
         "question (a): reconstructions, noise, random images, interpolation. About 1 minute on 2 "
         "cores with a trained checkpoint, 7 minutes with 10 epochs of training."
     )
+    check_folder(folder)
     model, guide, config = trained_vae(args, data, args.latent_dim)
-    folder = args.results / (
-        "question_a" if args.latent_dim == 4 else f"question_a_d{args.latent_dim}"
-    )
     x = data.train_images[shown].to(args.device)
     names = [f"image {index}" for index in shown]
     noise_x, noise_name, noise_label = x[2:3], names[2], int(data.train_labels[shown[2]])
@@ -284,14 +320,17 @@ def main() -> None:
     read, accuracy = nearest_neighbour_reader(data)
 
     figures: dict[str, Figure] = {}
-    figures["training"] = training_figure(config["history"])
+    if config.get("history"):
+        figures["training"] = training_figure(config["history"])
     figures["reconstructions"] = reconstructions(model, guide, x, names)
     figures["noise"], readings = noise_figure(model, guide, noise_x, noise_name, read)
-    curves = noise_curves(model, guide, noise_x, noise_label, data, read)
+    curves = noise_curves(model, guide, noise_x, noise_label, data, read, args.fits)
     figures["noise_curves"] = curves_figure(curves, noise_name)
     figures["random"] = random_images(model, args.latent_dim)
     figures["interpolation"], path = interpolation(model, ends, ends_x, ends_names, read)
-    figures["endpoints"], posterior = endpoints_figure(model, guide, ends_x, ends, ends_names)
+    posterior = None
+    if args.latent_dim > 1:  # else there is no plane
+        figures["endpoints"], posterior = endpoints_figure(model, guide, ends_x, ends, ends_names)
     elbo = log_likelihood(
         model, guide, data.test_images.to(args.device), num_samples=1, progress="test ELBO"
     ).elbo
@@ -306,11 +345,11 @@ def main() -> None:
             "num_images": len(elbo),
         },
         "images": dict(zip(map(str, shown), data.train_labels[shown].tolist(), strict=True)),
-        "reader": {"kind": "5 nearest neighbours", "test_accuracy": accuracy},
+        "reader": {"kind": "5 nearest of 20,000 training images", "test_accuracy": accuracy},
         "noise_readings": readings,
         "noise_curves": curves,
-        "noise_level_at_which_half_are_lost": {
-            kind: {key: lost_at(curve["level"], share) for key, share in curve["share"].items()}
+        "half_are_lost_between": {
+            kind: {k: lost_between(curve["level"], share) for k, share in curve["share"].items()}
             for kind, curve in curves.items()
         },
         "interpolation": path,

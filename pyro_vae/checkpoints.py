@@ -21,7 +21,7 @@ def save_tensors(path: str | Path, content: dict) -> None:
 def load_tensors(path: str | Path, kind: str, keys: set[str]) -> dict:
     """Read what `save_tensors` wrote; `weights_only`, so that a hostile file cannot run code."""
     if not Path(path).is_file():
-        raise InputError(f"{path} is missing: train first, or name another checkpoint")
+        raise InputError(f"{path} is not a file: train first, or name another checkpoint")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises anything from EOFError to UnpicklingError

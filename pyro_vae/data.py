@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-import torchvision
 from sklearn.datasets import load_digits as sklearn_digits
 from torch import Tensor
 from torch.nn import functional
+from torchvision.datasets import mnist
 
 from pyro_vae.errors import InputError
 
@@ -56,14 +56,14 @@ def load_mnist(root: str | Path | None = None) -> Dataset:
     if not all((root / RAW / name).is_file() for name in MNIST_MD5):
         _download_mnist(root)
     check_mnist(root)
-    train = torchvision.datasets.MNIST(root, train=True)
-    test = torchvision.datasets.MNIST(root, train=False)
+    # not by the class MNIST, which prefers unchecked files of its old layout
+    read_images, read_labels = mnist.read_image_file, mnist.read_label_file
     return Dataset(
         "mnist",
-        _unit_interval(train.data, 255),
-        train.targets,
-        _unit_interval(test.data, 255),
-        test.targets,
+        _unit_interval(read_images(root / RAW / "train-images-idx3-ubyte"), 255),
+        read_labels(root / RAW / "train-labels-idx1-ubyte"),
+        _unit_interval(read_images(root / RAW / "t10k-images-idx3-ubyte"), 255),
+        read_labels(root / RAW / "t10k-labels-idx1-ubyte"),
         showcase=(59289, 28001, 35508, 43876),
     )
 
@@ -90,7 +90,7 @@ def _download_mnist(root: Path) -> None:
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=root) as partial:
-            torchvision.datasets.MNIST(partial, download=True)
+            mnist.MNIST(partial, download=True)
             (root / RAW).mkdir(parents=True, exist_ok=True)
             for name in MNIST_MD5:
                 os.replace(Path(partial) / RAW / name, root / RAW / name)

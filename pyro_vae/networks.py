@@ -89,12 +89,14 @@ def check_latent_dim(latent_dim: int) -> int:
     return latent_dim
 
 
-def resolve_precision(precision: str) -> str:
-    """ "float32" and "bfloat16" as they are; "auto": bfloat16 where the CPU multiplies it natively.
+def resolve_precision(precision: str, device: str = "cpu") -> str:
+    """ "float32" and "bfloat16" as they are; "auto": bfloat16 where it is multiplied natively.
 
     Without such units bfloat16 is emulated and slower, so that "auto" is then float32.
     """
     if precision == "auto":
+        if torch.device(device).type == "cuda":
+            return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
         # AVX512-BF16 (recent AMD and Intel) or AMX (Intel server); absent from older torch
         features = getattr(torch.cpu, "get_capabilities", dict)()
         native = features.get("avx512_bf16") or features.get("amx_bf16")

@@ -22,7 +22,7 @@ from pyro_vae.models import Model
 from pyro_vae.networks import resolve_precision
 from pyro_vae.training import Interrupted, TrainingError, check_training_options, fit
 
-PACKAGES = ("torch", "torchvision", "pyro-ppl", "arviz", "numpy", "scipy", "scikit-learn")
+PACKAGES = ("torch", "torchvision", "pyro-ppl", "arviz", "numpy", "scikit-learn")
 
 # The training options and their defaults: the appendix's settings.
 TRAINING = {"epochs": 10, "batch_size": 100, "learning_rate": 1e-3, "precision": "auto", "seed": 0}
@@ -46,12 +46,14 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         help="digits: scikit-learn's, which need no download; auto: MNIST if it can be had",
     )
     data.add_argument("--data-root", type=Path, help="folder of MNIST/raw (PYRO_VAE_DATA, data/)")
-    data.add_argument("--results", type=Path, help="folder to write to (results, results/digits)")
+    data.add_argument("--results", type=Path, default=Path("results"), help="folder to write to")
     data.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
     train = parser.add_argument_group("training (only where there is no checkpoint yet)")
     train.add_argument("--checkpoint", type=Path, help="weights (RESULTS/checkpoints/dN.pt)")
     train.add_argument("--train", action="store_true", help="train even if there is a checkpoint")
-    train.add_argument("--resume", action="store_true", help="go on with a training that stopped")
+    train.add_argument(
+        "--resume", action="store_true", help="go on with a training that stopped, if there is one"
+    )
     for name, default in TRAINING.items():
         train.add_argument(
             f"--{name.replace('_', '-')}",
@@ -99,7 +101,7 @@ def keep_memory() -> None:
 def load_data(args: argparse.Namespace) -> Dataset:
     """The data set asked for. Only `--dataset auto` falls back to the digits, and says so loudly.
 
-    Sets `args.results`, so that results on the digits never replace those on MNIST.
+    Results on the digits go to a subfolder of `args.results`, and never replace those on MNIST.
     """
     try:
         data = load_dataset("mnist" if args.dataset == "auto" else args.dataset, args.data_root)
@@ -113,8 +115,8 @@ def load_data(args: argparse.Namespace) -> Dataset:
             file=sys.stderr,
         )
         data = load_dataset("digits")
-    if args.results is None:
-        args.results = Path("results") if data.name == "mnist" else Path("results", data.name)
+    if data.name != "mnist":
+        args.results = args.results / data.name
     return data
 
 
@@ -123,7 +125,7 @@ def check_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise InputError(f"--device {name!r} is unknown: use cpu, cuda or cuda:N") from error
-    if device.type not in ("cpu", "cuda"):
+    if device.type not in ("cpu", "cuda") or (device.type == "cpu" and device.index):
         raise InputError(f"--device {name!r} is not supported: use cpu, cuda or cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise InputError(f"--device {name!r} is not on this machine: use --device cpu")
@@ -140,13 +142,15 @@ def trained_vae(
     device = check_device(args.device)
     asked = {name: getattr(args, name) for name in TRAINING if hasattr(args, name)}
     settings = TRAINING | asked
-    check_training_options(
-        **{name: settings[name] for name in ("epochs", "batch_size", "learning_rate")}
-    )
+    options = {name: value for name, value in settings.items() if name != "precision"}
+    check_training_options(**options)
     asked["latent_dim"] = latent_dim
-    settings["precision"] = resolve_precision(settings["precision"])
+    settings["precision"] = resolve_precision(settings["precision"], args.device)
     path = args.checkpoint or args.results / "checkpoints" / f"d{latent_dim}.pt"
-    if path.exists() and not (args.train or args.resume):
+    state_path = path.with_suffix(".training.pt")
+    if args.checkpoint and not (path.exists() or args.train or args.resume):
+        raise InputError(f"--checkpoint {path} is not a file: name another, or add --train")
+    if path.exists() and not args.train and not (args.resume and state_path.exists()):
         model, guide, config = load_vae(path)
         if asked.get("precision") == "auto":
             asked.pop("precision")
@@ -156,7 +160,7 @@ def trained_vae(
                     f"{path} was trained with {name}={config.get(name)}, not {value}: "
                     "add --train to train afresh, or name another --checkpoint"
                 )
-        print(f"autoencoder: {path}, {config['epochs']} epochs on {config['dataset']}")
+        print(f"autoencoder: {path}, {config.get('epochs')} epochs on {config['dataset']}")
         return model.to(device), guide.to(device), config
 
     check_folder(path.parent)
@@ -169,9 +173,10 @@ def trained_vae(
         guide,
         (data.train_images.to(device),),
         (data.test_images.to(device),),
-        state_path=path.with_suffix(".training.pt"),
+        state_path=state_path,
         resume=args.resume,
-        **{name: settings[name] for name in ("epochs", "batch_size", "learning_rate", "seed")},
+        same={"dataset": data.name, "precision": settings["precision"]},
+        **options,
     )
     config = {"dataset": data.name, "latent_dim": latent_dim, **settings}
     config |= {"history": history, "provenance": provenance()}

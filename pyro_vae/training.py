@@ -17,6 +17,19 @@ from pyro_vae.checkpoints import load_tensors, load_weights, save_tensors
 from pyro_vae.errors import InputError
 from pyro_vae.importance import Program, log_likelihood
 
+# what a training state holds
+STATE = {
+    "model",
+    "guide",
+    "optimiser",
+    "order",
+    "random",
+    "random_cuda",
+    "position",
+    "history",
+    "settings",
+}
+
 
 class TrainingError(RuntimeError):
     """Training cannot go on. The message says why, and what is left on disk."""
@@ -70,6 +83,7 @@ def fit(
     seed: int = 0,
     state_path: str | Path | None = None,
     resume: bool = False,
+    same: dict[str, object] | None = None,
     progress: bool = True,
 ) -> list[dict[str, float]]:
     """Maximise the ELBO of `model` and `guide`, in place, over the images of `train`.
@@ -78,9 +92,11 @@ def fit(
         train: the arguments of model and guide over all images: `(x,)` or `(x, y)`.
         test: the same for held-out images; their ELBO is measured after each epoch.
         state_path: where the training state is kept: weights, optimiser, random generators and
-            position. It is written after each epoch, and when SIGINT or SIGTERM asks to stop.
+            position. It is written after each epoch, and when SIGINT or SIGTERM asks to stop. Model
+            and guide must then be modules.
         resume: go on from `state_path`, if it is there. The weights at the end are, bit for bit,
             those of a run that was never stopped.
+        same: what else must be the same as in the run that is resumed, such as the data set's name.
 
     Returns:
         One dict an epoch: `epoch`, `train_elbo` (mean over the epoch, as the weights moved) and
@@ -88,14 +104,20 @@ def fit(
 
     Modules need not call `pyro.module`: they are registered here, in a cleared parameter store.
     """
-    check_training_options(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
+    check_training_options(epochs, batch_size, learning_rate, seed)
     path = Path(state_path) if state_path is not None else None
     settings = {"batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
+    settings |= {"images": len(train[0]), **(same or {})}
     modules = {
         name: program
         for name, program in {"model": model, "guide": guide}.items()
         if isinstance(program, nn.Module)
     }
+    if path is not None and len(modules) < 2:
+        raise InputError(
+            "state_path: only modules can be saved; make model and guide torch.nn.Modules, or "
+            "train without state_path"
+        )
     for module in modules.values():
         for parameter in module.parameters():
             # Pyro's store would copy any other memory layout, and SVI then trains the copy alone
@@ -109,11 +131,16 @@ def fit(
     history: list[dict[str, float]] = []
     position = {"epoch": 0, "step": 0, "total": 0.0}
     if resume and path is not None and path.exists():
-        state = load_tensors(path, "a training state", {"model", "guide", "optimiser", "position"})
+        state = load_tensors(path, "a training state", STATE)
         if state["settings"] != settings:
             raise InputError(
                 f"{path} was trained with {state['settings']}, not {settings}: "
                 "resume with the same options, or train afresh without --resume"
+            )
+        if len(state["history"]) > epochs:
+            raise InputError(
+                f"{path} has already seen {len(state['history'])} epochs, and {epochs} are asked: "
+                "raise epochs, or train afresh without --resume"
             )
         for name, module in modules.items():
             load_weights(module, state[name], path)
@@ -131,8 +158,7 @@ def fit(
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
         save_tensors(
             path,
-            {"model": {}, "guide": {}}
-            | weights
+            weights
             | {
                 "optimiser": optim.get_state(),
                 "order": order_state,
@@ -144,7 +170,13 @@ def fit(
             },
         )
 
-    kept = f"the last good state is in {path}" if path is not None else "nothing was saved"
+    def failed(what: str) -> TrainingError:
+        kept = f"the last good state is in {path}" if path and path.exists() else "nothing is saved"
+        return TrainingError(
+            f"{what} in epoch {position['epoch'] + 1}, step {position['step'] + 1}: "
+            f"lower the learning rate ({learning_rate:g}); {kept}"
+        )
+
     images = len(train[0])
     steps = math.ceil(images / batch_size)
     bar = tqdm(
@@ -160,12 +192,16 @@ def fit(
             batches = torch.randperm(images, generator=order).split(batch_size)
             for step in range(position["step"], steps):
                 batch = [tensor[batches[step]] for tensor in train]
-                loss = svi.step(*batch)
+                try:
+                    loss = svi.step(*batch)
+                except InputError:
+                    raise
+                except ValueError as error:  # Pyro's, for a distribution's parameter that is NaN
+                    if all_finite(modules):
+                        raise
+                    raise failed("the weights became NaN or infinite") from error
                 if not math.isfinite(loss):
-                    raise TrainingError(
-                        f"the loss became {loss} in epoch {position['epoch'] + 1}, step "
-                        f"{step + 1}: lower the learning rate ({learning_rate:g}); {kept}"
-                    )
+                    raise failed(f"the loss became {loss}")
                 position["total"] += loss
                 position["step"] = step + 1
                 bar.update()
@@ -174,32 +210,35 @@ def fit(
                     save(order_state)
                     raise Interrupted(_stopped(path))
             record = {"epoch": position["epoch"] + 1, "train_elbo": -position["total"] / images}
+            if not (all_finite(modules) and math.isfinite(record["train_elbo"])):
+                raise failed("the weights or the ELBO became NaN or infinite")
             if test is not None:
                 record["test_elbo"] = float(
                     log_likelihood(model, guide, *test, num_samples=1).elbo.mean()
-                )
-            if not all(math.isfinite(value) for value in record.values()):
-                raise TrainingError(
-                    f"the ELBO after epoch {record['epoch']} is not finite ({record}): lower the "
-                    f"learning rate ({learning_rate:g}); {kept}"
                 )
             history.append(record)
             position = {"epoch": position["epoch"] + 1, "step": 0, "total": 0.0}
             save(order.get_state())
             elbos = [f"{k.replace('_elbo', '')} {v:.2f}" for k, v in record.items() if k != "epoch"]
             bar.write(f"epoch {record['epoch']}: ELBO " + ", ".join(elbos) + " nats per image")
-            if stop.is_set() and position["epoch"] < epochs:
+            if stop.is_set():
                 raise Interrupted(_stopped(path))
     return history
 
 
-def check_training_options(*, epochs: int, batch_size: int, learning_rate: float) -> None:
+def check_training_options(epochs: int, batch_size: int, learning_rate: float, seed: int) -> None:
     if not isinstance(epochs, int) or epochs < 0:
         raise InputError(f"epochs must be a whole number >= 0, not {epochs!r}")
     if not isinstance(batch_size, int) or batch_size < 1:
         raise InputError(f"batch_size must be a whole number >= 1, not {batch_size!r}")
     if not (0 < learning_rate < math.inf):
         raise InputError(f"learning_rate must be a positive number, not {learning_rate!r}")
+    if not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise InputError(f"seed must be a whole number from 0 to 2**32 - 1, not {seed!r}")
+
+
+def all_finite(modules: dict[str, nn.Module]) -> bool:
+    return all(bool(w.isfinite().all()) for m in modules.values() for w in m.parameters())
 
 
 def _registered(program: Program, name: str) -> Program:

@@ -35,7 +35,7 @@ def digits():
 
 @pytest.fixture(scope="session")
 def trained(digits):
-    """A small autoencoder (d = 2) trained for two epochs on the digits: model and guide."""
+    """A small autoencoder (d = 2) trained for six epochs on the digits: model and guide."""
     pyro.set_rng_seed(0)
     model, guide = build_vae(2)
     fit(model, guide, (digits.train_images,), epochs=6, batch_size=50, progress=False)

@@ -1,7 +1,5 @@
 """Problems whose log p(x) and p(z | x) are known exactly, shared by the tests of the estimators."""
 
-import math
-
 import pyro
 import pyro.distributions as dist
 import torch
@@ -76,4 +74,3 @@ class LinearGaussian:
 
 
 GUIDES = ["exact_guide", "wide_guide", "shifted_guide", "structured_guide", "prior_guide"]
-LOG_TWO_PI = math.log(2 * math.pi)

@@ -73,6 +73,15 @@ def test_a_spoilt_file_is_named_and_refused(copied, name, spoil):
         load_mnist(copied)
 
 
+def test_only_the_checked_files_are_read(copied, mnist):
+    """torchvision's class would take these files of its old layout, which nothing checks."""
+    processed = copied / "MNIST" / "processed"
+    processed.mkdir()
+    for name in ("training.pt", "test.pt"):
+        torch.save((torch.zeros(10, 28, 28).byte(), torch.zeros(10)), processed / name)
+    assert torch.equal(load_mnist(copied).test_images, mnist.test_images)
+
+
 def test_missing_mnist_says_what_to_do(tmp_path, offline):
     with pytest.raises(InputError, match=r"--data-root .* or choose --dataset digits") as error:
         load_mnist(tmp_path / "nowhere")

@@ -15,7 +15,7 @@ from pyro_vae import script
 from pyro_vae.checkpoints import build_vae, load_vae, save_vae
 
 ROOT = Path(__file__).parents[1]
-FAST = ["--dataset", "digits", "--epochs", "1", "--batch-size", "500"]
+FAST = ["--dataset", "digits", "--epochs", "1", "--batch-size", "500", "--fits", "2"]
 
 
 def run(*options, cwd=ROOT, **environment):
@@ -33,7 +33,7 @@ def results(tmp_path_factory):
     done = run(*FAST, "--results", folder)
     assert done.returncode == 0, done.stderr
     assert "figures and metrics.json in" in done.stdout
-    return folder
+    return folder / "digits"
 
 
 def test_question_a_writes_its_figures_and_metrics(results):
@@ -50,13 +50,15 @@ def test_question_a_writes_its_figures_and_metrics(results):
 
 
 def test_the_same_run_gives_the_same_files(results, tmp_path):
-    shutil.copytree(results / "checkpoints", tmp_path / "checkpoints")
+    shutil.copytree(results / "checkpoints", tmp_path / "digits" / "checkpoints")
     assert run(*FAST, "--results", tmp_path).returncode == 0
     for path in (results / "question_a").glob("*.png"):
-        assert path.read_bytes() == (tmp_path / "question_a" / path.name).read_bytes(), path.name
+        assert path.read_bytes() == (tmp_path / "digits" / "question_a" / path.name).read_bytes(), (
+            path.name
+        )
     old, new = (
         json.loads((folder / "question_a" / "metrics.json").read_text())
-        for folder in (results, tmp_path)
+        for folder in (results, tmp_path / "digits")
     )
     old.pop("options"), new.pop("options")
     assert old == new
@@ -75,6 +77,11 @@ def test_the_same_run_gives_the_same_files(results, tmp_path):
         (["--dataset", "fashion"], "argument --dataset: invalid choice"),
         (["--images", "0", "1", "2", "1500"], "--images: no image 1500; choose from 0 to 1499"),
         (["--images", "1"], "argument --images: expected 4 arguments"),
+        (["--images", "5", "5", "6", "7"], "--images: [5, 5, 6, 7] must be four different images"),
+        (["--fits", "0"], "--fits must be >= 1"),
+        (["--seed", "-1"], "seed must be a whole number from 0"),
+        (["--device", "cpu:3"], "--device 'cpu:3' is not supported"),
+        (["--checkpoint", "typo.pt"], "--checkpoint typo.pt is not a file"),
         (["--precision", "int8"], "precision must be 'auto', 'float32' or 'bfloat16'"),
         (["--nonsense"], "unrecognized arguments: --nonsense"),
     ],
@@ -90,7 +97,8 @@ def test_a_wrong_option_is_one_line_and_exit_code_2(
     assert stop.value.code == 2
     assert message in stderr
     assert len(stderr.strip().splitlines()) == 1
-    assert not (tmp_path / "results").exists()
+    written = [path for path in (tmp_path / "results").rglob("*") if path.is_file()]
+    assert written == []
 
 
 def test_without_mnist_the_script_stops_and_says_what_to_do(tmp_path):
@@ -108,8 +116,9 @@ def test_auto_falls_back_loudly(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "NO MNIST" in done.stderr
-    metrics = json.loads((tmp_path / "results" / "question_a" / "metrics.json").read_text())
-    assert metrics["dataset"] == "digits"
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["digits"]
+    written = tmp_path / "results" / "digits" / "question_a" / "metrics.json"
+    assert json.loads(written.read_text())["dataset"] == "digits"
 
 
 @pytest.mark.parametrize("spoil", ["truncated", "foreign", "hostile", "other d", "nan"])
@@ -137,13 +146,25 @@ def test_a_wrong_checkpoint_is_named(results, tmp_path, spoil):
     assert str(path) in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert path.read_bytes() == before
-    assert not (tmp_path / "results").exists()
+    assert not any(path.is_file() for path in (tmp_path / "results").rglob("*"))
 
 
 def test_other_training_options_than_the_checkpoints_are_refused(results):
-    done = run(*FAST[:2], "--epochs", 3, "--results", results)
+    done = run(*FAST[:2], "--epochs", 3, "--results", results.parent)
     assert done.returncode == 2
     assert "was trained with epochs=1, not 3: add --train" in done.stderr
+
+
+def test_resume_with_nothing_to_resume_uses_the_checkpoint(results, tmp_path):
+    """As shipped, there is a checkpoint and no training state: it must not be trained anew."""
+    folder = tmp_path / "digits" / "checkpoints"
+    folder.mkdir(parents=True)
+    shutil.copy(results / "checkpoints" / "d4.pt", folder)
+    before = (folder / "d4.pt").read_bytes()
+    done = run("--dataset", "digits", "--fits", "2", "--results", tmp_path, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert "training d = 4" not in done.stdout
+    assert (folder / "d4.pt").read_bytes() == before
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):

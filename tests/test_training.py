@@ -13,6 +13,7 @@ from torch import nn
 
 from pyro_vae.checkpoints import build_vae
 from pyro_vae.errors import InputError
+from pyro_vae.importance import log_likelihood
 from pyro_vae.training import Interrupted, TrainingError, fit
 
 
@@ -149,10 +150,11 @@ def test_resume_in_the_middle_of_an_epoch_is_exact(digits, tmp_path, step, numbe
         return model, guide, history
 
     whole = stoppable(0, False)
+    before = signal.getsignal(number)
     with pytest.raises(Interrupted, match="continue with --resume"):
         stoppable(step, False)
+    assert signal.getsignal(number) is before
     assert_same_bits(whole, stoppable(0, True))
-    assert signal.getsignal(number) is not None
 
 
 def test_kill_9_loses_nothing(digits, tmp_path):
@@ -183,6 +185,10 @@ def test_resume_with_other_settings_is_refused(digits, tmp_path):
     before = path.read_bytes()
     with pytest.raises(InputError, match="resume with the same options"):
         train(digits, path, epochs=2, resume=True, batch_size=40)
+    with pytest.raises(InputError, match="resume with the same options"):
+        train(digits, path, epochs=2, resume=True, same={"dataset": "another"})
+    with pytest.raises(InputError, match="already seen 1 epochs, and 0 are asked"):
+        train(digits, path, epochs=0, resume=True)
     with pytest.raises(InputError, match="another architecture"):
         train(digits, path, epochs=2, resume=True, latent_dim=3)
     assert path.read_bytes() == before
@@ -215,7 +221,20 @@ def fit_with_exploding_loss(digits, path):
         state_path=path, progress=False)  # fmt: skip
 
 
-def test_a_function_with_pyro_params_can_be_a_guide(digits):
+def test_weights_that_explode_stop_the_training(digits, tmp_path):
+    """Pyro refuses a distribution with NaN parameters before there is a loss to look at."""
+    with pytest.raises(TrainingError, match="nothing is saved"):
+        train(digits, tmp_path / "state.pt", learning_rate=1e30)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_test_elbo_is_that_of_the_test_images(digits):
+    model, guide, history = train(digits, epochs=1)
+    expected = log_likelihood(model, guide, digits.test_images[:50], num_samples=1).elbo.mean()
+    assert history[-1]["test_elbo"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_function_with_pyro_params_can_be_a_guide(digits, tmp_path):
     """The package's modules register themselves; a plain function registers its own parameters."""
     model, _ = build_vae(2)
 
@@ -226,6 +245,8 @@ def test_a_function_with_pyro_params_can_be_a_guide(digits):
 
     fit(model, guide, (digits.train_images[:100],), epochs=1, batch_size=50, progress=False)
     assert pyro.param("loc").abs().min() > 0
+    with pytest.raises(InputError, match="only modules can be saved"):
+        fit(model, guide, (digits.train_images[:100],), state_path=tmp_path / "state.pt")
 
 
 @pytest.mark.parametrize(
@@ -236,6 +257,7 @@ def test_a_function_with_pyro_params_can_be_a_guide(digits):
         ({"batch_size": 0}, "batch_size must be a whole number >= 1"),
         ({"learning_rate": 0.0}, "learning_rate must be a positive number"),
         ({"learning_rate": math.nan}, "learning_rate must be a positive number"),
+        ({"seed": 2**32}, "seed must be a whole number from 0"),
     ],
 )
 def test_wrong_options_are_named(digits, tmp_path, option, message):
