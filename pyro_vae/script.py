@@ -187,15 +187,17 @@ def trained_vae(
 
 def provenance() -> dict[str, object]:
     """What a result depends on beside its options: versions, git revision, machine."""
-    git = ["git", "-C", str(Path(__file__).parent)]
-    try:
-        revision = subprocess.run(
-            [*git, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
+    git = ["git", "-C", str(Path(__file__).parents[1])]
+
+    def ask(*words: str) -> str:
+        return subprocess.run(
+            [*git, *words], capture_output=True, text=True, check=True, timeout=10
         ).stdout.strip()
+
+    try:
+        revision = ask("rev-parse", "--short=12", "HEAD")
+        # changed code, not changed results: a run rewrites those
+        revision += "-dirty" if ask("status", "--porcelain", "--", "*.py") else ""
     except (OSError, subprocess.SubprocessError):
         revision = "unknown"
     return {
