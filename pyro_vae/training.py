@@ -196,10 +196,11 @@ def fit(
                     loss = svi.step(*batch)
                 except InputError:
                     raise
-                except ValueError as error:  # Pyro's, for a distribution's parameter that is NaN
-                    if all_finite(modules):
+                except ValueError as error:
+                    # Pyro refuses a distribution with such parameters before there is a loss
+                    if "satisfy the constraint" not in str(error):
                         raise
-                    raise failed("the weights became NaN or infinite") from error
+                    raise failed("a distribution got parameters that are NaN or invalid") from error
                 if not math.isfinite(loss):
                     raise failed(f"the loss became {loss}")
                 position["total"] += loss
