@@ -31,7 +31,7 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 from tqdm import tqdm
 
-from pyro_vae.errors import InputError
+from pyro_vae.errors import InputError, check_counts
 from pyro_vae.importance import Estimate, Program, estimate, sample_sites, score
 
 LEAPS = 5  # leapfrog steps of one HMC move
@@ -135,9 +135,7 @@ def _path(model: Program, guide: Program | None, rows: list[Tensor]) -> Path:
 
 def _schedule(num_chains: int, num_steps: int) -> Tensor:
     """b_0 = 0 to b_T = 1: a sigmoid, with its small steps at both ends (Wu et al., section 4.2)."""
-    for name, value in {"num_chains": num_chains, "num_steps": num_steps}.items():
-        if not isinstance(value, int) or value < 1:
-            raise InputError(f"{name} must be a whole number >= 1, not {value!r}")
+    check_counts(num_chains=num_chains, num_steps=num_steps)
     sigmoid = torch.sigmoid(torch.linspace(-4, 4, num_steps + 1).double())
     return (sigmoid - sigmoid[0]) / (sigmoid[-1] - sigmoid[0])
 

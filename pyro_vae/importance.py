@@ -24,7 +24,7 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 from tqdm import tqdm
 
-from pyro_vae.errors import InputError
+from pyro_vae.errors import InputError, check_counts
 from pyro_vae.psis import khat_threshold, pareto_khat
 
 Program = Callable[..., object]  # a Pyro model or guide: program(x) or program(x, y)
@@ -178,9 +178,7 @@ def _blocks(
     seed. So neither `chunk`, which only cuts the model's work, nor who works on which block
     changes a single draw.
     """
-    for name, value in {"num_samples": num_samples, "chunk": chunk}.items():
-        if not isinstance(value, int) or value < 1:
-            raise InputError(f"{name} must be a whole number >= 1, not {value!r}")
+    check_counts(num_samples=num_samples, chunk=chunk)
     if len(x) == 0:
         raise InputError("x must hold at least one image")
     size = min(IMAGES, max(1, DRAWS // num_samples))

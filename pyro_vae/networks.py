@@ -10,7 +10,7 @@ and both accept any leading dimensions, so that K samples of B images pass as `(
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.errors import InputError
+from pyro_vae.errors import InputError, check_counts
 
 
 class Decoder(nn.Module):
@@ -84,8 +84,7 @@ def channels_last(x: Tensor) -> Tensor:
 
 
 def check_latent_dim(latent_dim: int) -> int:
-    if not isinstance(latent_dim, int) or latent_dim < 1:
-        raise InputError(f"latent_dim must be a whole number >= 1, not {latent_dim!r}")
+    check_counts(latent_dim=latent_dim)
     return latent_dim
 
 

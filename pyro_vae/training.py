@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from pyro_vae.checkpoints import load_tensors, load_weights, save_tensors
-from pyro_vae.errors import InputError
+from pyro_vae.errors import InputError, check_counts
 from pyro_vae.importance import Program, log_likelihood
 
 # what a training state holds
@@ -230,8 +230,7 @@ def fit(
 def check_training_options(epochs: int, batch_size: int, learning_rate: float, seed: int) -> None:
     if not isinstance(epochs, int) or epochs < 0:
         raise InputError(f"epochs must be a whole number >= 0, not {epochs!r}")
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise InputError(f"batch_size must be a whole number >= 1, not {batch_size!r}")
+    check_counts(batch_size=batch_size)
     if not (0 < learning_rate < math.inf):
         raise InputError(f"learning_rate must be a positive number, not {learning_rate!r}")
     if not isinstance(seed, int) or not 0 <= seed < 2**32:
