@@ -19,14 +19,13 @@ from pyro_vae.guides import MeanField
 from pyro_vae.importance import log_likelihood
 from pyro_vae.models import Model
 from pyro_vae.networks import check_latent_dim
-from pyro_vae.plots import image_rows, save_figure
+from pyro_vae.plots import COLOURS, image_rows, save_figure
 from pyro_vae.reading import Reader, nearest_neighbour_reader
 from pyro_vae.refined import Refined
 from pyro_vae.sampling import decode, guide_samples, pixel_samples, posterior_samples
 from pyro_vae.script import check_device, load_data, make_parser, run, save_metrics, trained_vae
 
 SEED = 1  # of everything drawn for the figures; the training has its own
-COLOURS = {"guide": "#d95f02", "posterior": "#1b6ca8"}
 
 
 def gaussian_noise(x: Tensor, level: float, random: torch.Generator) -> Tensor:

@@ -48,6 +48,10 @@ class Estimate(NamedTuple):
         """Whether k-hat lets each estimate be trusted at this number of samples, `(B,)`."""
         return self.khat <= khat_threshold(self.num_samples)
 
+    def of(self, images: np.ndarray | slice) -> "Estimate":
+        """The estimates of some of the images, by index."""
+        return Estimate(*(array[images] for array in self[:-1]), self.num_samples)
+
     def summary(self) -> dict[str, float | int | bool | str]:
         """The mean over the images, and how far to trust it, in JSON's own types."""
         images = len(self.value)

@@ -23,6 +23,9 @@ mpl.rcParams.update(
     }
 )
 
+# one colour for each source of a latent, in every figure
+COLOURS = {"guide": "#d95f02", "posterior": "#1b6ca8", "annealed": "#4d9221"}
+
 
 def show_image(ax: Axes, image: Tensor, title: str = "") -> None:
     """One image, shape `(1, 28, 28)`; black is 0 and white is 1 in every figure."""

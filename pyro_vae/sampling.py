@@ -51,3 +51,23 @@ def posterior_samples(
         chosen = torch.multinomial(w.T, num_draws, replacement=True).T.to(x.device)
     z = latents["z"]
     return z.gather(0, chosen[..., None].expand(-1, -1, z.shape[-1])), 1 / w.square().sum(0)
+
+
+@torch.no_grad()
+def posterior_mean(
+    model: Program,
+    guide: Program,
+    x: Tensor,
+    *labels: Tensor,
+    num_samples: int = 100,
+    seed: int = 0,
+) -> Tensor:
+    """The mean of p(z | x), `(B, d)`: K samples of the guide averaged by their weights."""
+    means = []
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for rows in zip(*(row.split(100) for row in (x, *labels)), strict=True):
+            latents, log_q = draw(guide, list(rows), num_samples)
+            w = torch.softmax(log_joint(model, list(rows), latents) - log_q.cpu(), 0)  # (K, b)
+            means.append(torch.einsum("kb,kbi->bi", w.to(latents["z"]), latents["z"]))
+    return torch.cat(means)

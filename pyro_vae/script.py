@@ -22,7 +22,7 @@ from pyro_vae.models import Model
 from pyro_vae.networks import resolve_precision
 from pyro_vae.training import Interrupted, TrainingError, check_training_options, fit
 
-PACKAGES = ("torch", "torchvision", "pyro-ppl", "arviz", "numpy", "scikit-learn")
+PACKAGES = ("torch", "torchvision", "pyro-ppl", "arviz", "numpy", "scipy", "scikit-learn")
 
 # The training options and their defaults: the appendix's settings.
 TRAINING = {"epochs": 10, "batch_size": 100, "learning_rate": 1e-3, "precision": "auto", "seed": 0}

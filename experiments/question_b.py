@@ -1,0 +1,772 @@
+"""Question (b): log p(x) of an image, how far to trust it, and what makes an image likely.
+
+The 100-sample estimate of every test image, as asked, and the most and least likely; beyond that
+whether 100 samples are enough, which features explain the score, what changing an image does to it,
+what lies outside the data, and what another likelihood of the pixels makes of it.
+
+    python -m experiments.question_b
+"""
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import pyro.distributions as dist
+import torch
+from matplotlib.figure import Figure
+from scipy.stats import spearmanr
+from torch import Tensor
+from tqdm import tqdm
+
+from pyro_vae.annealing import annealed_log_likelihood, sandwich
+from pyro_vae.data import Dataset, load_digits
+from pyro_vae.errors import InputError
+from pyro_vae.explained import explained_variance
+from pyro_vae.features import FEATURES, entropy_floor, nearest_distance
+from pyro_vae.files import check_folder
+from pyro_vae.guides import MeanField
+from pyro_vae.importance import (
+    Estimate,
+    Program,
+    estimate,
+    iwae,
+    log_likelihood,
+    log_weights,
+)
+from pyro_vae.interventions import (
+    binarise,
+    blur,
+    lean,
+    resize,
+    shift,
+    shuffle_pixels,
+    thicken,
+    upright,
+)
+from pyro_vae.models import Model
+from pyro_vae.networks import check_latent_dim
+from pyro_vae.plots import COLOURS, save_figure, show_image
+from pyro_vae.psis import khat_threshold
+from pyro_vae.refined import Refined
+from pyro_vae.sampling import decode, pixel_samples, posterior_mean
+from pyro_vae.script import check_device, load_data, make_parser, run, save_metrics, trained_vae
+
+SEED = 2  # of everything drawn here; the training has its own
+CURVE = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
+
+INTERVENTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "thicker by 1 pixel": lambda x: thicken(x, 1),
+    "thinner by 1 pixel": lambda x: thicken(x, -1),
+    "larger by 15%": lambda x: resize(x, 1.15),
+    "smaller by 15%": lambda x: resize(x, 1 / 1.15),
+    "leaning 0.25 to the right": lambda x: lean(x, 0.25),
+    "leaning 0.25 to the left": lambda x: lean(x, -0.25),
+    "set upright": upright,
+    "2 pixels to the right": lambda x: shift(x, 0, 2),
+    "blurred, sigma 0.7": lambda x: blur(x, 0.7),
+    "black and white": binarise,
+}
+
+
+class Vae(NamedTuple):
+    """The autoencoder under study, with its device."""
+
+    model: Model
+    guide: MeanField
+    device: torch.device
+
+    def refined(self, x: Tensor, what: str | None, model: Program | None = None) -> Estimate:
+        """log p(x) by 1,000 samples of the refined guide, under `model` if it is another."""
+        model = model or self.model
+        guide = Refined(model, self.guide)
+        return log_likelihood(
+            model, guide, x.to(self.device), num_samples=1000, seed=SEED, progress=what
+        )
+
+
+# ---------------------------------------------------------------- likely and unlikely images
+
+
+def extremes(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, dict[int, np.ndarray]]:
+    """Indices of the 10 likeliest and 10 unlikeliest images; and of 4 and 4 of every digit."""
+    order = np.argsort(-scores)
+    by_digit = {}
+    for digit in range(10):
+        own = order[labels[order] == digit]
+        by_digit[digit] = np.concatenate([own[:4], own[-4:]])
+    return np.concatenate([order[:10], order[-10:]]), by_digit
+
+
+def gallery(
+    images: Tensor,
+    rows: dict[str, np.ndarray],
+    amortised: Estimate,
+    refined: dict[int, tuple[float, float]],
+    title: str,
+) -> Figure:
+    """Rows of test images under their 100-sample score, over the refined one."""
+    columns = max(map(len, rows.values()))
+    figure = Figure(figsize=(1.12 * columns + 1.3, 1.62 * len(rows) + 0.75))
+    figure.set_layout_engine("constrained")
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for row_axes, (name, indices) in zip(axes, rows.items(), strict=True):
+        for ax, i in zip(row_axes, indices, strict=True):
+            show_image(ax, images[i], f"{amortised.value[i]:.1f} ± {amortised.se[i]:.1f}")
+            value, se = refined[int(i)]
+            ax.set_xlabel(
+                f"{value:.1f} ± {se:.1f}", fontsize=8.5, color=COLOURS["posterior"], labelpad=2
+            )
+        row_axes[0].set_ylabel(name, rotation=0, ha="right", va="center", labelpad=8, fontsize=9.5)
+    figure.suptitle(title)
+    return figure
+
+
+def likely_and_unlikely(
+    vae: Vae, data: Dataset, amortised: Estimate
+) -> tuple[dict[str, Figure], dict]:
+    """The most and least likely test images by the 100-sample estimate, overall and per digit."""
+    labels = data.test_labels.numpy()
+    overall, by_digit = extremes(amortised.value, labels)
+    shown = np.unique(np.concatenate([overall, *by_digit.values()]))
+    again = vae.refined(data.test_images[shown], "refined log p of the images shown")
+    refined = {
+        int(i): (float(value), float(se))
+        for i, value, se in zip(shown, again.value, again.se, strict=True)
+    }
+    under = (
+        "above: 100 samples of the encoder's guide; below: 1,000 of the refined guide\n"
+        "(nats, ± standard error)"
+    )
+    figures = {
+        "likely_unlikely": gallery(
+            data.test_images,
+            {"likely": overall[:10], "unlikely": overall[10:]},
+            amortised,
+            refined,
+            f"The likeliest and the unlikeliest of {len(labels):,} test images\n{under}",
+        ),
+        "by_digit": gallery(
+            data.test_images,
+            {str(digit): indices for digit, indices in by_digit.items()},
+            amortised,
+            refined,
+            f"Each digit: the 4 likeliest images (left) and the 4 unlikeliest (right)\n{under}",
+        ),
+    }
+
+    def record(i: int) -> dict:
+        return {
+            "image": int(i),
+            "digit": int(labels[i]),
+            "score": float(amortised.value[i]),
+            "se": float(amortised.se[i]),
+            "khat": float(amortised.khat[i]),
+            "refined": refined[int(i)][0],
+            "refined_se": refined[int(i)][1],
+        }
+
+    digits = {
+        str(digit): {
+            "mean": float(amortised.value[labels == digit].mean()),
+            "sd": float(amortised.value[labels == digit].std(ddof=1)),
+            "likely": [record(i) for i in indices[:4]],
+            "unlikely": [record(i) for i in indices[4:]],
+        }
+        for digit, indices in by_digit.items()
+    }
+    quantiles = np.quantile(amortised.value, [0.01, 0.25, 0.5, 0.75, 0.99])
+    metrics = {
+        "summary": amortised.summary() | {"pixels": "grey (surrogate score)"},
+        "sd_over_images": float(amortised.value.std(ddof=1)),
+        "quantiles_1_25_50_75_99": quantiles.tolist(),
+        "likely": [record(i) for i in overall[:10]],
+        "unlikely": [record(i) for i in overall[10:]],
+        "digits": digits,
+        "refined_share_trusted": float(again.trusted().mean()),
+    }
+    return figures, metrics
+
+
+# ---------------------------------------------------------------- are 100 samples enough?
+
+
+def enough(
+    vae: Vae, x: Tensor, first: Estimate, annealed_images: int
+) -> tuple[Figure, dict, Estimate]:
+    """The curve from 1 to 5,000 samples, against the refined guide and annealing.
+
+    `first` holds the 100-sample estimates of the images `x`.
+    """
+    start = time.perf_counter()
+    log_w = log_weights(
+        vae.model,
+        vae.guide,
+        x.to(vae.device),
+        num_samples=CURVE[-1],
+        seed=SEED,
+        progress=f"{CURVE[-1]:,} samples of the guide",
+    )
+    guide_seconds = time.perf_counter() - start
+    last = estimate(log_w)
+    start = time.perf_counter()
+    refined = vae.refined(x, "refined log p")
+    refined_seconds = time.perf_counter() - start
+    curve = [float(iwae(log_w, k).mean()) for k in CURVE]
+    trusted = {k: float(estimate(log_w[:k]).trusted().mean()) for k in CURVE if k >= 50}
+
+    some = x[:annealed_images].to(vae.device)
+    annealed = annealed_log_likelihood(
+        vae.model, vae.guide, some, seed=SEED, progress="annealing, a pilot and a run"
+    )
+    bounds = sandwich(
+        vae.model, vae.guide, some, seed=SEED, progress="annealing both ways, simulated images"
+    )
+    simulated = vae.refined(bounds.images, "refined log p of simulated images")
+
+    metrics = {
+        "iwae": {"num_samples": list(CURVE), "mean": curve},
+        "share_trusted": {str(k): share for k, share in trusted.items()},
+        "guide_5000": last.summary(),
+        "refined": refined.summary() | {"pixels": "grey (surrogate score)"},
+        "refined_minus_guide_5000": paired(refined.value - last.value),
+        "refined_minus_guide_100": paired(refined.value - first.value),
+        "error_bars_of_100_hold_refined": holds(first, refined),
+        "rank_correlation_100_refined": spearman(first.value, refined.value),
+        "sd_of_refined_minus_100": float((refined.value - first.value).std(ddof=1)),
+        "annealed": annealed.summary() | {"estimator": "annealed importance sampling"},
+        "refined_minus_annealed": paired(refined.value[: len(some)] - annealed.value)
+        | agreement(refined.value[: len(some)], refined.se[: len(some)], annealed),
+        "simulated": {
+            "lower": float(bounds.lower.value.mean()),
+            "upper": float(-bounds.upper.value.mean()),
+            "refined": float(simulated.value.mean()),
+            "upper_minus_lower": paired(-bounds.upper.value - bounds.lower.value),
+            "refined_minus_lower": paired(simulated.value - bounds.lower.value),
+            "upper_minus_refined": paired(-bounds.upper.value - simulated.value),
+        },
+        "seconds": {"guide_5000": guide_seconds, "refined": refined_seconds},
+    }
+    return enough_figure(curve, first, refined, annealed, metrics), metrics, refined
+
+
+def paired(differences: np.ndarray) -> dict:
+    """The mean difference of two scores of the same images, nats, and its 95% interval."""
+    mean = float(differences.mean())
+    se = float(differences.std(ddof=1) / np.sqrt(len(differences)))
+    return {"mean": mean, "ci95": [mean - 1.96 * se, mean + 1.96 * se], "images": len(differences)}
+
+
+def spearman(a: np.ndarray, b: np.ndarray) -> float:
+    """The rank correlation; NaN where one of them is constant."""
+    return float(spearmanr(a, b).statistic) if np.ptp(a) > 0 and np.ptp(b) > 0 else np.nan
+
+
+def holds(rough: Estimate, fine: Estimate) -> float:
+    """The share of images whose 95% interval by `rough` holds the value of `fine`."""
+    return float((np.abs(rough.value - fine.value) <= 1.96 * np.hypot(rough.se, fine.se)).mean())
+
+
+def agreement(values: np.ndarray, errors: np.ndarray, other: Estimate) -> dict:
+    """Differences in units of their own standard errors: about N(0, 1) where both are right."""
+    z = (values - other.value) / np.hypot(errors, other.se)
+    return {
+        "share_within_2_se": float((np.abs(z) <= 2).mean()),
+        "rms_in_se": float(np.sqrt(np.square(z).mean())),
+        "mc_se": float(np.sqrt((errors**2 + other.se**2).sum()) / len(z)),
+    }
+
+
+def enough_figure(
+    curve: list[float], first: Estimate, refined: Estimate, annealed: Estimate, metrics: dict
+) -> Figure:
+    figure = Figure(figsize=(13.2, 4.1))
+    figure.set_layout_engine("constrained")
+    left, middle, right = figure.subplots(1, 3)
+    left.plot(CURVE, curve, "o-", ms=4, color=COLOURS["guide"], label="$K$ samples of the guide")
+    mean = refined.value.mean()
+    left.axhline(mean, color=COLOURS["posterior"], label="refined guide, 1,000 samples")
+    left.axhline(
+        mean - metrics["refined_minus_annealed"]["mean"],
+        color=COLOURS["annealed"],
+        ls=":",
+        label=f"annealing (difference over {len(annealed.value)} images)",
+    )
+    left.axvline(100, color="0.5", lw=0.8, ls="--")
+    left.set(
+        xscale="log",
+        xlabel="samples $K$",
+        ylabel="mean score, nats per image",
+        title=f"The score rises with $K$ ({len(first.value):,} test images)",
+    )
+    left.legend(loc="lower right", fontsize=8.5)
+
+    ok = first.trusted()
+    gap = refined.value - first.value
+    for chosen, colour, label in (
+        (ok, "#1b6ca8", f"trusted ({ok.mean():.0%})"),
+        (~ok, "#d95f02", f"not trusted ({(~ok).mean():.0%})"),
+    ):
+        middle.plot(
+            first.khat[chosen], gap[chosen], ".", ms=4, alpha=0.6, color=colour, label=label
+        )
+    middle.axvline(khat_threshold(100), color="0.3", lw=0.8, ls="--")
+    middle.axhline(0, color="0.3", lw=0.8)
+    middle.set(
+        xlabel="Pareto $\\hat k$ of the image's 100 weights",
+        ylabel="refined minus 100-sample score, nats",
+        title="What 100 samples miss, image by image",
+    )
+    middle.legend(fontsize=8.5)
+
+    count = len(annealed.value)
+    order = np.argsort(annealed.se)
+    difference = (refined.value[:count] - annealed.value)[order]
+    bars = 2 * np.hypot(refined.se[:count], annealed.se)[order]
+    right.errorbar(
+        np.arange(count),
+        difference,
+        bars,
+        fmt="o",
+        ms=3,
+        lw=0.8,
+        color=COLOURS["annealed"],
+        label="± 2 standard errors of both",
+    )
+    right.axhline(0, color="0.3", lw=0.8)
+    right.set(
+        xlabel="test image, by the error of annealing",
+        ylabel="refined minus annealed score, nats",
+        title=f"A second opinion: annealing, {count} images",
+    )
+    right.legend(fontsize=8.5)
+    return figure
+
+
+# ---------------------------------------------------------------- which features explain it?
+
+
+def explain(
+    vae: Vae, data: Dataset, amortised: Estimate
+) -> tuple[dict[str, Figure], dict, dict[str, np.ndarray]]:
+    """Explained variance of the score and of its excess over the floor, on held-out images."""
+    x, labels = data.test_images, data.test_labels.numpy()
+    features = {name: function(x) for name, function in tqdm(FEATURES.items(), desc="features")}
+    features["class"] = labels.astype(float)
+    features["nearest training image"] = nearest_distance(x, data.train_images)
+    mean = posterior_mean(vae.model, vae.guide, x.to(vae.device), seed=SEED)
+    features["latent's distance from 0"] = mean.norm(dim=1).double().cpu().numpy()
+    rebuilt = torch.cat([decode(vae.model, z) for z in mean.split(500)]).cpu()
+    features["reconstruction error"] = (x - rebuilt).square().sum((1, 2, 3)).double().numpy()
+
+    targets = {"score": amortised.value, "excess": -amortised.value - features["entropy floor"]}
+    held_out = np.zeros(len(x), bool)
+    held_out[np.random.default_rng(SEED).permutation(len(x))[: len(x) // 4]] = True
+    drawn = [*FEATURES, "class"]  # what can be seen on the image itself
+    groups = {
+        "features of the image": drawn,
+        "and nearest training image": [*drawn, "nearest training image"],
+        "and the model's own": list(features),
+    }
+
+    def share(names: list[str], target: np.ndarray) -> dict:
+        chosen = {name: features[name] for name in names}
+        kinds = ("class",) if "class" in names else ()
+        return explained_variance(chosen, target, held_out, kinds, SEED)._asdict()
+
+    metrics: dict = {"images": len(x), "held_out": int(held_out.sum())}
+    for target_name, target in targets.items():
+        alone = {name: share([name], target) for name in tqdm(features, desc=target_name)}
+        joint = {name: share(names, target) for name, names in groups.items()}
+        without = {
+            name: share([other for other in drawn if other != name], target)["share"]
+            for name in drawn
+        }
+        whole = joint["features of the image"]["share"]
+        metrics[target_name] = {
+            "alone": alone,
+            "joint": joint,
+            "lost_without": {name: whole - rest for name, rest in without.items()},
+            "spearman": {
+                name: spearman(value, target) for name, value in features.items() if name != "class"
+            },
+        }
+    figures = {
+        "explained": explained_figure(metrics, drawn),
+        "features": feature_figure(features, amortised.value, labels),
+    }
+    return figures, metrics, features
+
+
+def explained_figure(metrics: dict, drawn: list[str]) -> Figure:
+    figure = Figure(figsize=(12.5, 5.6))
+    figure.set_layout_engine("constrained")
+    axes = figure.subplots(1, 2, sharex=True, sharey=True)
+    alone = metrics["score"]["alone"]
+    names = sorted(alone, key=lambda name: alone[name]["share"])
+    rows = [*metrics["score"]["joint"]][::-1] + names
+    place = {name: row + (0.6 if row > 2 else 0) for row, name in enumerate(rows)}
+    titles = {
+        "score": "the score",
+        "excess": "the excess: how far it stays below the best any model can do",
+    }
+    for ax, (target, title) in zip(axes, titles.items(), strict=True):
+        for kind, colour in (("joint", "0.35"), ("alone", COLOURS["posterior"])):
+            for name, value in metrics[target][kind].items():
+                error = [[value["share"] - value["low"]], [value["high"] - value["share"]]]
+                ax.barh(place[name], max(value["share"], 0), 0.62, color=colour)
+                ax.errorbar(value["share"], place[name], xerr=error, color="k", lw=1, fmt="none")
+        for name, lost in metrics[target]["lost_without"].items():
+            ax.plot(
+                max(lost, 0), place[name], "D", ms=4.5, color=COLOURS["guide"], mec="w", mew=0.6
+            )
+        ax.set(xlabel="explained variance, held-out images", title=title, xlim=(-0.02, 1.02))
+        ax.axvline(0, color="0.3", lw=0.8)
+    axes[0].set_yticks(list(place.values()), list(place))
+    axes[1].barh([np.nan], [np.nan], color=COLOURS["posterior"], label="the feature alone")
+    axes[1].barh([np.nan], [np.nan], color="0.35", label="several together")
+    axes[1].plot(
+        [],
+        [],
+        "D",
+        color=COLOURS["guide"],
+        label="lost when it alone is left out\nof the features of the image",
+    )
+    axes[1].legend(loc="lower right", fontsize=8.5)
+    figure.suptitle("How much of the score each feature explains (bars: 95% intervals)")
+    return figure
+
+
+def feature_figure(
+    features: dict[str, np.ndarray], score: np.ndarray, labels: np.ndarray
+) -> Figure:
+    """The score against each feature: all images, and the medians of ten equal groups by it."""
+    names = [name for name in features if name != "class"]
+    figure = Figure(figsize=(13, 8.4))
+    figure.set_layout_engine("constrained")
+    axes = figure.subplots(3, 4, sharey=True)
+    low, high = np.quantile(score, [0.001, 0.999])
+    for ax, name in zip(axes.flat, names, strict=True):
+        value = features[name]
+        jitter = np.random.default_rng(SEED).uniform(-0.3, 0.3, len(value))
+        spread = value + jitter * (len(np.unique(value)) < 40)  # whole numbers lie on one another
+        ax.scatter(spread, score, s=1.5, c=labels, cmap="tab10", alpha=0.5, rasterized=True)
+        edges = np.unique(np.quantile(value, np.linspace(0, 1, 11)))
+        group = np.clip(np.searchsorted(edges, value, side="right") - 1, 0, len(edges) - 2)
+        filled = np.unique(group)
+        ax.plot(
+            [np.median(value[group == g]) for g in filled],
+            [np.median(score[group == g]) for g in filled],
+            "ko-",
+            ms=3.5,
+            lw=1.4,
+        )
+        ax.set(xlabel=name, ylim=(low, high))
+        ax.set_xlim(*np.quantile(spread, [0.0005, 0.9995]))
+    for ax in axes[:, 0]:
+        ax.set_ylabel("score, nats")
+    dots = [
+        figure.axes[0].scatter([], [], s=25, color=f"C{digit}", label=str(digit))
+        for digit in range(10)
+    ]
+    figure.legend(handles=dots, loc="outside upper center", ncols=10, title="digit")
+    figure.suptitle("The score against each feature; black: medians of ten equal groups", y=1.06)
+    return figure
+
+
+# ---------------------------------------------------------------- interventions
+
+
+def intervene(vae: Vae, x: Tensor) -> tuple[Figure, dict]:
+    """The same images changed on purpose: how score, floor and excess move, paired."""
+    before = vae.refined(x, "as they are")
+    floor = entropy_floor(x)
+    metrics: dict = {
+        "unchanged": {"mean": float(before.value.mean()), "floor": float(floor.mean())},
+        "images": len(x),
+    }
+    strip, changes = [(x[0], before.value[0])], {}
+    for name, change in INTERVENTIONS.items():
+        changed = change(x)
+        after = vae.refined(changed, name)
+        strip.append((changed[0], after.value[0]))
+        floor_change = entropy_floor(changed) - floor
+        score_change = after.value - before.value
+        changes[name] = {
+            "score": paired(score_change),
+            "from_the_floor": paired(-floor_change),
+            "from_the_excess": paired(score_change + floor_change),
+            "share_trusted": float(after.trusted().mean()),
+            "share_rising": float((score_change > 0).mean()),
+        }
+    metrics["changes"] = changes
+
+    figure = Figure(figsize=(12.6, 7.4))
+    figure.set_layout_engine("constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=[1, 2.6])
+    titles = ["as it is", *INTERVENTIONS]
+    for ax, (image, score), title in zip(above.subplots(1, len(strip)), strip, titles, strict=True):
+        broken = title.replace(" by ", "\nby ").replace(" to the ", "\nto the ")
+        show_image(ax, image, broken.replace(", ", ",\n"))
+        ax.set_xlabel(f"{score:.1f}", fontsize=9)
+    above.suptitle("One test image under each change, with its score")
+    ax = below.subplots()
+    rows = np.arange(len(changes))[::-1]
+    for offset, key, colour, label in (
+        (0.24, "score", "0.2", "score"),
+        (0.0, "from_the_floor", "#e6ab02", "part due to the entropy floor"),
+        (-0.24, "from_the_excess", COLOURS["posterior"], "part due to the excess"),
+    ):
+        means = np.array([change[key]["mean"] for change in changes.values()])
+        ends = np.array([change[key]["ci95"] for change in changes.values()])
+        ax.barh(rows + offset, means, 0.22, color=colour, label=label)
+        ax.errorbar(
+            means, rows + offset, xerr=np.abs(ends.T - means), fmt="none", color="k", lw=0.9
+        )
+    ax.set_yticks(rows, changes)
+    ax.axvline(0, color="0.2", lw=0.9)
+    ax.set(
+        xlabel="mean change, nats per image (95% intervals)",
+        title=f"What each change does to the score of {len(x)} test images",
+    )
+    ax.legend(fontsize=9)
+    return figure, metrics
+
+
+# ---------------------------------------------------------------- likely is not typical
+
+
+def outsiders(vae: Vae, data: Dataset, count: int) -> dict[str, Tensor]:
+    """Sets of images that are not test images, and some that are."""
+    random = torch.Generator().manual_seed(SEED)
+    x = data.test_images[:count]
+    z = torch.randn(count, vae.model.decoder.latent_dim, generator=random).to(vae.device)
+    means = decode(vae.model, z).cpu()
+    return {
+        "blank image": torch.zeros_like(x[:1]),
+        "mean training image": data.train_images.mean(0, keepdim=True),
+        "model: mean images": means,
+        "model: drawn pixels": pixel_samples(means, SEED),
+        "training images": data.train_images[:count],
+        "test images": x,
+        "shifted by 4 pixels": shift(x, 4, 4),
+        "upside down": x.flip(2),
+        "scikit-learn's digits": load_digits().test_images[:count],
+        "pixels shuffled": shuffle_pixels(x, SEED),
+        "uniform noise": torch.rand(x.shape, generator=random),
+        "inverted": 1 - x,
+    }
+
+
+def likely_is_not_typical(vae: Vae, data: Dataset, count: int) -> tuple[Figure, dict]:
+    sets = outsiders(vae, data, count)
+    estimates = {name: vae.refined(x, name) for name, x in sets.items()}
+    test = np.sort(estimates["test images"].value)
+    metrics = {}
+    for name, found in estimates.items():
+        metrics[name] = {
+            "mean": float(found.value.mean()),
+            "median": float(np.median(found.value)),
+            "min": float(found.value.min()),
+            "max": float(found.value.max()),
+            "floor": float(entropy_floor(sets[name]).mean()),
+            "images": len(found.value),
+            "share_trusted": float(found.trusted().mean()),
+            # of its images, against all test images scored: 50% where the two are alike
+            "likelier_than_a_test_image": float(
+                (np.searchsorted(test, found.value) / len(test)).mean()
+            ),
+        }
+    order = sorted(metrics, key=lambda name: -metrics[name]["median"])
+    figure = Figure(figsize=(11.5, 0.62 * len(order) + 1.3))
+    figure.set_layout_engine("constrained")
+    left, right = figure.subplots(1, 2, width_ratios=[1, 3.2])
+    left.set(xlim=(0, 6), ylim=(len(order) - 0.5, -0.5))
+    left.axis("off")
+    for row, name in enumerate(order):
+        left.text(0, row, f"{name} ({metrics[name]['images']})", va="center", fontsize=9.5)
+        for column, image in enumerate(sets[name][:2]):
+            ax = left.inset_axes([4.1 + column, row - 0.45, 0.92, 0.9], transform=left.transData)
+            show_image(ax, image)
+        values = -estimates[name].value
+        height = row + np.random.default_rng(SEED).uniform(-0.28, 0.28, len(values))
+        colour = COLOURS["posterior"] if name == "test images" else COLOURS["guide"]
+        if name.startswith("model") or name == "training images":
+            colour = "0.45"
+        big = 7 if len(values) == 1 else 3
+        right.plot(values, height, ".", ms=big, alpha=0.6, color=colour, rasterized=True)
+        right.plot([np.median(values)] * 2, [row - 0.38, row + 0.38], color="k", lw=1.6)
+    low, high = np.quantile(-test, [0.01, 0.99])
+    right.axvspan(low, high, color=COLOURS["posterior"], alpha=0.1)
+    right.set(xscale="log", ylim=(len(order) - 0.5, -0.5), xlabel="score, nats per image")
+    ticks = [10, 20, 50, 100, 200, 500, 1000, 2000, 5000]
+    right.set_xticks(ticks, [f"−{tick:,}" for tick in ticks])
+    right.minorticks_off()
+    right.invert_xaxis()
+    right.set_yticks([])
+    right.set_title("likelier to the right; shaded: 98% of the test images; black: medians")
+    figure.suptitle("Likely is not typical: sets of images under the same model")
+    return figure, metrics
+
+
+# ---------------------------------------------------------------- other likelihoods of the pixels
+
+
+def other_pixels(
+    vae: Vae, x: Tensor, grey: Estimate, features: dict[str, np.ndarray], copies: int = 3
+) -> tuple[Figure, dict]:
+    """The ranking of images `x` under grey, binarised and continuous-Bernoulli pixels.
+
+    One generator throughout: what changes is p(x | z) alone. `grey` are the scores of `x`.
+    """
+    random = torch.Generator().manual_seed(SEED)
+    binarised = [
+        vae.refined(torch.bernoulli(x, generator=random), f"binarised, copy {copy + 1}")
+        for copy in range(copies)
+    ]
+    continuous_model = Model(vae.model.decoder, pixels=dist.ContinuousBernoulli)
+    continuous = vae.refined(x, "continuous Bernoulli", continuous_model)
+    scores = {
+        "grey": grey.value,
+        "binarised": np.mean([found.value for found in binarised], axis=0),
+        "continuous": continuous.value,
+    }
+    trusted = {
+        "grey": grey.trusted().mean(),
+        "binarised": np.mean([found.trusted().mean() for found in binarised]),
+        "continuous": continuous.trusted().mean(),
+    }
+    names = {
+        "grey": "grey (surrogate)",
+        "binarised": f"binarised (mean of {copies} copies)",
+        "continuous": "continuous Bernoulli (density)",
+    }
+    ranks = {name: np.argsort(np.argsort(-value)) for name, value in scores.items()}
+    tenth = max(1, len(x) // 10)
+    pairs = [("grey", "binarised"), ("grey", "continuous"), ("binarised", "continuous")]
+    metrics: dict = {"images": len(x), "copies": copies}
+    for name, value in scores.items():
+        metrics[name] = {
+            "mean": float(value.mean()),
+            "sd": float(value.std(ddof=1)),
+            "share_trusted": float(trusted[name]),
+            "spearman_with": {
+                feature: spearman(column, value)
+                for feature, column in features.items()
+                if feature != "class"
+            },
+        }
+    for first, second in pairs:
+        metrics[f"{first} and {second}"] = {
+            "spearman": spearman(scores[first], scores[second]),
+            "unlikeliest_tenth_shared": share_shared(-ranks[first], -ranks[second], tenth),
+            "likeliest_tenth_shared": share_shared(ranks[first], ranks[second], tenth),
+        }
+    metrics["mean_of_binarised_minus_grey"] = paired(scores["binarised"] - scores["grey"])
+
+    figure = Figure(figsize=(12.6, 8.2))
+    figure.set_layout_engine("constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=[1, 1.02])
+    for ax, (first, second) in zip(above.subplots(1, 3), pairs, strict=True):
+        ax.plot(scores[first], scores[second], ".", ms=4, alpha=0.6, color=COLOURS["posterior"])
+        both = metrics[f"{first} and {second}"]
+        ax.set(
+            xlabel=f"{names[first]}, nats",
+            ylabel=f"{names[second]}, nats",
+            title=f"rank correlation {both['spearman']:.2f}; of the unlikeliest tenth\n"
+            f"{both['unlikeliest_tenth_shared']:.0%} shared, "
+            f"of the likeliest {both['likeliest_tenth_shared']:.0%}",
+        )
+    above.suptitle(f"{len(x)} test images under three likelihoods of the pixels, one generator")
+    grid = below.subplots(3, 13)
+    for row, (name, order) in zip(grid, ranks.items(), strict=True):
+        by_rank = np.argsort(order)
+        row[6].axis("off")
+        for ax, i in zip([*row[:6], *row[7:]], [*by_rank[:6], *by_rank[-6:]], strict=True):
+            show_image(ax, x[i], f"{scores[name][i]:.0f}")
+        row[0].set_ylabel(
+            names[name].replace(" (", "\n("), rotation=0, ha="right", va="center", labelpad=8
+        )
+    below.suptitle("The six likeliest and the six unlikeliest under each")
+    return figure, metrics
+
+
+def share_shared(first: np.ndarray, second: np.ndarray, count: int) -> float:
+    """Of the `count` lowest ranks of each, the share that both have."""
+    lowest = set(np.argsort(first)[:count]) & set(np.argsort(second)[:count])
+    return len(lowest) / count
+
+
+# ---------------------------------------------------------------- the whole
+
+
+def main() -> None:
+    parser = make_parser(__doc__.splitlines()[0])
+    parser.add_argument("--latent-dim", type=int, default=4, help="dimensions of z")
+    parser.add_argument(
+        "--images",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="test images in the investigation beyond the 100-sample estimate",
+    )
+    args = parser.parse_args()
+    check_latent_dim(args.latent_dim)
+    if args.images < 20:
+        raise InputError(f"--images must be >= 20, not {args.images}")
+    data = load_data(args)
+    device = check_device(args.device)
+    folder = args.results / (
+        "question_b" if args.latent_dim == 4 else f"question_b_d{args.latent_dim}"
+    )
+    print(
+        "question (b): log p(x) of every test image, and what makes one likely. About 15 minutes "
+        "on 2 cores with a trained checkpoint; --images 200 takes about 5."
+    )
+    check_folder(folder)
+    model, guide, config = trained_vae(args, data, args.latent_dim)
+    vae = Vae(model, guide, device)
+
+    figures: dict[str, Figure] = {}
+    metrics: dict[str, dict] = {}
+    amortised = log_likelihood(
+        model,
+        guide,
+        data.test_images.to(device),
+        num_samples=100,
+        seed=SEED,
+        progress="100 samples of the guide",
+    )
+    shown, metrics["guide_100"] = likely_and_unlikely(vae, data, amortised)
+    explained, metrics["explained"], features = explain(vae, data, amortised)
+    figures |= shown | explained
+
+    # a random choice: the first half of MNIST's test images are the tidier ones
+    random = np.random.default_rng(SEED)
+    chosen = random.permutation(len(data.test_images))[: args.images]
+    x = data.test_images[chosen]
+    figures["enough"], metrics["enough"], refined = enough(
+        vae, x, amortised.of(chosen), args.images // 10
+    )
+    figures["interventions"], metrics["interventions"] = intervene(vae, x[: args.images // 5])
+    figures["typical"], metrics["typical"] = likely_is_not_typical(vae, data, args.images // 10)
+    part = slice(0, 3 * args.images // 10)
+    figures["pixels"], metrics["pixels"] = other_pixels(
+        vae,
+        x[part],
+        refined.of(part),
+        {name: value[chosen][part] for name, value in features.items()},
+    )
+
+    for name, figure in figures.items():
+        save_figure(figure, folder / f"{name}.png", data.name)
+    save_metrics(folder / "metrics.json", metrics, args, data, config)
+    print(
+        f"mean score by 100 samples {amortised.value.mean():.2f}, of {len(x)} images by the "
+        f"refined guide {refined.value.mean():.2f} nats per image; figures and metrics.json in "
+        f"{folder}"
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,117 @@
+"""Features of a digit's image: what might make it likely or unlikely.
+
+All functions take images `(B, 1, 28, 28)` in [0, 1] and return a value for each, `(B,)`, float64;
+lengths are in pixels. The stroke is where a pixel is at least one half.
+"""
+
+import numpy as np
+import torch
+from scipy import ndimage
+from sklearn.neighbors import NearestNeighbors
+from torch import Tensor
+
+CENTRE = 13.5  # row and column of the middle of an image
+
+
+def ink(x: Tensor) -> np.ndarray:
+    """The sum of the grey levels: how many pixels' worth of white."""
+    return x.sum((1, 2, 3)).double().numpy()
+
+
+def entropy_floor(x: Tensor) -> np.ndarray:
+    """Sum of the pixels' binary entropies, nats: minus the best grey score any model can reach.
+
+    A pixel x adds -x log x - (1 - x) log(1 - x): log 2 in the middle, nothing at black and white.
+    """
+    x = x.double()
+    return -(torch.xlogy(x, x) + torch.xlogy(1 - x, 1 - x)).sum((1, 2, 3)).numpy()
+
+
+def grey_pixels(x: Tensor) -> np.ndarray:
+    """How many pixels are neither nearly black nor nearly white (between 0.1 and 0.9)."""
+    return ((x > 0.1) & (x < 0.9)).sum((1, 2, 3)).double().numpy()
+
+
+def stroke_width(x: Tensor) -> np.ndarray:
+    """Twice the mean distance to the background along the ridge of the stroke; 0 without one."""
+    return np.array([_stroke_width(stroke) for stroke in _strokes(x)])
+
+
+def _stroke_width(stroke: np.ndarray) -> float:
+    distance = ndimage.distance_transform_edt(np.pad(stroke, 1))
+    ridge = (distance == ndimage.maximum_filter(distance, 3)) & (distance > 0)
+    # the distance is to the next pixel's middle, half a pixel beyond the stroke's edge
+    return 2 * float(distance[ridge].mean()) - 1 if ridge.any() else 0.0
+
+
+def slant(x: Tensor) -> np.ndarray:
+    """How far the ink leans to the right for each row up: the slope of column on row, upwards."""
+    row, column = centre(x)
+    pixels = x[:, 0].double().numpy()
+    down = np.arange(28.0) - row[:, None]  # (B, 28)
+    right = np.arange(28.0) - column[:, None]
+    spread = np.einsum("bij,bi->b", pixels, down**2)
+    lean = -np.einsum("bij,bi,bj->b", pixels, down, right)
+    return np.divide(lean, spread, out=np.zeros_like(lean), where=spread > 1e-9)
+
+
+def height(x: Tensor) -> np.ndarray:
+    """Rows from the first that the stroke touches to the last."""
+    return np.array([_extent(stroke.any(1)) for stroke in _strokes(x)])
+
+
+def width(x: Tensor) -> np.ndarray:
+    """Columns from the first that the stroke touches to the last."""
+    return np.array([_extent(stroke.any(0)) for stroke in _strokes(x)])
+
+
+def holes(x: Tensor) -> np.ndarray:
+    """Regions of background that the stroke encloses; it also closes them diagonally."""
+    return np.array([float(ndimage.label(~np.pad(stroke, 1))[1] - 1) for stroke in _strokes(x)])
+
+
+def off_centre(x: Tensor) -> np.ndarray:
+    """Distance of the centre of the ink from the middle of the image."""
+    row, column = centre(x)
+    return np.hypot(row - CENTRE, column - CENTRE)
+
+
+# Features of the image alone. Name in tables and figures: function.
+FEATURES = {
+    "ink": ink,
+    "entropy floor": entropy_floor,
+    "grey pixels": grey_pixels,
+    "stroke width": stroke_width,
+    "slant": slant,
+    "height": height,
+    "width": width,
+    "holes": holes,
+    "off centre": off_centre,
+}
+
+
+def nearest_distance(x: Tensor, references: Tensor) -> np.ndarray:
+    """Euclidean distance in pixel space to the nearest of the images `references`."""
+    search = NearestNeighbors(n_neighbors=1, algorithm="brute")
+    search.fit(references.flatten(1).numpy())
+    return search.kneighbors(x.flatten(1).numpy())[0][:, 0].astype(np.float64)
+
+
+def centre(x: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Row and column of the centre of the ink; the middle of the image where there is none."""
+    pixels = x[:, 0].double().numpy()
+    grid = np.arange(28.0)
+    mass = pixels.sum((1, 2))
+    middle = np.full_like(mass, CENTRE)
+    row = np.divide(pixels.sum(2) @ grid, mass, out=middle.copy(), where=mass > 0)
+    column = np.divide(pixels.sum(1) @ grid, mass, out=middle, where=mass > 0)
+    return row, column
+
+
+def _strokes(x: Tensor) -> np.ndarray:
+    return (x[:, 0] >= 0.5).numpy()
+
+
+def _extent(touched: np.ndarray) -> float:
+    where = np.flatnonzero(touched)
+    return float(where[-1] - where[0] + 1) if len(where) else 0.0

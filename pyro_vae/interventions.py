@@ -1,0 +1,93 @@
+"""Changes made to an image on purpose, to see what a score answers to.
+
+All functions take images `(B, 1, 28, 28)` in [0, 1] and return as many of the same kind. Where a
+change needs positions between pixels it is made at four times the resolution, or by cubic splines,
+so that the result has the soft edges that the images have.
+"""
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+from torch.nn import functional
+
+from pyro_vae.features import CENTRE, centre, slant
+
+FINE = 4  # fine pixels to a pixel, along each axis
+
+
+def thicken(x: Tensor, by: float) -> Tensor:
+    """The stroke `by` pixels wider; thinner where `by` is negative.
+
+    Grey dilation (erosion) with a disc of diameter |by|, to the nearest quarter of a pixel
+    (Castro et al. 2019, Morpho-MNIST).
+    """
+    radius = round(abs(by) / 2 * FINE)
+    grid = np.arange(-radius, radius + 1)
+    disc = grid[:, None] ** 2 + grid**2 <= radius**2
+    morph = ndimage.grey_dilation if by > 0 else ndimage.grey_erosion
+    fine = functional.interpolate(x, scale_factor=FINE, mode="nearest").numpy()
+    changed = np.stack([morph(image, footprint=disc, mode="nearest") for image in fine[:, 0]])
+    return functional.avg_pool2d(torch.from_numpy(changed)[:, None], FINE)
+
+
+def lean(x: Tensor, by: float) -> Tensor:
+    """The image sheared to the right by `by` columns for each row up, about the ink's centre."""
+    return _lean(x, np.full(len(x), by))
+
+
+def upright(x: Tensor) -> Tensor:
+    """The image sheared until it leans neither way."""
+    return _lean(x, -slant(x))
+
+
+def _lean(x: Tensor, by: np.ndarray) -> Tensor:
+    rows, _ = centre(x)
+    sheared = [
+        # the pixel at (row, column) is taken from (row, column + s (row - centre))
+        ndimage.affine_transform(image, [[1, 0], [s, 1]], [0, -s * row], order=3)
+        for image, s, row in zip(x[:, 0].numpy(), by, rows, strict=True)
+    ]
+    return _images(sheared)
+
+
+def resize(x: Tensor, factor: float) -> Tensor:
+    """The digit `factor` times as large, about the middle of the image; its stroke as well."""
+    scale = np.eye(2) / factor
+    offset = CENTRE * (1 - 1 / factor)
+    return _images(
+        [ndimage.affine_transform(i, scale, [offset] * 2, order=3) for i in x[:, 0].numpy()]
+    )
+
+
+def blur(x: Tensor, sigma: float) -> Tensor:
+    """Convolved with a Gaussian of standard deviation `sigma` pixels."""
+    return _images([ndimage.gaussian_filter(image, sigma) for image in x[:, 0].numpy()])
+
+
+def binarise(x: Tensor) -> Tensor:
+    """Black or white at each pixel, whichever is nearer."""
+    return (x >= 0.5).to(x)
+
+
+def shift(x: Tensor, down: int, right: int) -> Tensor:
+    """Moved by whole pixels; what leaves the image is lost, what enters is black."""
+    shifted = torch.zeros_like(x)
+    height, width = 28 - abs(down), 28 - abs(right)
+    to = (max(down, 0), max(right, 0))
+    of = (max(-down, 0), max(-right, 0))
+    shifted[..., to[0] : to[0] + height, to[1] : to[1] + width] = x[
+        ..., of[0] : of[0] + height, of[1] : of[1] + width
+    ]
+    return shifted
+
+
+def shuffle_pixels(x: Tensor, seed: int) -> Tensor:
+    """Each image with its own pixels in a random order of its own: the same ink, no shape."""
+    random = torch.Generator().manual_seed(seed)
+    order = torch.rand(len(x), 28 * 28, generator=random).argsort(1)
+    return x.flatten(1).gather(1, order).view_as(x)
+
+
+def _images(arrays: list[np.ndarray]) -> Tensor:
+    return torch.from_numpy(np.stack(arrays)).float().clamp(0, 1)[:, None]
