@@ -26,14 +26,7 @@ from pyro_vae.explained import explained_variance
 from pyro_vae.features import FEATURES, entropy_floor, nearest_distance
 from pyro_vae.files import check_folder
 from pyro_vae.guides import MeanField
-from pyro_vae.importance import (
-    Estimate,
-    Program,
-    estimate,
-    iwae,
-    log_likelihood,
-    log_weights,
-)
+from pyro_vae.importance import Estimate, Program, estimate, iwae, log_likelihood, log_weights
 from pyro_vae.interventions import (
     binarise,
     blur,
@@ -98,6 +91,12 @@ def extremes(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, dict[i
     return np.concatenate([order[:10], order[-10:]]), by_digit
 
 
+def nats(value: float, se: float | None = None) -> str:
+    """A score as a figure shows it."""
+    number = f"{value:.1f}".replace("-", "−")
+    return number if se is None else f"{number} ± {se:.1f}"
+
+
 def gallery(
     images: Tensor,
     rows: dict[str, np.ndarray],
@@ -112,10 +111,9 @@ def gallery(
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for row_axes, (name, indices) in zip(axes, rows.items(), strict=True):
         for ax, i in zip(row_axes, indices, strict=True):
-            show_image(ax, images[i], f"{amortised.value[i]:.1f} ± {amortised.se[i]:.1f}")
-            value, se = refined[int(i)]
+            show_image(ax, images[i], nats(amortised.value[i], amortised.se[i]))
             ax.set_xlabel(
-                f"{value:.1f} ± {se:.1f}", fontsize=8.5, color=COLOURS["posterior"], labelpad=2
+                nats(*refined[int(i)]), fontsize=8.5, color=COLOURS["posterior"], labelpad=2
             )
         row_axes[0].set_ylabel(name, rotation=0, ha="right", va="center", labelpad=8, fontsize=9.5)
     figure.suptitle(title)
@@ -430,9 +428,9 @@ def explained_figure(metrics: dict, drawn: list[str]) -> Figure:
         [],
         "D",
         color=COLOURS["guide"],
-        label="lost when it alone is left out\nof the features of the image",
+        label="lost when it alone is left out of the features of the image",
     )
-    axes[1].legend(loc="lower right", fontsize=8.5)
+    figure.legend(loc="outside lower left", ncols=3, fontsize=9)
     figure.suptitle("How much of the score each feature explains (bars: 95% intervals)")
     return figure
 
@@ -469,8 +467,8 @@ def feature_figure(
         figure.axes[0].scatter([], [], s=25, color=f"C{digit}", label=str(digit))
         for digit in range(10)
     ]
-    figure.legend(handles=dots, loc="outside upper center", ncols=10, title="digit")
-    figure.suptitle("The score against each feature; black: medians of ten equal groups", y=1.06)
+    figure.legend(handles=dots, loc="outside lower left", ncols=10, title="digit")
+    figure.suptitle("The score against each feature; black: medians of ten equal groups")
     return figure
 
 
@@ -508,7 +506,7 @@ def intervene(vae: Vae, x: Tensor) -> tuple[Figure, dict]:
     for ax, (image, score), title in zip(above.subplots(1, len(strip)), strip, titles, strict=True):
         broken = title.replace(" by ", "\nby ").replace(" to the ", "\nto the ")
         show_image(ax, image, broken.replace(", ", ",\n"))
-        ax.set_xlabel(f"{score:.1f}", fontsize=9)
+        ax.set_xlabel(nats(score), fontsize=9)
     above.suptitle("One test image under each change, with its score")
     ax = below.subplots()
     rows = np.arange(len(changes))[::-1]
@@ -683,7 +681,7 @@ def other_pixels(
         by_rank = np.argsort(order)
         row[6].axis("off")
         for ax, i in zip([*row[:6], *row[7:]], [*by_rank[:6], *by_rank[-6:]], strict=True):
-            show_image(ax, x[i], f"{scores[name][i]:.0f}")
+            show_image(ax, x[i], nats(scores[name][i]))
         row[0].set_ylabel(
             names[name].replace(" (", "\n("), rotation=0, ha="right", va="center", labelpad=8
         )

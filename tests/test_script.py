@@ -1,11 +1,9 @@
 """The question scripts as a user meets them: one line for an error, and nothing lost."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,17 +11,13 @@ import torch
 from experiments import question_a
 from pyro_vae import script
 from pyro_vae.checkpoints import build_vae, load_vae, save_vae
+from tests.commands import run_script
 
-ROOT = Path(__file__).parents[1]
 FAST = ["--dataset", "digits", "--epochs", "1", "--batch-size", "500", "--fits", "2"]
 
 
-def run(*options, cwd=ROOT, **environment):
-    command = [sys.executable, "-m", "experiments.question_a", *map(str, options)]
-    paths = {"PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, env=os.environ | paths | environment
-    )
+def run(*options, **environment):
+    return run_script("question_a", *options, **environment)
 
 
 @pytest.fixture(scope="module")

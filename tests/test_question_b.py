@@ -1,0 +1,130 @@
+"""Question (b): its small functions by hand, and the whole script on the digits."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from experiments import question_b
+from pyro_vae import script
+from pyro_vae.importance import Estimate
+from tests.commands import run_script
+
+
+def estimates(value, se):
+    blank = np.zeros(len(value))
+    return Estimate(np.array(value, float), np.array(se, float), blank, blank, blank, blank, 100)
+
+
+def test_extremes_are_the_first_and_last_by_score():
+    random = np.random.default_rng(0)
+    scores, labels = random.normal(size=300), np.arange(300) % 10
+    overall, by_digit = question_b.extremes(scores, labels)
+    assert scores[overall[:10]].min() >= np.sort(scores)[-10]
+    assert scores[overall[10:]].max() <= np.sort(scores)[9]
+    for digit, indices in by_digit.items():
+        own = np.sort(scores[labels == digit])
+        assert (labels[indices] == digit).all()
+        assert scores[indices].tolist() == [*own[-4:][::-1], *own[:4][::-1]]
+
+
+def test_paired_by_hand():
+    found = question_b.paired(np.array([1.0, 2.0, 3.0]))
+    half = 1.96 * 1 / np.sqrt(3)
+    assert found["mean"] == 2
+    assert found["ci95"] == pytest.approx([2 - half, 2 + half])
+
+
+def test_holds_and_agreement_count_in_standard_errors():
+    rough = estimates([0, 0, 0, 0], [3, 3, 3, 3])
+    fine = estimates([1, 9, -9.7, 50], [4, 4, 4, 4])  # both together: 5, and 1.96 times 5 is 9.8
+    assert question_b.holds(rough, fine) == 0.75
+    found = question_b.agreement(fine.value, fine.se, rough)
+    assert found["share_within_2_se"] == 0.75
+    assert found["rms_in_se"] == pytest.approx(np.sqrt((1 + 81 + 9.7**2 + 2500) / 4) / 5)
+    assert found["mc_se"] == pytest.approx(np.sqrt(4 * 25) / 4)
+
+
+def test_rank_correlation_and_shared_ranks():
+    a = np.arange(10.0)
+    assert question_b.spearman(a, a**3) == pytest.approx(1)
+    assert question_b.spearman(a, -a) == pytest.approx(-1)
+    assert np.isnan(question_b.spearman(a, np.ones(10)))
+    assert question_b.share_shared(a, a, 3) == 1
+    assert question_b.share_shared(a, -a, 3) == 0
+    assert question_b.share_shared(a, np.where(a == 0, 99, a), 3) == pytest.approx(2 / 3)
+
+
+def test_some_of_an_estimate():
+    found = estimates([1, 2, 3], [4, 5, 6]).of(np.array([2, 0]))
+    assert found.value.tolist() == [3, 1]
+    assert found.se.tolist() == [6, 4]
+    assert found.num_samples == 100
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--images", "19"], "--images must be >= 20, not 19"),
+        (["--images", "many"], "argument --images: invalid int value"),
+        (["--latent-dim", "0"], "latent_dim must be a whole number >= 1"),
+        (["--device", "tpu"], "--device 'tpu' is unknown"),
+    ],
+)
+def test_a_wrong_option_is_one_line_and_exit_code_2(
+    tmp_path, monkeypatch, capsys, options, message
+):
+    given = ["--dataset", "digits", "--results", str(tmp_path / "results"), *options]
+    monkeypatch.setattr(sys, "argv", ["question_b", *given])
+    with pytest.raises(SystemExit) as stop:
+        script.run(question_b.main)
+    stderr = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert message in stderr
+    assert len(stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    results = tmp_path_factory.mktemp("results")
+    done = run_script(
+        "question_b",
+        *("--dataset", "digits", "--epochs", 1, "--images", 20, "--results", results),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr.replace("FutureWarning", "")
+    return results / "digits" / "question_b"
+
+
+def test_the_script_writes_its_figures_and_metrics(folder):
+    figures = ["likely_unlikely", "by_digit", "explained", "features", "enough"]
+    figures += ["interventions", "typical", "pixels"]
+    names = {path.name for path in folder.iterdir()}
+    assert names == {f"{name}.png" for name in figures} | {"metrics.json"}
+
+
+def test_the_metrics_agree_with_one_another(folder):
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["dataset"] == "digits"
+    assert metrics["guide_100"]["summary"]["num_images"] == 297
+    assert metrics["guide_100"]["summary"]["num_samples"] == 100
+    likely, unlikely = metrics["guide_100"]["likely"], metrics["guide_100"]["unlikely"]
+    scores = [shown["score"] for shown in likely + unlikely]
+    assert scores == sorted(scores, reverse=True)
+    for shown in likely + unlikely:  # the same image by another guide: within 6 standard errors
+        both = np.hypot(shown["se"], shown["refined_se"])
+        assert abs(shown["score"] - shown["refined"]) < 6 * both + 1
+    enough = metrics["enough"]
+    curve = enough["iwae"]["mean"]
+    assert curve == sorted(curve)
+    assert curve[0] < enough["refined"]["mean"]
+    assert enough["simulated"]["lower"] < enough["simulated"]["upper"] + 1
+    for change in metrics["interventions"]["changes"].values():
+        parts = change["from_the_floor"]["mean"] + change["from_the_excess"]["mean"]
+        assert change["score"]["mean"] == pytest.approx(parts)
+    assert metrics["interventions"]["changes"]["black and white"]["from_the_floor"]["mean"] > 0
+    assert metrics["typical"]["inverted"]["mean"] < metrics["typical"]["test images"]["mean"]
+    # Jensen's inequality, up to the three copies drawn
+    assert metrics["pixels"]["mean_of_binarised_minus_grey"]["mean"] > -1
