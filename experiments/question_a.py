@@ -315,7 +315,7 @@ def main() -> None:
     noise_x, noise_name, noise_label = x[2:3], names[2], int(data.train_labels[shown[2]])
     ends_x, ends_names = x[[1, 3]], [names[1], names[3]]
     with torch.no_grad():
-        ends = guide.encoder(ends_x)[0]
+        ends = guide.q(ends_x).mean
     read, accuracy = nearest_neighbour_reader(data)
 
     figures: dict[str, Figure] = {}

@@ -27,6 +27,7 @@ from pyro_vae.features import FEATURES, entropy_floor, nearest_distance
 from pyro_vae.files import check_folder
 from pyro_vae.guides import MeanField
 from pyro_vae.importance import Estimate, Program, estimate, iwae, log_likelihood, log_weights
+from pyro_vae.intervals import mean_interval
 from pyro_vae.interventions import (
     binarise,
     blur,
@@ -227,32 +228,25 @@ def enough(
         "share_trusted": {str(k): share for k, share in trusted.items()},
         "guide_5000": last.summary(),
         "refined": refined.summary() | {"pixels": "grey (surrogate score)"},
-        "refined_minus_guide_5000": paired(refined.value - last.value),
-        "refined_minus_guide_100": paired(refined.value - first.value),
+        "refined_minus_guide_5000": mean_interval(refined.value - last.value),
+        "refined_minus_guide_100": mean_interval(refined.value - first.value),
         "error_bars_of_100_hold_refined": holds(first, refined),
         "rank_correlation_100_refined": spearman(first.value, refined.value),
         "sd_of_refined_minus_100": float((refined.value - first.value).std(ddof=1)),
         "annealed": annealed.summary() | {"estimator": "annealed importance sampling"},
-        "refined_minus_annealed": paired(refined.value[: len(some)] - annealed.value)
+        "refined_minus_annealed": mean_interval(refined.value[: len(some)] - annealed.value)
         | agreement(refined.value[: len(some)], refined.se[: len(some)], annealed),
         "simulated": {
             "lower": float(bounds.lower.value.mean()),
             "upper": float(-bounds.upper.value.mean()),
             "refined": float(simulated.value.mean()),
-            "upper_minus_lower": paired(-bounds.upper.value - bounds.lower.value),
-            "refined_minus_lower": paired(simulated.value - bounds.lower.value),
-            "upper_minus_refined": paired(-bounds.upper.value - simulated.value),
+            "upper_minus_lower": mean_interval(-bounds.upper.value - bounds.lower.value),
+            "refined_minus_lower": mean_interval(simulated.value - bounds.lower.value),
+            "upper_minus_refined": mean_interval(-bounds.upper.value - simulated.value),
         },
         "seconds": {"guide_5000": guide_seconds, "refined": refined_seconds},
     }
     return enough_figure(curve, first, refined, annealed, metrics), metrics, refined
-
-
-def paired(differences: np.ndarray) -> dict:
-    """The mean difference of two scores of the same images, nats, and its 95% interval."""
-    mean = float(differences.mean())
-    se = float(differences.std(ddof=1) / np.sqrt(len(differences)))
-    return {"mean": mean, "ci95": [mean - 1.96 * se, mean + 1.96 * se], "images": len(differences)}
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float:
@@ -491,9 +485,9 @@ def intervene(vae: Vae, x: Tensor) -> tuple[Figure, dict]:
         floor_change = entropy_floor(changed) - floor
         score_change = after.value - before.value
         changes[name] = {
-            "score": paired(score_change),
-            "from_the_floor": paired(-floor_change),
-            "from_the_excess": paired(score_change + floor_change),
+            "score": mean_interval(score_change),
+            "from_the_floor": mean_interval(-floor_change),
+            "from_the_excess": mean_interval(score_change + floor_change),
             "share_trusted": float(after.trusted().mean()),
             "share_rising": float((score_change > 0).mean()),
         }
@@ -660,7 +654,7 @@ def other_pixels(
             "unlikeliest_tenth_shared": share_shared(-ranks[first], -ranks[second], tenth),
             "likeliest_tenth_shared": share_shared(ranks[first], ranks[second], tenth),
         }
-    metrics["mean_of_binarised_minus_grey"] = paired(scores["binarised"] - scores["grey"])
+    metrics["mean_of_binarised_minus_grey"] = mean_interval(scores["binarised"] - scores["grey"])
 
     figure = Figure(figsize=(12.6, 8.2))
     figure.set_layout_engine("constrained")

@@ -9,7 +9,7 @@ from pyro_vae.errors import InputError
 from pyro_vae.files import whole_file
 from pyro_vae.guides import MeanField
 from pyro_vae.models import Model
-from pyro_vae.networks import Decoder, Encoder
+from pyro_vae.networks import Decoder
 
 
 def save_tensors(path: str | Path, content: dict) -> None:
@@ -81,4 +81,5 @@ def load_vae(path: str | Path) -> tuple[Model, MeanField, dict]:
 
 def build_vae(latent_dim: int = 4, precision: str = "float32") -> tuple[Model, MeanField]:
     """The appendix's autoencoder, untrained: its Bernoulli generator and its Gaussian encoder."""
-    return Model(Decoder(latent_dim)), MeanField(Encoder(latent_dim, precision))
+    model = Model(Decoder(latent_dim))
+    return model, MeanField(model, precision)

@@ -1,22 +1,245 @@
-"""Encoders as Pyro guides: q(z | x), and q(z | x, y) where the encoder takes y.
+"""Encoders as Pyro guides: q(z | x), and q(z | x, y) where the model takes labels.
 
 A guide is any callable with the model's signature that samples the model's latent sites inside a
-plate "data" over the images. Nothing here or elsewhere asks for its class.
+plate "data" over the images. Nothing elsewhere asks for its class or its name.
+
+An *amortised* guide is an encoder, which turns each image into a row of numbers, and a family of
+distributions, which makes q(z | x) of them. Most guides here differ in their family alone, and so
+may a user's: see `Amortised`. `GUIDES` names those that can be asked for by name; each is made for
+a model, whose latent dimension and number of classes it reads.
 """
+
+from collections.abc import Callable
 
 import pyro
 import pyro.distributions as dist
+import torch
+from pyro import poutine
+from pyro.distributions import transforms as T
+from pyro.nn import ConditionalAutoRegressiveNN
 from torch import Tensor, nn
 
+from pyro_vae.errors import InputError
+from pyro_vae.importance import Program, score
+from pyro_vae.models import Model
+from pyro_vae.networks import Encoder
 
-class MeanField(nn.Module):
-    """The appendix's guide: z_b ~ N(loc_b, diag(scale_b^2)), (loc, scale) = encoder(x)."""
 
-    def __init__(self, encoder: nn.Module):
+class Amortised(nn.Module):
+    """q(z | x) = distribution(encoder(x)), an encoder of the appendix's shape and a family.
+
+    A subclass says how many numbers its family needs of an image, and makes a distribution of
+    them, with batch shape `(B,)` and event shape `(d,)`.
+
+    Args:
+        model: what it is a guide for.
+        outputs: numbers an image that the encoder gives.
+        precision: of the encoder's convolutions; see `pyro_vae.networks.resolve_precision`.
+    """
+
+    def __init__(self, model: Model, outputs: int, precision: str = "auto"):
         super().__init__()
-        self.encoder = encoder
+        self.encoder = Encoder(outputs, precision, model.decoder.classes)
+
+    def distribution(self, numbers: Tensor) -> dist.TorchDistribution:
+        """The family's member at `numbers`, shape `(B, outputs)`."""
+        raise NotImplementedError
+
+    def q(self, x: Tensor, *labels: Tensor) -> dist.TorchDistribution:
+        """q(z | x) of each image."""
+        return self.distribution(self.encoder(x, *labels))
 
     def forward(self, x: Tensor, *labels: Tensor) -> None:
-        loc, scale = self.encoder(x, *labels)
+        q = self.q(x, *labels)
         with pyro.plate("data", len(x)):
-            pyro.sample("z", dist.Normal(loc, scale).to_event(1))
+            pyro.sample("z", q)
+
+
+class MeanField(Amortised):
+    """The appendix's guide: z ~ N(loc, diag(scale^2)), each coordinate on its own."""
+
+    def __init__(self, model: Model, precision: str = "auto"):
+        super().__init__(model, 2 * model.decoder.latent_dim, precision)
+
+    def distribution(self, numbers: Tensor) -> dist.TorchDistribution:
+        loc, tau = numbers.chunk(2, -1)
+        return dist.Normal(loc, torch.exp(tau / 2)).to_event(1)
+
+
+class FullRank(Amortised):
+    """z ~ N(loc, L L'), L lower triangular: the coordinates may be correlated."""
+
+    def __init__(self, model: Model, precision: str = "auto"):
+        self.d = model.decoder.latent_dim
+        below = self.d * (self.d - 1) // 2
+        super().__init__(model, 2 * self.d + below, precision)
+
+    def distribution(self, numbers: Tensor) -> dist.TorchDistribution:
+        loc, tau, below = numbers.split([self.d, self.d, numbers.shape[-1] - 2 * self.d], -1)
+        scale = torch.exp(tau / 2)
+        row, column = torch.tril_indices(self.d, self.d, -1)
+        unit = torch.eye(self.d).to(numbers).expand(*numbers.shape[:-1], -1, -1).clone()
+        unit[..., row, column] = below
+        return dist.MultivariateNormal(loc, scale_tril=scale[..., None] * unit)
+
+
+class Mixture(Amortised):
+    """A mixture of `components` Gaussians with diagonal covariances: several modes, or a bend.
+
+    Its samples carry pathwise gradients (Jankowiak, Karaletsos 2019, Pathwise derivatives for
+    multivariate distributions).
+    """
+
+    def __init__(self, model: Model, precision: str = "auto", components: int = 4):
+        self.d, self.components = model.decoder.latent_dim, components
+        super().__init__(model, components * (2 * self.d + 1), precision)
+
+    def distribution(self, numbers: Tensor) -> dist.TorchDistribution:
+        logits, rest = numbers.split([self.components, 2 * self.d * self.components], -1)
+        loc, tau = rest.unflatten(-1, (self.components, 2 * self.d)).chunk(2, -1)
+        return dist.MixtureOfDiagNormals(loc, torch.exp(tau / 2), logits)
+
+
+class Flow(Amortised):
+    """z = loc + scale t(e), e ~ N(0, I), t autoregressive maps that depend on the image.
+
+    The maps are Pyro's conditional transforms; each sees a context of the image's numbers, and the
+    coordinates in the reverse of the order before it. A subclass makes one of them in `layer`.
+    """
+
+    def __init__(self, model: Model, precision: str = "auto", layers: int = 2, context: int = 32):
+        self.d = model.decoder.latent_dim
+        if self.d < 2:
+            raise InputError(
+                "an autoregressive flow needs latent_dim >= 2: use MeanField or Mixture"
+            )
+        super().__init__(model, 2 * self.d + context, precision)
+        order = torch.arange(self.d)
+        # a module list, or the maps' parameters would be lost
+        self.layers = nn.ModuleList(
+            self.layer(context, order if i % 2 == 0 else order.flip(0)) for i in range(layers)
+        )
+
+    def layer(self, context: int, order: Tensor) -> dist.ConditionalTransformModule:
+        raise NotImplementedError
+
+    def distribution(self, numbers: Tensor) -> dist.TorchDistribution:
+        loc, tau, context = numbers.split([self.d, self.d, numbers.shape[-1] - 2 * self.d], -1)
+        maps = [layer.condition(context) for layer in self.layers]
+        maps.append(T.AffineTransform(loc, torch.exp(tau / 2), event_dim=1))
+        noise = dist.Normal(torch.zeros_like(loc), 1).to_event(1)
+        return dist.TransformedDistribution(noise, maps)
+
+
+class InverseAutoregressive(Flow):
+    """A flow of affine maps: each coordinate is shifted and scaled by those before it.
+
+    Fast to sample; scoring any other value takes d passes (Kingma et al. 2016, Improving
+    variational inference with inverse autoregressive flow).
+    """
+
+    def layer(self, context: int, order: Tensor) -> dist.ConditionalTransformModule:
+        network = ConditionalAutoRegressiveNN(self.d, context, [64], permutation=order)
+        return T.ConditionalAffineAutoregressive(network)
+
+
+class Spline(Flow):
+    """A flow of monotone rational splines: each coordinate by a curve of its own.
+
+    Identity beyond 5 standard deviations (Dolatabadi, Erfani, Leckie 2020, Invertible generative
+    modeling using linear rational splines).
+    """
+
+    def layer(self, context: int, order: Tensor) -> dist.ConditionalTransformModule:
+        bins = 8
+        network = ConditionalAutoRegressiveNN(
+            self.d, context, [64], param_dims=[bins, bins, bins - 1, bins], permutation=order
+        )
+        return T.ConditionalSplineAutoregressive(self.d, network, count_bins=bins, bound=5.0)
+
+
+class Prior(nn.Module):
+    """The prior N(0, I), blind to the image: what a guide is worth is measured from here."""
+
+    def __init__(self, model: Model):
+        super().__init__()
+        self.d = model.decoder.latent_dim
+
+    def forward(self, x: Tensor, *labels: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x.new_zeros(self.d), 1).to_event(1))
+
+
+class SemiAmortised(MeanField):
+    """Mean-field, with a few steps of gradient ascent on each image's own ELBO.
+
+    The encoder's numbers are only the start. In training its weights get the gradient at the end
+    of the steps, as if these had shifted the numbers by a constant (Kim et al. 2018,
+    Semi-amortized variational autoencoders, differentiate through the steps instead).
+    """
+
+    def __init__(self, model: Model, precision: str = "auto", steps: int = 8):
+        super().__init__(model, precision)
+        self.target = (model,)  # in a tuple: the model's parameters are not the guide's
+        self.steps = steps
+
+    def q(self, x: Tensor, *labels: Tensor) -> dist.TorchDistribution:
+        numbers = self.encoder(x, *labels)
+        better = ascend(self.target[0], self, numbers, [x, *labels], self.steps)
+        return self.distribution(numbers + (better - numbers).detach())
+
+
+def ascend(
+    model: Program,
+    guide: Amortised,
+    numbers: Tensor,
+    rows: list[Tensor],
+    steps: int,
+    draws: int = 4,
+    learning_rate: float = 0.05,
+) -> Tensor:
+    """`numbers`, shape `(B, outputs)`, after steps of Adam up each image's own ELBO.
+
+    The step size falls to zero on a cosine. `rows` are the model's arguments, `[x]` or `[x, y]`.
+    """
+    numbers = numbers.detach().clone().requires_grad_()
+    optimiser = torch.optim.Adam([numbers], lr=learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    with torch.enable_grad(), poutine.block():  # what is sampled here is no site of the guide
+        for _ in range(steps):
+            q = guide.distribution(numbers)
+            z = q.rsample((draws,))
+            elbo = (score(model, rows, {"z": z}) - q.log_prob(z)).mean(0)  # (B,)
+            (numbers.grad,) = torch.autograd.grad(-elbo.sum(), [numbers])
+            optimiser.step()
+            schedule.step()
+    return numbers.detach()
+
+
+def optimal(model: Program, guide: Amortised, steps: int = 300, draws: int = 8) -> Program:
+    """q*: the member of the guide's family with the highest ELBO for each image, as a guide.
+
+    Found from the encoder's numbers by `ascend`; what the family shares among images, such as a
+    flow's networks, stays as it is.
+    """
+
+    def q_star(x: Tensor, *labels: Tensor) -> None:
+        with torch.no_grad():
+            numbers = guide.encoder(x, *labels)
+        numbers = ascend(model, guide, numbers, [x, *labels], steps, draws)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", guide.distribution(numbers))
+
+    return q_star
+
+
+# Guides by name: each is called with the model.
+GUIDES: dict[str, Callable[[Model], Program]] = {
+    "mean_field": MeanField,
+    "full_rank": FullRank,
+    "mixture": Mixture,
+    "inverse_autoregressive": InverseAutoregressive,
+    "spline": Spline,
+    "semi_amortised": SemiAmortised,
+    "prior": Prior,
+}

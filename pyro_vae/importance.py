@@ -25,6 +25,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pyro_vae.errors import InputError, check_counts
+from pyro_vae.intervals import mean_interval
 from pyro_vae.psis import khat_threshold, pareto_khat
 
 Program = Callable[..., object]  # a Pyro model or guide: program(x) or program(x, y)
@@ -56,12 +57,12 @@ class Estimate(NamedTuple):
         """The mean over the images, and how far to trust it, in JSON's own types."""
         images = len(self.value)
         share = float(self.trusted().mean())
-        half_width = 1.96 * _standard_error(self.value)
+        over_images = mean_interval(self.value)
         return {
             "estimator": "importance sampling",
-            "mean": float(self.value.mean()),
+            "mean": over_images["mean"],
             # over the choice of images, and over the samples at these images
-            "ci95": [float(self.value.mean() - half_width), float(self.value.mean() + half_width)],
+            "ci95": over_images["ci95"],
             "mc_se": float(np.sqrt(np.square(self.se).sum()) / images),
             "elbo": float(self.elbo.mean()),
             "num_samples": self.num_samples,
@@ -136,11 +137,6 @@ def estimate(log_w: Tensor) -> Estimate:
         zero_weights=log_w.isinf().sum(0).numpy(),
         num_samples=num_samples,
     )
-
-
-def _standard_error(values: np.ndarray) -> float:
-    """Of their mean over the images; infinite for a single image, which says nothing of others."""
-    return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.inf
 
 
 def _verdict(share_trusted: float) -> str:

@@ -5,6 +5,9 @@ that weights can be exchanged with it (`split_appendix`, `join_appendix`). Two t
 neither changes the mathematics: the decoder ends in logits, not in probabilities, because
 log(sigmoid(.)) is -inf at a saturated pixel where the likelihood computed from the logit is finite;
 and both accept any leading dimensions, so that K samples of B images pass as `(K, B, ...)`.
+
+With `classes` > 0 both also take the labels `y`, shape `(B,)`, of the images: one-hot, they enter
+beside the inputs of the first fully connected layer. With `classes` = 0 nothing is added.
 """
 
 import torch
@@ -16,11 +19,11 @@ from pyro_vae.errors import InputError, check_counts
 class Decoder(nn.Module):
     """Latent `z`, shape `(*, d)`, to the logits of Bernoulli pixels, shape `(*, 1, 28, 28)`."""
 
-    def __init__(self, latent_dim: int = 4):
+    def __init__(self, latent_dim: int = 4, classes: int = 0):
         super().__init__()
-        self.latent_dim = check_latent_dim(latent_dim)
+        self.latent_dim, self.classes = check_latent_dim(latent_dim), classes
         self.f = nn.Sequential(
-            nn.Linear(latent_dim, 128),
+            nn.Linear(latent_dim + classes, 128),
             nn.LeakyReLU(),
             nn.Linear(128, 1728),
             nn.LeakyReLU(),
@@ -34,13 +37,16 @@ class Decoder(nn.Module):
             nn.Conv2d(4, 1, 1),  # (B, 1, 28, 28)
         )
 
-    def forward(self, z: Tensor) -> Tensor:
-        planes = self.f[:9](z.reshape(-1, self.latent_dim))
+    def forward(self, z: Tensor, *labels: Tensor) -> Tensor:
+        inputs = beside(z, self.classes, *labels)
+        planes = self.f[:9](inputs.reshape(-1, inputs.shape[-1]))
         return self.f[9:](channels_last(planes)).reshape(*z.shape[:-1], 1, 28, 28)
 
 
 class Encoder(nn.Module):
-    """Image `x`, shape `(*, 1, 28, 28)`, to location and scale of q(z | x), both `(*, d)`.
+    """Image `x`, shape `(*, 1, 28, 28)`, to the numbers `(*, outputs)` that a guide is made of.
+
+    The appendix has 2 d of them: the locations of q(z | x), and the logarithms of its variances.
 
     The two convolutions take 90% of the time of a training step, and may run in bfloat16: an
     encoder rounded in this way is still a function of x, so that it gives a guide that is sampled
@@ -48,29 +54,49 @@ class Encoder(nn.Module):
     The decoder, which is the model, is never rounded.
     """
 
-    def __init__(self, latent_dim: int = 4, precision: str = "float32"):
+    def __init__(self, outputs: int, precision: str = "float32", classes: int = 0):
         super().__init__()
-        self.latent_dim = check_latent_dim(latent_dim)
-        self.precision = resolve_precision(precision)
+        check_counts(outputs=outputs)
+        self.precision, self.classes = resolve_precision(precision), classes
         self.g = nn.Sequential(
             nn.Conv2d(1, 32, 3),  # (B, 32, 26, 26)
             nn.LeakyReLU(),
             nn.Conv2d(32, 64, 3),  # (B, 64, 24, 24)
             nn.MaxPool2d(2),  # (B, 64, 12, 12)
             nn.Flatten(1),  # (B, 9216)
-            nn.Linear(9216, 128),
+            nn.Linear(9216 + classes, 128),
             nn.LeakyReLU(),
-            nn.Linear(128, 2 * latent_dim),
+            nn.Linear(128, outputs),
         )
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, *labels: Tensor) -> Tensor:
         batch = x.shape[:-3]
-        x = x.reshape(-1, 1, 28, 28)
+        images = channels_last(x.reshape(-1, 1, 28, 28))
         rounded = self.precision == "bfloat16"
         with torch.autocast(x.device.type, torch.bfloat16, enabled=rounded):
-            features = self.g[:4](channels_last(x))
-        loc, tau = self.g[4:](features.float() if rounded else features).chunk(2, dim=-1)
-        return loc.reshape(*batch, -1), torch.exp(tau / 2).reshape(*batch, -1)
+            features = self.g[:4](images)
+        features = self.g[4](features.float() if rounded else features)
+        features = beside(features.reshape(*batch, -1), self.classes, *labels)
+        return self.g[5:](features)
+
+
+def beside(inputs: Tensor, classes: int, *labels: Tensor) -> Tensor:
+    """`inputs`, `(*, B, n)`, with the one-hot labels of the B images: `(*, B, n + classes)`."""
+    if len(labels) != (classes > 0):
+        wanted = f"labels y of {classes} classes" if classes else "no labels"
+        raise InputError(f"this network takes {wanted}, and was given {len(labels)} more arguments")
+    if not labels:
+        return inputs
+    (y,) = labels
+    if y.dtype != torch.int64 or y.shape != inputs.shape[-2:-1]:
+        raise InputError(
+            f"y must be one int64 label for each of {inputs.shape[-2]} images, "
+            f"not {str(y.dtype).removeprefix('torch.')} {tuple(y.shape)}"
+        )
+    if y.min() < 0 or y.max() >= classes:
+        raise InputError(f"y must hold labels from 0 to {classes - 1}")
+    one_hot = nn.functional.one_hot(y, classes).to(inputs)
+    return torch.cat([inputs, one_hot.expand(*inputs.shape[:-1], classes)], -1)
 
 
 def channels_last(x: Tensor) -> Tensor:

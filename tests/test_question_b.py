@@ -29,13 +29,6 @@ def test_extremes_are_the_first_and_last_by_score():
         assert scores[indices].tolist() == [*own[-4:][::-1], *own[:4][::-1]]
 
 
-def test_paired_by_hand():
-    found = question_b.paired(np.array([1.0, 2.0, 3.0]))
-    half = 1.96 * 1 / np.sqrt(3)
-    assert found["mean"] == 2
-    assert found["ci95"] == pytest.approx([2 - half, 2 + half])
-
-
 def test_holds_and_agreement_count_in_standard_errors():
     rough = estimates([0, 0, 0, 0], [3, 3, 3, 3])
     fine = estimates([1, 9, -9.7, 50], [4, 4, 4, 4])  # both together: 5, and 1.96 times 5 is 9.8

@@ -38,7 +38,8 @@ def test_guide_samples_are_the_guides(trained, digits):
     _, guide = trained
     x = digits.test_images[:2]
     z = guide_samples(guide, x, num_samples=4000)
-    loc, scale = guide.encoder(x)
+    q = guide.q(x)
+    loc, scale = q.mean, q.variance.sqrt()
     for b in range(2):
         for i in range(2):
             white = (z[:, b, i] - loc[b, i]).detach() / scale[b, i].detach()
