@@ -142,7 +142,6 @@ def gaps_figure(rows: list[dict], title: str) -> Figure:
         xlim=(0, 1.25 * widest),
         title="What the ELBO misses (95% intervals)",
     )
-    left.legend(fontsize=8.5, loc="lower right")
     left.set_yticks(place, [row["guide"] for row in rows])
     for key, colour, offset, label in (
         ("elbo_minus_first", COLOURS["guide"], 0.13, "ELBO"),
@@ -167,14 +166,13 @@ def gaps_figure(rows: list[dict], title: str) -> Figure:
         xlabel=f"minus {rows[0]['guide']}'s, nats per image",
         title="Paired differences (95% intervals)",
     )
-    middle.legend(fontsize=8.5)
     share = [row["share_trusted"] for row in rows]
     ess = [row["median_ess"] / row["num_samples"] for row in rows]
     right.barh(place + 0.17, share, 0.32, color="#4d9221", label="images that pass $\\hat k$")
     right.barh(place - 0.17, ess, 0.32, color="0.5", label="median effective sample share")
     right.set(xlim=(0, 1), title=f"{rows[0]['num_samples']:,} samples an image")
     right.xaxis.set_major_formatter("{x:.0%}")
-    right.legend(fontsize=8.5)
+    figure.legend(loc="outside lower center", ncols=7, fontsize=8.5)
     figure.suptitle(title)
     return figure
 

@@ -119,6 +119,9 @@ class Flow(Amortised):
         self.layers = nn.ModuleList(
             self.layer(context, order if i % 2 == 0 else order.flip(0)) for i in range(layers)
         )
+        for layer in self.layers:  # start near maps that are the same for every image
+            for w in layer.nn.layers[-1].parameters():
+                w.data.mul_(0.1)
 
     def layer(self, context: int, order: Tensor) -> dist.ConditionalTransformModule:
         raise NotImplementedError

@@ -14,7 +14,6 @@ from torch.distributions import MixtureSameFamily
 from pyro_vae.errors import InputError
 from pyro_vae.guides import (
     GUIDES,
-    Amortised,
     FullRank,
     InverseAutoregressive,
     MeanField,
@@ -28,7 +27,7 @@ from pyro_vae.models import Model
 from pyro_vae.networks import Decoder
 from pyro_vae.quadrature import integrate_plane
 from pyro_vae.training import fit
-from tests.problems import LinearGaussian
+from tests.problems import LinearGaussian, Numbers
 
 TRAINED = [name for name in GUIDES if name != "prior"]
 
@@ -215,20 +214,6 @@ def test_mixture_is_torchs_mixture():
     )
     q = guide.distribution(numbers)
     torch.testing.assert_close(q.log_prob(z), expected.log_prob(z), atol=1e-4, rtol=1e-5)
-
-
-class Numbers(Amortised):
-    """A family without an encoder: the numbers are given."""
-
-    def __init__(self, family, numbers):
-        torch.nn.Module.__init__(self)
-        self.family, self.numbers = family, numbers
-
-    def encoder(self, x):
-        return self.numbers[: len(x)]
-
-    def distribution(self, numbers):
-        return self.family.distribution(numbers)
 
 
 @pytest.mark.parametrize("family", [MeanField, FullRank])

@@ -1,0 +1,120 @@
+"""The comparison script: the README's own guide, its figures' numbers, its errors."""
+
+import json
+import math
+import re
+import shlex
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from experiments import compare_guides
+from pyro_vae import script
+from tests.commands import ROOT, run_script
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """The README's example to the letter, made fast by options added at its end."""
+    folder = tmp_path_factory.mktemp("example")
+    readme = (ROOT / "README.md").read_text()
+    example = re.search(r"```python\n(# my_guide\.py\n.*?)```\s+```\n(.*?)```", readme, re.DOTALL)
+    code, command = example.groups()
+    assert 8 <= len([line for line in code.splitlines() if line.strip()]) <= 14
+    (folder / "my_guide.py").write_text(code)
+    python, dash_m, name, *options = shlex.split(command)
+    assert (python, dash_m) == (".venv/bin/python", "-m")
+    fast = ["--dataset", "digits", "--epochs", "2", "--guide-epochs", "1", "--images", "20"]
+    done = run_script(
+        name.removeprefix("experiments."),
+        *(*options, *fast, "--results", folder),
+        PYTHONPATH=f"{ROOT}:{folder}",
+    )
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def test_the_readmes_guide_is_in_the_table(results):
+    folder, printed = results
+    assert re.search(r"^MyGuide +-\d", printed, re.MULTILINE)
+    written = folder / "digits" / "compare_guides_frozen_d4"
+    assert (written / "guides.png").is_file()
+    rows = json.loads((written / "metrics.json").read_text())["rows"]
+    assert list(rows) == ["mean_field", "MyGuide", "refined"]
+    for row in rows.values():
+        assert row["elbo"]["mean"] < row["iwae_100"]["mean"] < row["log_p"]["mean"] + 0.5
+        assert row["log_p"]["mean"] == rows["mean_field"]["log_p"]["mean"]
+    for name in ("mean_field", "MyGuide"):
+        gaps = {key: gap["mean"] for key, gap in rows[name]["gaps"].items()}
+        assert gaps["approximation"] + gaps["amortisation"] == pytest.approx(gaps["sum"])
+        assert len(rows[name]["history"]) == 1
+
+
+def test_at_two_dimensions_the_posterior_is_shown(tmp_path):
+    done = run_script(
+        "compare_guides",
+        *("--dataset", "digits", "--latent-dim", 2, "--epochs", 2, "--guide-epochs", 1),
+        *("--guides", "prior,full_rank", "--images", 20, "--frozen-decoder", "--results", tmp_path),
+    )
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "digits" / "compare_guides_frozen_d2"
+    assert (folder / "posteriors.png").is_file()
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["exact_minus_refined"]["mean"] == pytest.approx(0, abs=0.05)
+    assert metrics["rows"]["prior"]["seconds"]["train"] == 0
+    assert metrics["rows"]["full_rank"]["elbo_minus_first"]["mean"] > 0
+
+
+def test_joint_training_gives_each_guide_its_own_generator(tmp_path):
+    done = run_script(
+        "compare_guides",
+        *("--dataset", "digits", "--latent-dim", 2, "--guide-epochs", 1, "--images", 20),
+        *("--guides", "mean_field,prior", "--results", tmp_path),
+    )
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "digits" / "compare_guides_joint_d2"
+    rows = json.loads((folder / "metrics.json").read_text())["rows"]
+    assert list(rows) == ["mean_field", "prior"]
+    assert rows["mean_field"]["log_p"]["mean"] != rows["prior"]["log_p"]["mean"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--guides", "mean_feild"], "'mean_feild' is unknown: choose from mean_field, full_rank"),
+        (["--guides", "nowhere:Guide"], "'nowhere:Guide' cannot be imported"),
+        (["--guides", "json:Guide"], "'json:Guide' cannot be imported"),
+        (["--guide-epochs", "0"], "guide_epochs must be a whole number >= 1"),
+        (["--images", "3"], "--images must be >= 20"),
+    ],
+)
+def test_a_wrong_option_is_one_line_and_exit_code_2(
+    tmp_path, monkeypatch, capsys, options, message
+):
+    given = ["--dataset", "digits", "--results", str(tmp_path / "results"), *options]
+    monkeypatch.setattr(sys, "argv", ["compare_guides", *given])
+    with pytest.raises(SystemExit) as stop:
+        script.run(compare_guides.main)
+    stderr = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert message in stderr
+    assert len(stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "results").exists()
+
+
+def test_contours_of_a_gaussian_hold_their_mass():
+    """Outside the contour of density c / (2 pi) lies the share c of a standard Gaussian plane."""
+    tick = torch.linspace(-6, 6, 241, dtype=torch.float64)
+    z = torch.cartesian_prod(tick, tick)
+    density = (-0.5 * z.square().sum(1)).exp() / (2 * math.pi)
+    levels = compare_guides.mass_levels(density.numpy(), float(tick[1] - tick[0]) ** 2)
+    assert levels == pytest.approx([0.05 / (2 * math.pi), 0.5 / (2 * math.pi)], rel=0.02)
+
+
+def test_easy_to_ambiguous_by_the_gap():
+    gap = np.random.default_rng(0).permutation(101).astype(float)
+    chosen, names = compare_guides.easy_typical_hard(gap, np.full(101, 7))
+    assert gap[chosen].tolist() == [1, 50, 90, 99]
+    assert names[1] == "typical: a 7\ngap 50.0 nats"
