@@ -8,7 +8,13 @@ import torch
 
 from experiments.question_a import gaussian_noise, lost_between, salt_and_pepper
 from pyro_vae.reading import nearest_neighbour_reader
-from pyro_vae.sampling import decode, guide_samples, pixel_samples, posterior_samples
+from pyro_vae.sampling import (
+    decode,
+    guide_samples,
+    pixel_samples,
+    posterior_mean,
+    posterior_samples,
+)
 from tests.problems import LinearGaussian
 
 
@@ -32,6 +38,18 @@ def test_posterior_samples_have_the_posteriors_moments():
         assert abs(off_by(column**2, 1)) < 5
     guide = guide_samples(problem.shifted_guide, x, num_samples=1)[0]
     assert abs(off_by(guide[:, 0], loc[0, 0])) > 5  # the guide itself is not the posterior
+
+
+def test_the_posterior_mean_is_the_posteriors():
+    """Self-normalised by 20,000 weights; 0.05 is 5 standard errors where a tenth are effective."""
+    problem = LinearGaussian()
+    x = problem.data(250)  # more than one block of images
+    loc, _ = problem.posterior(x)
+    mean = posterior_mean(problem.model, problem.shifted_guide, x, num_samples=20_000)
+    assert mean.shape == (250, 2)
+    assert (mean - loc).abs().max() < 0.05  # the guide itself is 0.2 off
+    again = posterior_mean(problem.model, problem.shifted_guide, x[:100], num_samples=20_000)
+    assert torch.equal(mean[:100], again)
 
 
 def test_guide_samples_are_the_guides(trained, digits):
