@@ -117,7 +117,8 @@ def signed_log(ax: Axes) -> None:
     ax.yaxis.set_major_formatter("{x:g}")
 
 
-def explained_figure(metrics: dict, drawn: list[str]) -> Figure:
+def explained_figure(metrics: dict) -> Figure:
+    """Explained variance of each feature alone, of several, and what is lost without each."""
     figure = Figure(figsize=(12.5, 5.6))
     figure.set_layout_engine("constrained")
     axes = figure.subplots(1, 2, sharex=True, sharey=True)

@@ -13,7 +13,6 @@ from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
-import pyro.distributions as dist
 import torch
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
@@ -48,7 +47,7 @@ from pyro_vae.interventions import (
     thicken,
     upright,
 )
-from pyro_vae.models import Model
+from pyro_vae.models import ContinuousBernoulli, Model
 from pyro_vae.networks import check_latent_dim
 from pyro_vae.plots import save_figure
 from pyro_vae.refined import Refined
@@ -177,7 +176,8 @@ def likely_and_unlikely(
         "likely_refined": [record(i) for i in likeliest],
         "unlikely_refined": [record(i) for i in unlikeliest],
         "unlikely_in_both": len({*overall[10:]} & {*unlikeliest}),
-        # no image beyond the candidates belongs here unless 100 samples overrate it by more
+        # an image beyond the candidates belongs here only if 100 samples are off by more:
+        # if they underrate it (likely), if they overrate it (unlikely)
         "room_beyond_candidates": {
             "likely": refined[int(likeliest[-1])][0] - float(amortised.value[first[-1]]),
             "unlikely": float(amortised.value[last[0]]) - refined[int(unlikeliest[0])][0],
@@ -229,7 +229,7 @@ def enough(
     bounds = sandwich(
         vae.model,
         vae.guide,
-        some[: max(2, len(some) // 2)],
+        some[: max(2, len(some) // 4)],
         seed=SEED,
         progress="annealing both ways, simulated images",
     )
@@ -245,10 +245,12 @@ def enough(
         "error_bars_of_100_hold_refined": holds(first, refined),
         "rank_correlation_100_refined": spearman(first.value, refined.value),
         "sd_of_refined_minus_100": float((refined.value - first.value).std(ddof=1)),
+        # of the variance of the 100-sample scores: what they owe to their own errors
+        "share_of_variance": float((refined.value - first.value).var() / first.value.var()),
         "annealed": annealed.summary() | {"estimator": "annealed importance sampling"},
         "refined_minus_annealed": mean_interval(near.value - annealed.value)
         | agreement(near, annealed),
-        "without_doubtful": mean_interval((near.value - annealed.value)[~doubtful]),
+        "median_refined_minus_annealed": float(np.median(near.value - annealed.value)),
         "doubtful": doubtful_images(vae, some, near, annealed, doubtful),
         "simulated": {
             "lower": float(bounds.lower.value.mean()),
@@ -279,6 +281,7 @@ def in_errors(one: Estimate, other: Estimate) -> np.ndarray:
 
 
 def agreement(one: Estimate, other: Estimate) -> dict:
+    """How far two estimates of the same images differ beside what their errors allow."""
     z = in_errors(one, other)
     return {
         "share_within_2_se": float((np.abs(z) <= 2).mean()),
@@ -308,6 +311,7 @@ def doubtful_images(
     )
     return [
         {
+            "image": int(i),  # of those annealed
             "refined": float(refined.value[i]),
             "annealed_from_guide": float(annealed.value[i]),
             "annealed_from_prior": float(again.value[n]),
@@ -328,7 +332,7 @@ def explain(
     features = {name: function(x) for name, function in tqdm(FEATURES.items(), desc="features")}
     features["class"] = labels.astype(float)
     features["nearest training image"] = nearest_distance(x, data.train_images)
-    mean = posterior_mean(vae.model, vae.guide, x.to(vae.device), seed=SEED)
+    mean, ess = posterior_mean(vae.model, vae.guide, x.to(vae.device), seed=SEED)
     features["latent's distance from 0"] = mean.norm(dim=1).double().cpu().numpy()
     rebuilt = torch.cat([decode(vae.model, z) for z in mean.split(500)]).cpu()
     features["reconstruction error"] = (x - rebuilt).square().sum((1, 2, 3)).double().numpy()
@@ -348,7 +352,11 @@ def explain(
         kinds = ("class",) if "class" in names else ()
         return explained_variance(chosen, target, held_out, kinds, SEED)._asdict()
 
-    metrics: dict = {"images": len(x), "held_out": int(held_out.sum())}
+    metrics: dict = {
+        "images": len(x),
+        "held_out": int(held_out.sum()),
+        "posterior_mean_median_ess_of_100": float(ess.median()),
+    }
     for target_name, target in targets.items():
         alone = {name: share([name], target) for name in tqdm(features, desc=target_name)}
         joint = {name: share(names, target) for name, names in groups.items()}
@@ -366,7 +374,7 @@ def explain(
             },
         }
     figures = {
-        "explained": explained_figure(metrics, drawn),
+        "explained": explained_figure(metrics),
         "features": feature_figure(features, amortised.value, labels),
     }
     return figures, metrics, features
@@ -406,10 +414,10 @@ def intervene(vae: Vae, x: Tensor) -> tuple[Figure, dict]:
 # ---------------------------------------------------------------- likely is not typical
 
 
-def outsiders(vae: Vae, data: Dataset, count: int) -> dict[str, Tensor]:
-    """Sets of images that are not test images, and some that are."""
+def outsiders(vae: Vae, data: Dataset, x: Tensor) -> dict[str, Tensor]:
+    """As many images as the test images `x` in each of several sets that are not test images."""
     random = torch.Generator().manual_seed(SEED)
-    x = data.test_images[:count]
+    count = len(x)
     z = torch.randn(count, vae.model.decoder.latent_dim, generator=random).to(vae.device)
     means = decode(vae.model, z).cpu()
     return {
@@ -429,10 +437,10 @@ def outsiders(vae: Vae, data: Dataset, count: int) -> dict[str, Tensor]:
 
 
 def likely_is_not_typical(
-    vae: Vae, data: Dataset, reference: np.ndarray, count: int
+    vae: Vae, data: Dataset, x: Tensor, reference: np.ndarray
 ) -> tuple[Figure, dict]:
-    """Scores of `count` images of each set beside the test images' scores, `reference`."""
-    sets = outsiders(vae, data, count)
+    """Scores of test images `x` and of other sets beside those of more test images, `reference`."""
+    sets = outsiders(vae, data, x)
     estimates = {name: vae.refined(x, name) for name, x in sets.items()}
     reference = np.sort(reference)
     metrics = {}
@@ -469,7 +477,7 @@ def other_pixels(
         vae.refined(torch.bernoulli(x, generator=random), f"binarised, copy {copy + 1}")
         for copy in range(copies)
     ]
-    continuous_model = Model(vae.model.decoder, pixels=dist.ContinuousBernoulli)
+    continuous_model = Model(vae.model.decoder, pixels=ContinuousBernoulli)
     continuous = vae.refined(x, "continuous Bernoulli", continuous_model)
     scores = {
         "grey": grey.value,
@@ -572,7 +580,7 @@ def main() -> None:
     )
     figures["interventions"], metrics["interventions"] = intervene(vae, x[: args.images // 10])
     figures["typical"], metrics["typical"] = likely_is_not_typical(
-        vae, data, refined.value, max(2, args.images // 20)
+        vae, data, x[: max(2, args.images // 20)], refined.value
     )
     part = slice(0, max(12, args.images // 5))
     figures["pixels"], metrics["pixels"] = other_pixels(

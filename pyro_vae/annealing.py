@@ -20,7 +20,8 @@ References:
     generative models, ICLR.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -72,12 +73,15 @@ def annealed_log_likelihood(
     result has the form of an importance sampling estimate, with the chains as its samples.
     """
     betas = _schedule(num_chains, num_steps)
-    with torch.random.fork_rng():
+    parts = []
+    with torch.random.fork_rng(), _bar(progress, 2, len(x), num_chains, num_steps) as bar:
         torch.manual_seed(seed)
-        path = _path(model, guide, [x, *labels])
-        _, steps = _anneal(path, path.start.sample((num_chains,)), betas, None, progress)
-        log_w, _ = _anneal(path, path.start.sample((num_chains,)), betas, steps, progress)
-        return estimate(log_w)
+        for rows in _blocks([x, *labels], num_chains):
+            path = _path(model, guide, rows)
+            _, steps = _anneal(path, path.start.sample((num_chains,)), betas, None, bar)
+            log_w, _ = _anneal(path, path.start.sample((num_chains,)), betas, steps, bar)
+            parts.append(log_w)
+    return estimate(torch.cat(parts, 1))
 
 
 def sandwich(
@@ -96,15 +100,33 @@ def sandwich(
     latent that it was simulated with.
     """
     betas = _schedule(num_chains, num_steps)
-    with torch.random.fork_rng():
+    forwards, backs = [], []
+    with torch.random.fork_rng(), _bar(progress, 3, len(images), num_chains, num_steps) as bar:
         torch.manual_seed(seed)
         x, z = simulate(model, images, *labels)
-        path = _path(model, guide, [x, *labels])
-        _, steps = _anneal(path, path.start.sample((num_chains,)), betas, None, progress)
-        forward, _ = _anneal(path, path.start.sample((num_chains,)), betas, steps, progress)
-        exact = z.expand(num_chains, *z.shape)
-        back, _ = _anneal(path, exact, betas.flip(0), steps.flip(0), progress)
-    return Sandwich(estimate(forward), estimate(back), x)
+        for z_rows, *rows in _blocks([z, x, *labels], num_chains):
+            path = _path(model, guide, rows)
+            _, steps = _anneal(path, path.start.sample((num_chains,)), betas, None, bar)
+            forward, _ = _anneal(path, path.start.sample((num_chains,)), betas, steps, bar)
+            exact = z_rows.expand(num_chains, *z_rows.shape)
+            back, _ = _anneal(path, exact, betas.flip(0), steps.flip(0), bar)
+            forwards.append(forward)
+            backs.append(back)
+    return Sandwich(estimate(torch.cat(forwards, 1)), estimate(torch.cat(backs, 1)), x)
+
+
+def _blocks(rows: list[Tensor], num_chains: int) -> Iterator[list[Tensor]]:
+    """`rows` cut so that about 500 chains pass through the model at a time, as the cache likes."""
+    size = max(1, 500 // num_chains)
+    return ([*block] for block in zip(*(row.split(size) for row in rows), strict=True))
+
+
+def _bar(progress: str | None, runs: int, images: int, num_chains: int, num_steps: int) -> tqdm:
+    """A progress bar over the steps of all runs of all blocks."""
+    blocks = math.ceil(images / max(1, 500 // num_chains))
+    return tqdm(
+        total=runs * blocks * num_steps, desc=progress, unit="step", disable=progress is None
+    )
 
 
 @torch.no_grad()
@@ -141,7 +163,7 @@ def _schedule(num_chains: int, num_steps: int) -> Tensor:
 
 
 def _anneal(
-    path: Path, z: Tensor, betas: Tensor, steps: Tensor | None, progress: str | None
+    path: Path, z: Tensor, betas: Tensor, steps: Tensor | None, bar: tqdm
 ) -> tuple[Tensor, Tensor]:
     """Log weights `(K, B)` of chains from `z` along `betas`, and the step sizes used, `(T, B)`.
 
@@ -153,7 +175,8 @@ def _anneal(
     used = []
     ends, gradients = _evaluate(path, z)
     pairs = list(pairwise(betas.tolist()))
-    for t, (now, then) in enumerate(tqdm(pairs, desc=progress, disable=progress is None)):
+    for t, (now, then) in enumerate(pairs):
+        bar.update()
         log_q, log_p = ends.double().cpu()
         gain += (then - now) * (log_p - log_q)
         if t + 1 == len(pairs):

@@ -9,6 +9,7 @@ import torch
 from scipy import ndimage
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
+from torch.nn import functional
 
 CENTRE = 13.5  # row and column of the middle of an image
 
@@ -33,15 +34,23 @@ def grey_pixels(x: Tensor) -> np.ndarray:
 
 
 def stroke_width(x: Tensor) -> np.ndarray:
-    """Twice the mean distance to the background along the ridge of the stroke; 0 without one."""
-    return np.array([_stroke_width(stroke) for stroke in _strokes(x)])
+    """The mean width of the stroke along its middle, to an eighth of a pixel; 0 without one.
+
+    The middle is where the distance to the background is largest. It is found at four times the
+    resolution, since most strokes are 2 to 4 pixels wide.
+    """
+    fine = [
+        functional.interpolate(part, scale_factor=4, mode="bilinear")[:, 0].numpy() >= 0.5
+        for part in x.split(500)
+    ]
+    return np.array([_stroke_width(stroke) for part in fine for stroke in part])
 
 
 def _stroke_width(stroke: np.ndarray) -> float:
     distance = ndimage.distance_transform_edt(np.pad(stroke, 1))
-    ridge = (distance == ndimage.maximum_filter(distance, 3)) & (distance > 0)
-    # the distance is to the next pixel's middle, half a pixel beyond the stroke's edge
-    return 2 * float(distance[ridge].mean()) - 1 if ridge.any() else 0.0
+    middle = (distance == ndimage.maximum_filter(distance, 3)) & (distance > 0)
+    # n pixels across have n / 2 (n even) or (n + 1) / 2 (n odd) as their largest distance
+    return (2 * float(distance[middle].mean()) - 0.5) / 4 if middle.any() else 0.0
 
 
 def slant(x: Tensor) -> np.ndarray:

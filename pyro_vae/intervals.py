@@ -1,14 +1,19 @@
 """A mean over images with its uncertainty."""
 
 import numpy as np
+from scipy import stats
 
 
 def mean_interval(values: np.ndarray) -> dict:
     """The mean of `values`, `(B,)`, and its 95% interval over the choice of the B images.
 
-    Of differences between two scores of the same images this is the paired interval. A single
-    image says nothing of others: its interval is infinite.
+    By Student's t, so that it holds for few images too. Of differences between two scores of the
+    same images this is the paired interval. A single image says nothing of others: its interval is
+    infinite.
     """
     mean = float(values.mean())
-    se = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else np.inf
-    return {"mean": mean, "ci95": [mean - 1.96 * se, mean + 1.96 * se], "images": len(values)}
+    half = np.inf
+    if len(values) > 1:
+        quantile = stats.t.ppf(0.975, len(values) - 1)
+        half = float(quantile * values.std(ddof=1) / np.sqrt(len(values)))
+    return {"mean": mean, "ci95": [mean - half, mean + half], "images": len(values)}

@@ -19,8 +19,8 @@ FINE = 4  # fine pixels to a pixel, along each axis
 def thicken(x: Tensor, by: float) -> Tensor:
     """The stroke `by` pixels wider; thinner where `by` is negative.
 
-    Grey dilation (erosion) with a disc of diameter |by|, to the nearest quarter of a pixel
-    (Castro et al. 2019, Morpho-MNIST).
+    Grey dilation (erosion) with a disc of diameter |by|, to the nearest half of a pixel (Castro et
+    al. 2019, Morpho-MNIST).
     """
     radius = round(abs(by) / 2 * FINE)
     grid = np.arange(-radius, radius + 1)

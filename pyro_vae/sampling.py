@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from pyro_vae.errors import check_counts
 from pyro_vae.importance import Program, draw, log_joint
 from pyro_vae.models import Model
 
@@ -61,13 +62,18 @@ def posterior_mean(
     *labels: Tensor,
     num_samples: int = 100,
     seed: int = 0,
-) -> Tensor:
-    """The mean of p(z | x), `(B, d)`: K samples of the guide averaged by their weights."""
-    means = []
+) -> tuple[Tensor, Tensor]:
+    """The mean of p(z | x), `(B, d)`, and the effective sample sizes behind it, `(B,)`.
+
+    K samples of the guide are averaged by their weights (self-normalised importance sampling).
+    """
+    check_counts(num_samples=num_samples)
+    means, sizes = [], []
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         for rows in zip(*(row.split(100) for row in (x, *labels)), strict=True):
             latents, log_q = draw(guide, list(rows), num_samples)
             w = torch.softmax(log_joint(model, list(rows), latents) - log_q.cpu(), 0)  # (K, b)
             means.append(torch.einsum("kb,kbi->bi", w.to(latents["z"]), latents["z"]))
-    return torch.cat(means)
+            sizes.append(1 / w.square().sum(0))
+    return torch.cat(means), torch.cat(sizes)

@@ -34,7 +34,8 @@ def test_a_bar_has_its_height_width_and_stroke_width(wide):
     x = bar(left=10, right=10 + wide)
     assert features.height(x) == 20
     assert features.width(x) == wide
-    assert features.stroke_width(x) == pytest.approx(wide, abs=1.01)
+    # to an eighth of a pixel; the corners of the bar's ends add a little more
+    assert features.stroke_width(x) == pytest.approx(wide, abs=0.3)
 
 
 def test_stroke_width_orders_rings():
@@ -44,7 +45,7 @@ def test_stroke_width_orders_rings():
 
 
 def test_holes():
-    two = torch.cat([ring(5, 3)[..., :14], ring(5, 3)[..., 14:]], -1)
+    two = ring(5, 3)
     two = torch.maximum(interventions.shift(two, -6, 0), interventions.shift(two, 6, 0))
     shapes = torch.cat([bar(), ring(), two, blank()])
     assert features.holes(shapes).tolist() == [0, 1, 2, 0]

@@ -45,10 +45,11 @@ def test_the_posterior_mean_is_the_posteriors():
     problem = LinearGaussian()
     x = problem.data(250)  # more than one block of images
     loc, _ = problem.posterior(x)
-    mean = posterior_mean(problem.model, problem.shifted_guide, x, num_samples=20_000)
+    mean, ess = posterior_mean(problem.model, problem.shifted_guide, x, num_samples=20_000)
     assert mean.shape == (250, 2)
+    assert (ess > 2000).all()
     assert (mean - loc).abs().max() < 0.05  # the guide itself is 0.2 off
-    again = posterior_mean(problem.model, problem.shifted_guide, x[:100], num_samples=20_000)
+    again, _ = posterior_mean(problem.model, problem.shifted_guide, x[:100], num_samples=20_000)
     assert torch.equal(mean[:100], again)
 
 
