@@ -6,6 +6,7 @@ python -m experiments.compare_guides --frozen-decoder --guides mean_field,my_gui
 
 import argparse
 import copy
+import hashlib
 import importlib
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from pyro_vae.comparison import Evaluation, as_text, evaluate, pairs, table
 from pyro_vae.data import Dataset
@@ -24,7 +26,7 @@ from pyro_vae.guides import GUIDES, Amortised
 from pyro_vae.importance import Estimate, Program, log_joint, log_likelihood, score
 from pyro_vae.intervals import mean_interval
 from pyro_vae.models import Model
-from pyro_vae.networks import Decoder, check_latent_dim
+from pyro_vae.networks import Decoder, check_latent_dim, resolve_precision
 from pyro_vae.plots import COLOURS, save_figure, show_image
 from pyro_vae.quadrature import integrate_plane
 from pyro_vae.refined import Refined
@@ -37,7 +39,7 @@ from pyro_vae.script import (
     save_metrics,
     trained_vae,
 )
-from pyro_vae.training import fit
+from pyro_vae.training import check_training_options, fit
 
 SEED = 3  # of everything drawn for the comparison; the training has its own
 Builder = Callable[[Model], Program]
@@ -55,34 +57,61 @@ def find_guide(spec: str) -> tuple[str, Builder]:
         )
     try:
         return name, getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError, SyntaxError) as error:
         raise InputError(f"--guides: {spec!r} cannot be imported: {error}") from error
 
 
-def train_guide(
-    args: argparse.Namespace, data: Dataset, name: str, builder: Builder, base: tuple, folder: Path
-) -> tuple[Model, Program, dict]:
-    """A guide trained on the generator `base` holds, or together with a new one of its own.
+def make_guide(name: str, builder: Builder, model: Model, args: argparse.Namespace) -> nn.Module:
+    """The guide that `builder` makes of the model, on the device and in the precision asked for."""
+    try:
+        guide = builder(model)
+    except InputError:
+        raise
+    except Exception as error:  # a user's own code
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise InputError(f"--guides: {name}(model) fails with {reason}") from error
+    if not isinstance(guide, nn.Module):
+        raise InputError(
+            f"--guides: {name}(model) is a {type(guide).__name__}: make it a torch.nn.Module, "
+            "whose parameters can be trained and kept"
+        )
+    if isinstance(guide, Amortised):
+        guide.encoder.precision = args.guide_precision
+    return guide.to(args.device)
 
-    On a frozen generator an amortised guide starts from the encoder of record but for its last
-    layer, which is new to every guide.
+
+def warm_start(guide: nn.Module, known: nn.Module) -> None:
+    """Give an amortised guide the weights of a trained encoder but for its last layer.
+
+    That layer is new to every guide. An encoder of another make starts from its own weights.
     """
-    base_model, base_guide, config = base
-    torch.manual_seed(config["seed"])
-    if args.frozen_decoder:
-        model = copy.deepcopy(base_model).requires_grad_(False)
-    else:
-        model = Model(Decoder(args.latent_dim)).to(args.device)
-    guide = builder(model)
-    if isinstance(guide, nn.Module):
-        guide.to(args.device)
-    if args.frozen_decoder and isinstance(guide, Amortised):
-        for layer, known in zip(guide.encoder.g[:-1], base_guide.encoder.g[:-1], strict=True):
-            layer.load_state_dict(known.state_dict())
-    modules = [part for part in (model, guide) if isinstance(part, nn.Module)]
-    if not any(w.requires_grad for part in modules for w in part.parameters()):
-        return model, guide, {"seconds": 0.0, "history": []}
+    if not isinstance(guide, Amortised):
+        return
+    own = guide.encoder.state_dict()
+    last = f"g.{len(known.g) - 1}."
+    fitting = {
+        name: w
+        for name, w in known.state_dict().items()
+        if not name.startswith(last) and name in own and own[name].shape == w.shape
+    }
+    guide.encoder.load_state_dict(fitting, strict=False)
+
+
+def train(
+    model: Model,
+    guide: nn.Module,
+    data: Dataset,
+    args: argparse.Namespace,
+    settings: dict,
+    name: str,
+    folder: Path,
+) -> dict:
+    """Train the guide, and the model unless it is frozen. Seconds are null for a resumed run."""
+    if not any(w.requires_grad for part in (model, guide) for w in part.parameters()):
+        return {"seconds": 0.0, "history": []}
     print(f"{name}: training for {args.guide_epochs} epochs")
+    state_path = folder / f"{name}.training.pt"
+    resumed = args.resume and state_path.exists()
     start = time.perf_counter()
     history = fit(
         model,
@@ -90,19 +119,25 @@ def train_guide(
         (data.train_images.to(args.device),),
         (data.test_images.to(args.device),),
         epochs=args.guide_epochs,
-        batch_size=config["batch_size"],
-        learning_rate=config["learning_rate"],
-        seed=config["seed"],
-        state_path=folder / f"{name}.training.pt" if len(modules) == 2 else None,
+        batch_size=settings["batch_size"],
+        learning_rate=settings["learning_rate"],
+        seed=settings["seed"],
+        state_path=state_path,
         resume=args.resume,
         same={
             "dataset": data.name,
             "guide": name,
-            "latent_dim": args.latent_dim,
-            "frozen_decoder": args.frozen_decoder,
+            "precision": args.guide_precision,
+            "generator": fingerprint(model) if args.frozen_decoder else "new",
         },
     )
-    return model, guide, {"seconds": time.perf_counter() - start, "history": history}
+    return {"seconds": None if resumed else time.perf_counter() - start, "history": history}
+
+
+def fingerprint(model: nn.Module) -> str:
+    """Tells one set of weights from another."""
+    weights = b"".join(w.detach().cpu().numpy().tobytes() for w in model.state_dict().values())
+    return hashlib.sha256(weights).hexdigest()[:16]
 
 
 # ---------------------------------------------------------------- figures
@@ -114,11 +149,15 @@ def gaps_figure(rows: list[dict], title: str) -> Figure:
     figure.set_layout_engine("constrained")
     left, middle, right = figure.subplots(1, 3, sharey=True, width_ratios=[1.5, 1.1, 1])
     place = np.arange(len(rows))[::-1]
+    totals = np.array([row["gaps"]["sum"]["mean"] for row in rows])
+    widest = 1.3 * max(totals[totals <= 5 * np.median(totals)], default=1.0)  # beyond: cut, marked
     for y, row in zip(place, rows, strict=True):
-        total = row["log_p"]["mean"] - row["elbo"]["mean"]
         gaps = row["gaps"]
-        if gaps is None:
-            left.barh(y, total, 0.6, color="0.7")
+        total = gaps["sum"]["mean"]
+        if total > widest:
+            left.text(widest, y, f" {total:.0f} \u25b6", va="center", ha="right", fontsize=9)
+        if "approximation" not in gaps:
+            left.barh(y, total, 0.6, color="0.7", zorder=0)
             continue
         start = 0.0
         for key, colour in (
@@ -136,10 +175,9 @@ def gaps_figure(rows: list[dict], title: str) -> Figure:
         ("both, not told apart", "0.7"),
     ):
         left.barh([np.nan], [np.nan], color=colour, label=label)
-    widest = max(row["gaps"]["sum"]["mean"] for row in rows if row["gaps"])
     left.set(
-        xlabel="log p(x) − ELBO, nats per image",
-        xlim=(0, 1.25 * widest),
+        xlabel=f"log p(x) − ELBO, nats per image, {rows[0]['gaps']['sum']['images']} images",
+        xlim=(0, widest),
         title="What the ELBO misses (95% intervals)",
     )
     left.set_yticks(place, [row["guide"] for row in rows])
@@ -159,12 +197,18 @@ def gaps_figure(rows: list[dict], title: str) -> Figure:
             label=label,
         )
     middle.axvline(0, color="0.3", lw=0.8)
-    near = [row["elbo_minus_first"]["mean"] for row in rows if row["guide"] != "prior"]
-    reach = 1.5 * max(abs(value) for value in [*near, 0.1])
+    differences = np.array([row["elbo_minus_first"]["mean"] for row in rows])
+    usual = np.abs(differences)[np.abs(differences) <= 5 * np.median(totals)]
+    reach = 1.6 * max(0.1, *usual)
+    for y, difference in zip(place, differences, strict=True):
+        if abs(difference) > reach:
+            mark, side = ("\u25c0", "left") if difference < 0 else ("\u25b6", "right")
+            edge = np.copysign(reach, difference)
+            middle.text(edge, y, f" {mark} {difference:.0f} ", va="center", ha=side, fontsize=9)
     middle.set(
         xlim=(-reach, reach),
         xlabel=f"minus {rows[0]['guide']}'s, nats per image",
-        title="Paired differences (95% intervals)",
+        title=f"Paired differences, {rows[0]['elbo']['images']} images (95% intervals)",
     )
     share = [row["share_trusted"] for row in rows]
     ess = [row["median_ess"] / row["num_samples"] for row in rows]
@@ -183,7 +227,7 @@ def posteriors_figure(
 ) -> Figure:
     """The exact posterior of each image (d = 2), and the contours of each guide over it.
 
-    Contours hold 50% and 95% of a guide's mass, the shading is the posterior's density.
+    Contours hold 50% and 95% of a guide's mass; one that would leave the picture is not drawn.
     """
     plane = integrate_plane(model, x)
     w = (plane.log_posterior.exp() * plane.cell).float()[..., None]  # (n * n, B, 1)
@@ -212,13 +256,17 @@ def posteriors_figure(
                 aspect="auto",
             )
             density = score(guide, [x[b : b + 1]], {"z": grid.to(x)})[:, 0].double().exp().cpu()
-            ax.contour(
-                *[tick.numpy() for tick in ticks],
-                density.view(141, 141).T.numpy(),
-                levels=mass_levels(density.numpy(), float(ticks[0][1] - ticks[0][0]) ** 2),
-                colors=COLOURS["guide"],
-                linewidths=1.3,
-            )
+            levels = mass_levels(density.numpy(), float(ticks[0][1] - ticks[0][0]) ** 2)
+            if levels:
+                ax.contour(
+                    *[tick.numpy() for tick in ticks],
+                    density.view(141, 141).T.numpy(),
+                    levels=levels,
+                    colors=COLOURS["guide"],
+                    linewidths=1.3,
+                )
+            else:
+                ax.set_xlabel("wider than the picture", fontsize=8, color=COLOURS["guide"])
             ax.tick_params(labelsize=6.5)
             ax.grid(False)
             if b == 0:
@@ -230,21 +278,23 @@ def posteriors_figure(
 
 
 def mass_levels(density: np.ndarray, cell: float) -> list[float]:
-    """The densities whose contours hold 95% and 50% of the mass that is in view."""
+    """The densities whose contours hold 95% and 50% of the mass; without those beyond the grid."""
     order = np.sort(density)[::-1]
     mass = np.cumsum(order) * cell
-    found = [order[np.searchsorted(mass, share * mass[-1])] for share in (0.95, 0.5)]
-    return [found[0], max(found[1], np.nextafter(found[0], np.inf))]
+    levels = [float(order[np.searchsorted(mass, s)]) for s in (0.95, 0.5) if s < mass[-1]]
+    return sorted(set(levels))
 
 
-def easy_typical_hard(gap: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """Four images, from the smallest gap between log p(x) and ELBO to nearly the largest."""
+def four_posteriors(
+    gap: np.ndarray, spread: np.ndarray, labels: np.ndarray
+) -> tuple[np.ndarray, list[str]]:
+    """Images with the smallest, the median and the largest gap, and with the widest posterior."""
     order = np.argsort(gap)
-    shares = {"easy": 0.01, "typical": 0.5, "hard": 0.9, "ambiguous": 0.99}
-    chosen = np.array([order[int(share * (len(order) - 1))] for share in shares.values()])
+    chosen = np.array([order[0], order[len(order) // 2], order[-1], np.argmax(spread)])
+    kinds = ["easy", "typical", "hard", "ambiguous"]
     names = [
-        f"{name}: a {labels[i]}\ngap {gap[i]:.1f} nats"
-        for name, i in zip(shares, chosen, strict=True)
+        f"{kind}: a {labels[i]}\ngap {gap[i]:.1f} nats, sd {spread[i]:.2f}"
+        for kind, i in zip(kinds, chosen, strict=True)
     ]
     return chosen, names
 
@@ -252,9 +302,16 @@ def easy_typical_hard(gap: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, 
 # ---------------------------------------------------------------- the whole
 
 
-def exact(model: Model, x: Tensor) -> np.ndarray:
-    """log p(x) by quadrature, `(B,)`, d = 2."""
-    return torch.cat([integrate_plane(model, part).log_evidence for part in x.split(20)]).numpy()
+def exact(model: Model, x: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """log p(x) and the standard deviation of p(z | x), over both axes, by quadrature: `(B,)` each."""
+    log_p, spread = [], []
+    for part in tqdm(x.split(5), desc="quadrature"):
+        plane = integrate_plane(model, part, points=81)
+        w = (plane.log_posterior.exp() * plane.cell)[..., None]  # (n * n, b, 1)
+        mean = (w * plane.z).sum(0)
+        log_p.append(plane.log_evidence)
+        spread.append((w * (plane.z - mean).square()).sum((0, 2)).sqrt())
+    return torch.cat(log_p).numpy(), torch.cat(spread).numpy()
 
 
 def main() -> None:
@@ -285,9 +342,19 @@ def main() -> None:
     check_counts(guide_epochs=args.guide_epochs)
     if args.images < 20:
         raise InputError(f"--images must be >= 20, not {args.images}")
-    builders = dict(find_guide(spec.strip()) for spec in args.guides.split(","))
+    builders = [find_guide(spec.strip()) for spec in args.guides.split(",")]
+    names = [name for name, _ in builders]
+    if len({*names, "refined"}) <= len(names):
+        raise InputError(f"--guides: the labels {names} must differ, and none be 'refined'")
+    if not args.frozen_decoder and (hasattr(args, "epochs") or args.checkpoint or args.train):
+        raise InputError(
+            "--epochs, --checkpoint and --train are for a generator that is there before the "
+            "guides: add --frozen-decoder, or use --guide-epochs"
+        )
     data = load_data(args)
     device = check_device(args.device)
+    asked = {key: getattr(args, key) for key in TRAINING if hasattr(args, key)}
+    args.guide_precision = resolve_precision(asked.get("precision", "auto"), args.device)
     kind = "frozen" if args.frozen_decoder else "joint"
     folder = args.results / f"compare_guides_{kind}_d{args.latent_dim}"
     print(
@@ -297,33 +364,44 @@ def main() -> None:
     check_folder(folder)
     if args.frozen_decoder:
         base_model, base_guide, config = trained_vae(args, data, args.latent_dim)
+        settings = TRAINING | {key: config[key] for key in TRAINING if key in config}
     else:
-        asked = {key: getattr(args, key) for key in TRAINING if hasattr(args, key)}
-        base_model, base_guide, config = None, None, TRAINING | asked
+        settings = TRAINING | asked
+        check_training_options(
+            args.guide_epochs,
+            *(settings[key] for key in ("batch_size", "learning_rate", "seed")),
+        )
+        config = {**settings, "precision": args.guide_precision, "epochs": args.guide_epochs}
 
-    random = np.random.default_rng(SEED)
-    chosen = random.permutation(len(data.test_images))[: args.images]
+    made = {}  # all of them first: a wrong one stops the run before any is trained
+    for name, builder in builders:
+        torch.manual_seed(settings["seed"])
+        if args.frozen_decoder:
+            model = copy.deepcopy(base_model).requires_grad_(False)
+        else:
+            model = Model(Decoder(args.latent_dim)).to(device)
+        made[name] = (model, make_guide(name, builder, model, args))
+        if args.frozen_decoder:
+            warm_start(made[name][1], base_guide.encoder)
+
+    chosen = np.random.default_rng(SEED).permutation(len(data.test_images))[: args.images]
     x, labels = data.test_images[chosen].to(device), data.test_labels[chosen].numpy()
+    options = {"gap_images": args.images // 10, "seed": SEED}
     found: dict[str, Evaluation] = {}
-    guides: dict[str, Program] = {}
     trainings = {}
-    common: Estimate | None = None
-    for name, builder in builders.items():
-        model, guide, trainings[name] = train_guide(
-            args, data, name, builder, (base_model, base_guide, config), folder
-        )
-        if args.frozen_decoder and common is None:
-            refined = Refined(model, base_guide)
-            common = log_likelihood(
-                model, refined, x, num_samples=1000, seed=SEED, progress="refined log p"
-            )
-        found[name] = evaluate(
-            model, guide, x, log_p=common, gap_images=args.images // 10, seed=SEED, progress=name
-        )
-        guides[name] = guide
+    common: Estimate | None = None  # log p(x) is the generator's: one estimate for all its guides
     if args.frozen_decoder:
+        refined = Refined(base_model, base_guide)
+        common = log_likelihood(
+            base_model, refined, x, num_samples=1000, seed=SEED, progress="refined log p"
+        )
+    for name, (model, guide) in made.items():
+        trainings[name] = train(model, guide, data, args, settings, name, folder)
+        found[name] = evaluate(model, guide, x, log_p=common, progress=name, **options)
+    if args.frozen_decoder:
+        options["seed"] = SEED + 1  # other samples than those of `common`
         found["refined"] = evaluate(
-            model, refined, x, log_p=common, seed=SEED, progress="refined, as a guide"
+            base_model, refined, x, log_p=common, progress="refined, as a guide", **options
         )
         trainings["refined"] = {"seconds": 0.0, "history": []}
 
@@ -341,12 +419,15 @@ def main() -> None:
     }
     metrics: dict = {"rows": {row["guide"]: row for row in rows}, "pairs": pairs(found)}
     if args.latent_dim == 2 and args.frozen_decoder:
-        log_p = exact(model, x)
+        some = slice(options["gap_images"])
+        log_p, spread = exact(base_model, x[some])
         metrics["exact"] = mean_interval(log_p) | {"estimator": "quadrature"}
-        metrics["exact_minus_refined"] = mean_interval(log_p - common.value)
+        metrics["exact_minus_refined"] = mean_interval(log_p - common.value[some])
         first = next(iter(found.values()))
-        shown, names = easy_typical_hard(log_p - first.estimate.elbo, labels)
-        figures["posteriors"] = posteriors_figure(model, guides, x[shown], names)
+        gap = log_p - first.estimate.elbo[some]
+        shown, names = four_posteriors(gap, spread, labels)
+        guides = {name: guide for name, (_, guide) in made.items()}
+        figures["posteriors"] = posteriors_figure(base_model, guides, x[shown], names)
     for name, figure in figures.items():
         save_figure(figure, folder / f"{name}.png", data.name)
     save_metrics(folder / "metrics.json", metrics, args, data, config)

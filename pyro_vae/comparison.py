@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor, nn
 
+from pyro_vae.errors import InputError, check_counts
 from pyro_vae.guides import Amortised, optimal
 from pyro_vae.importance import Estimate, Program, estimate, iwae, log_likelihood, log_weights
 from pyro_vae.intervals import mean_interval
@@ -25,27 +26,25 @@ from pyro_vae.refined import Refined
 
 
 class Evaluation(NamedTuple):
-    """A guide on B images. Arrays `(B,)`, nats per image; the gaps are on the first G images."""
+    """A guide on B images. Arrays `(B,)`, nats per image; gaps are of the first G images."""
 
     estimate: Estimate  # from K samples of the guide; its `elbo` is the guide's
     iwae_100: np.ndarray
     log_p: Estimate  # from the refined guide: what the others are held against
     best_elbo: np.ndarray | None  # ELBO(q*), (G,); None where the guide has no family to search
+    gap_images: int  # G
     parameters: int
     seconds: float  # to draw and weigh the K samples of all images
 
-    def gaps(self) -> dict[str, np.ndarray] | None:
-        """The approximation and the amortisation gap of the first G images, and their sum."""
-        if self.best_elbo is None:
-            return None
-        log_p, elbo = (
-            array[: len(self.best_elbo)] for array in (self.log_p.value, self.estimate.elbo)
-        )
-        return {
-            "approximation": log_p - self.best_elbo,
-            "amortisation": self.best_elbo - elbo,
-            "sum": log_p - elbo,
-        }
+    def gaps(self) -> dict[str, np.ndarray]:
+        """log p(x) - ELBO of the first G images, and where q* is known its two parts."""
+        some = slice(self.gap_images)
+        log_p, elbo = self.log_p.value[some], self.estimate.elbo[some]
+        gaps = {"sum": log_p - elbo}
+        if self.best_elbo is not None:
+            gaps["approximation"] = log_p - self.best_elbo
+            gaps["amortisation"] = self.best_elbo - elbo
+        return gaps
 
 
 def evaluate(
@@ -64,6 +63,10 @@ def evaluate(
     `log_p` is the refined estimate of the same images under the same model; it is made here if it
     is not given. Gaps are found for the first `gap_images` images.
     """
+    check_counts(gap_images=gap_images)
+    if num_samples < 100:
+        raise InputError(f"num_samples must be >= 100 for IWAE-100, not {num_samples}")
+    gap_images = min(gap_images, len(x))
     start = time.perf_counter()
     log_w = log_weights(
         model, guide, x, *labels, num_samples=num_samples, seed=seed, progress=progress
@@ -74,7 +77,7 @@ def evaluate(
             model, Refined(model, guide), x, *labels, num_samples=1000, seed=seed, progress=progress
         )
     best = None
-    if isinstance(guide, Amortised) and gap_images > 0:
+    if isinstance(guide, Amortised):
         some = [row[:gap_images] for row in (x, *labels)]
         best = log_likelihood(
             model,
@@ -87,9 +90,10 @@ def evaluate(
     weights = guide.parameters() if isinstance(guide, nn.Module) else ()
     return Evaluation(
         estimate(log_w),
-        iwae(log_w, min(100, num_samples)).numpy(),
+        iwae(log_w, 100).numpy(),
         log_p,
         best,
+        gap_images,
         sum(w.numel() for w in weights),
         seconds,
     )
@@ -97,6 +101,8 @@ def evaluate(
 
 def compare(model: Program, guides: dict[str, Program], x: Tensor, *labels: Tensor) -> list[dict]:
     """Print the table of trained `guides` of one model on the images `x`, and return its rows."""
+    if not guides:
+        raise InputError("guides must hold at least one: {name: guide}")
     found: dict[str, Evaluation] = {}
     for name, guide in guides.items():
         known = next(iter(found.values())).log_p if found else None
@@ -111,7 +117,6 @@ def table(found: dict[str, Evaluation]) -> list[dict]:
     first = next(iter(found.values()))
     rows = []
     for name, result in found.items():
-        gaps = result.gaps()
         rows.append(
             {
                 "guide": name,
@@ -128,11 +133,12 @@ def table(found: dict[str, Evaluation]) -> list[dict]:
                     ),
                     "share_trusted": float(result.log_p.trusted().mean()),
                 },
+                "log_p_minus_first": mean_interval(result.log_p.value - first.log_p.value),
                 "num_samples": result.estimate.num_samples,
                 "share_trusted": float(result.estimate.trusted().mean()),
                 "median_khat": float(np.median(result.estimate.khat)),
                 "median_ess": float(np.median(result.estimate.ess)),
-                "gaps": gaps and {key: mean_interval(gap) for key, gap in gaps.items()},
+                "gaps": {key: mean_interval(gap) for key, gap in result.gaps().items()},
                 "parameters": result.parameters,
                 "seconds": {"evaluate": result.seconds},
             }
@@ -141,10 +147,13 @@ def table(found: dict[str, Evaluation]) -> list[dict]:
 
 
 def pairs(found: dict[str, Evaluation]) -> dict[str, dict[str, dict]]:
-    """ELBO of one guide minus ELBO of another, image by image: `pairs[one][other]`."""
+    """ELBO and log p(x) of one guide minus another's, image by image: `pairs[one][other]`."""
     return {
         one: {
-            other: mean_interval(a.estimate.elbo - b.estimate.elbo)
+            other: {
+                "elbo": mean_interval(a.estimate.elbo - b.estimate.elbo),
+                "log_p": mean_interval(a.log_p.value - b.log_p.value),
+            }
             for other, b in found.items()
             if other != one
         }
@@ -155,30 +164,31 @@ def pairs(found: dict[str, Evaluation]) -> dict[str, dict[str, dict]]:
 def as_text(rows: list[dict]) -> str:
     """The table for a terminal. A star marks a difference whose interval is clear of zero."""
     head = (
-        f"{'guide':<24}{'ELBO':>9}{'- first, 95%':>22} {'IWAE-100':>10}{'log p':>9}"
-        f"{'k-hat ok':>9}{'ESS':>6}{'approx.':>9}{'amort.':>8}{'weights':>11}{'train s':>9}"
+        f"{'guide':<24}{'ELBO':>9}  {'minus the first, 95%':<28}{'IWAE-100':>9}{'log p':>9}"
+        f"{'k-hat ok':>10}{'ESS':>6}{'approx.':>9}{'amort.':>8}{'weights':>11}{'train s':>9}"
         f"{'eval s':>8}"
     )
     lines = [head, "-" * len(head)]
     for row in rows:
         low, high = row["elbo_minus_first"]["ci95"]
-        real = "*" if low > 0 or high < 0 else " "
-        gaps = row["gaps"]
+        star = "*" if low > 0 or high < 0 else ""
+        difference = f"{row['elbo_minus_first']['mean']:.2f} [{low:.2f}, {high:.2f}]{star}"
         approximation, amortisation = (
-            f"{gaps[key]['mean']:.2f}" if gaps else "-" for key in ("approximation", "amortisation")
+            f"{row['gaps'][key]['mean']:.2f}" if key in row["gaps"] else "?"
+            for key in ("approximation", "amortisation")
         )
         train = row["seconds"].get("train")
         lines.append(
-            f"{row['guide']:<24}{row['elbo']['mean']:>9.2f}"
-            f"{row['elbo_minus_first']['mean']:>9.2f} [{low:.2f}, {high:.2f}]{real}".ljust(56)
-            + f"{row['iwae_100']['mean']:>10.2f}{row['log_p']['mean']:>9.2f}"
-            f"{row['share_trusted']:>9.0%}{row['median_ess']:>6.0f}{approximation:>9}"
+            f"{row['guide'][:23]:<24}{row['elbo']['mean']:>9.2f}  {difference:<28}"
+            f"{row['iwae_100']['mean']:>9.2f}{row['log_p']['mean']:>9.2f}"
+            f"{row['share_trusted']:>10.0%}{row['median_ess']:>6.0f}{approximation:>9}"
             f"{amortisation:>8}{row['parameters']:>11,}"
-            f"{'-' if train is None else f'{train:.0f}':>9}{row['seconds']['evaluate']:>8.0f}"
+            f"{'?' if train is None else f'{train:.0f}':>9}{row['seconds']['evaluate']:>8.0f}"
         )
-    num_samples = rows[0]["num_samples"]
+    first = rows[0]
     lines.append(
-        f"nats per image over {rows[0]['elbo']['images']} images; k-hat and ESS of {num_samples} "
-        "samples; * an interval clear of zero"
+        f"nats per image over {first['elbo']['images']} images, gaps over "
+        f"{first['gaps']['sum']['images']}; k-hat and ESS of {first['num_samples']} samples; "
+        "* clear of zero; ? not known"
     )
     return "\n".join(lines)

@@ -1,7 +1,7 @@
 """Encoders as Pyro guides: q(z | x), and q(z | x, y) where the model takes labels.
 
 A guide is any callable with the model's signature that samples the model's latent sites inside a
-plate "data" over the images. Nothing elsewhere asks for its class or its name.
+plate "data" over the images. Nothing that trains it or estimates with it asks for its class.
 
 An *amortised* guide is an encoder, which turns each image into a row of numbers, and a family of
 distributions, which makes q(z | x) of them. Most guides here differ in their family alone, and so
@@ -124,12 +124,14 @@ class Flow(Amortised):
                 w.data.mul_(0.1)
 
     def layer(self, context: int, order: Tensor) -> dist.ConditionalTransformModule:
+        """One map of R^d, given `context` numbers; coordinate order[i] depends on those before."""
         raise NotImplementedError
 
     def distribution(self, numbers: Tensor) -> dist.TorchDistribution:
         loc, tau, context = numbers.split([self.d, self.d, numbers.shape[-1] - 2 * self.d], -1)
         maps = [layer.condition(context) for layer in self.layers]
-        maps.append(T.AffineTransform(loc, torch.exp(tau / 2), event_dim=1))
+        # with a cache, or the maps before it would be inverted to score their own samples
+        maps.append(T.AffineTransform(loc, torch.exp(tau / 2), event_dim=1, cache_size=1))
         noise = dist.Normal(torch.zeros_like(loc), 1).to_event(1)
         return dist.TransformedDistribution(noise, maps)
 
@@ -236,7 +238,8 @@ def optimal(model: Program, guide: Amortised, steps: int = 300, draws: int = 8) 
     return q_star
 
 
-# Guides by name: each is called with the model.
+# Guides by name: each is called with the model. The refined guide is not among them, since it is
+# not trained: `pyro_vae.refined.Refined` makes it of a model and any one of these.
 GUIDES: dict[str, Callable[[Model], Program]] = {
     "mean_field": MeanField,
     "full_rank": FullRank,

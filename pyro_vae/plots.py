@@ -23,7 +23,7 @@ mpl.rcParams.update(
     }
 )
 
-# one colour for each source of a latent, in every figure
+# of the encoder, of the posterior (or the refined guide), of annealing
 COLOURS = {"guide": "#d95f02", "posterior": "#1b6ca8", "annealed": "#4d9221"}
 
 

@@ -160,10 +160,12 @@ def _guide_mean(guide: Program, rows: list[Tensor]) -> tuple[str, Tensor]:
             f"the refined guide needs one latent site of shape (B, d), not {shapes}: "
             "join the latents into one vector"
         )
+    name, drawn = sites[0]["name"], sites[0]["value"]
     try:
-        return sites[0]["name"], sites[0]["fn"].mean
+        mean = sites[0]["fn"].mean
     except NotImplementedError:  # a flow, for instance
-        return sites[0]["name"], sites[0]["value"]
+        return name, drawn
+    return name, torch.where(mean.isfinite(), mean, drawn)  # a Cauchy's is not
 
 
 def _best_prior_draws(model: Program, rows: list[Tensor], name: str, count: int) -> list[Tensor]:

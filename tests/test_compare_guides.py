@@ -1,5 +1,6 @@
 """The comparison script: the README's own guide, its figures' numbers, its errors."""
 
+import copy
 import json
 import math
 import re
@@ -12,6 +13,9 @@ import torch
 
 from experiments import compare_guides
 from pyro_vae import script
+from pyro_vae.guides import MeanField, Prior
+from pyro_vae.models import Model
+from pyro_vae.networks import Decoder
 from tests.commands import ROOT, run_script
 
 
@@ -86,6 +90,13 @@ def test_joint_training_gives_each_guide_its_own_generator(tmp_path):
         (["--guides", "mean_feild"], "'mean_feild' is unknown: choose from mean_field, full_rank"),
         (["--guides", "nowhere:Guide"], "'nowhere:Guide' cannot be imported"),
         (["--guides", "json:Guide"], "'json:Guide' cannot be imported"),
+        (["--guides", ":Guide"], "':Guide' cannot be imported"),
+        (["--guides", ".here:Guide"], "'.here:Guide' cannot be imported"),
+        (["--guides", "json:loads"], "loads(model) fails with TypeError"),
+        (["--guides", "prior,prior"], "must differ"),
+        (["--latent-dim", "1", "--guides", "prior,spline"], "latent_dim >= 2"),
+        (["--epochs", "3"], "add --frozen-decoder, or use --guide-epochs"),
+        (["--learning-rate", "0"], "learning_rate must be a positive number"),
         (["--guide-epochs", "0"], "guide_epochs must be a whole number >= 1"),
         (["--images", "3"], "--images must be >= 20"),
     ],
@@ -101,20 +112,47 @@ def test_a_wrong_option_is_one_line_and_exit_code_2(
     assert stop.value.code == 2
     assert message in stderr
     assert len(stderr.strip().splitlines()) == 1
-    assert not (tmp_path / "results").exists()
+    written = [path for path in (tmp_path / "results").rglob("*") if path.is_file()]
+    assert written == []
 
 
 def test_contours_of_a_gaussian_hold_their_mass():
     """Outside the contour of density c / (2 pi) lies the share c of a standard Gaussian plane."""
     tick = torch.linspace(-6, 6, 241, dtype=torch.float64)
     z = torch.cartesian_prod(tick, tick)
-    density = (-0.5 * z.square().sum(1)).exp() / (2 * math.pi)
-    levels = compare_guides.mass_levels(density.numpy(), float(tick[1] - tick[0]) ** 2)
+    density = ((-0.5 * z.square().sum(1)).exp() / (2 * math.pi)).numpy()
+    cell = float(tick[1] - tick[0]) ** 2
+    levels = compare_guides.mass_levels(density, cell)
     assert levels == pytest.approx([0.05 / (2 * math.pi), 0.5 / (2 * math.pi)], rel=0.02)
+    seen = density[(z.abs() < 1.5).all(1).numpy()]  # 75% of the mass: no contour of 95%
+    assert compare_guides.mass_levels(seen, cell) == pytest.approx([0.5 / (2 * math.pi)], rel=0.02)
+    assert compare_guides.mass_levels(density[:100], cell) == []
 
 
-def test_easy_to_ambiguous_by_the_gap():
+def test_four_posteriors_by_gap_and_spread():
     gap = np.random.default_rng(0).permutation(101).astype(float)
-    chosen, names = compare_guides.easy_typical_hard(gap, np.full(101, 7))
-    assert gap[chosen].tolist() == [1, 50, 90, 99]
-    assert names[1] == "typical: a 7\ngap 50.0 nats"
+    spread = np.zeros(101)
+    spread[17] = 3
+    chosen, names = compare_guides.four_posteriors(gap, spread, np.full(101, 7))
+    assert gap[chosen[:3]].tolist() == [0, 50, 100]
+    assert chosen[3] == 17
+    assert names[1] == "typical: a 7\ngap 50.0 nats, sd 0.00"
+
+
+def test_a_warm_start_leaves_the_last_layer_new():
+    model = Model(Decoder(3))
+    torch.manual_seed(0)
+    known, guide = MeanField(model), MeanField(model)
+    compare_guides.warm_start(guide, known.encoder)
+    for name, w in guide.encoder.state_dict().items():
+        assert torch.equal(w, known.encoder.state_dict()[name]) == (not name.startswith("g.7."))
+    compare_guides.warm_start(Prior(model), known.encoder)  # nothing to start
+
+
+def test_the_fingerprint_tells_weights_apart():
+    model = Model(Decoder(3))
+    first = compare_guides.fingerprint(model)
+    assert first == compare_guides.fingerprint(copy.deepcopy(model))
+    with torch.no_grad():
+        model.decoder.f[0].bias[0] += 1e-3
+    assert first != compare_guides.fingerprint(model)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from pyro_vae.comparison import as_text, compare, evaluate, pairs, table
+from pyro_vae.errors import InputError
 from pyro_vae.guides import MeanField
 from pyro_vae.models import Model
 from pyro_vae.networks import Decoder
@@ -51,11 +52,12 @@ def test_the_gaps_are_the_closed_forms(problem):
 def test_a_guide_without_a_family_has_no_gaps(problem):
     x = problem.data(4)
     found = evaluate(problem.model, problem.wide_guide, x, num_samples=200)
-    assert found.gaps() is None
+    assert list(found.gaps()) == ["sum"]
+    np.testing.assert_allclose(found.gaps()["sum"], found.log_p.value - found.estimate.elbo)
     assert found.parameters == 0
     (row,) = table({"wide": found})
-    assert row["gaps"] is None
-    assert " - " in as_text([row])
+    line = as_text([row]).splitlines()[2]
+    assert line.split()[-5:-2] == ["?", "?", "0"]  # neither gap, no weights
 
 
 def test_rows_and_pairs_agree(problem):
@@ -72,13 +74,24 @@ def test_rows_and_pairs_agree(problem):
     assert rows[1]["elbo_minus_first"]["mean"] < -0.1
     assert rows[1]["elbo"]["mean"] < rows[1]["iwae_100"]["mean"] < rows[1]["log_p"]["mean"]
     both = pairs(found)
-    assert both["shifted"]["exact"] == rows[1]["elbo_minus_first"]
-    assert both["exact"]["shifted"]["mean"] == -both["shifted"]["exact"]["mean"]
-    text = as_text(rows)
-    assert len({len(line.rstrip()) for line in text.splitlines()[:1]}) == 1
-    first, second = text.splitlines()[2:4]
+    assert both["shifted"]["exact"]["elbo"] == rows[1]["elbo_minus_first"]
+    assert both["shifted"]["exact"]["log_p"] == rows[1]["log_p_minus_first"]
+    assert both["exact"]["shifted"]["elbo"]["mean"] == -both["shifted"]["exact"]["elbo"]["mean"]
+    lines = as_text(rows).splitlines()
+    assert {len(line) for line in lines[:4]} == {len(lines[0])}  # columns under their heads
+    first, second = lines[2:4]
     assert "*" not in first
     assert "*" in second  # a difference whose interval is clear of zero
+
+
+def test_bad_input_is_named(problem):
+    x = problem.data(2)
+    with pytest.raises(InputError, match="guides must hold at least one"):
+        compare(problem.model, {}, x)
+    with pytest.raises(InputError, match="num_samples must be >= 100"):
+        evaluate(problem.model, problem.wide_guide, x, num_samples=99)
+    with pytest.raises(InputError, match="gap_images must be a whole number >= 1"):
+        evaluate(problem.model, problem.wide_guide, x, gap_images=0)
 
 
 def test_one_call_prints_the_table(problem, capsys):

@@ -7,6 +7,7 @@ import copy
 import io
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch.distributions import MixtureSameFamily
@@ -22,14 +23,16 @@ from pyro_vae.guides import (
     ascend,
     optimal,
 )
-from pyro_vae.importance import draw, iwae, log_likelihood, log_weights, score
+from pyro_vae.importance import draw, estimate, iwae, log_likelihood, log_weights, score
 from pyro_vae.models import Model
 from pyro_vae.networks import Decoder
 from pyro_vae.quadrature import integrate_plane
+from pyro_vae.refined import Refined
 from pyro_vae.training import fit
 from tests.problems import LinearGaussian, Numbers
 
 TRAINED = [name for name in GUIDES if name != "prior"]
+EVERY = [*GUIDES, "refined"]  # the last is fitted to each image, and has nothing to train or save
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +48,8 @@ def fitted(generator, digits):
 
     def get(name):
         if name not in made:
+            if name == "refined":
+                return Refined(generator, get("mean_field"))
             torch.manual_seed(1)
             guide = GUIDES[name](generator)
             if name in TRAINED:
@@ -56,9 +61,9 @@ def fitted(generator, digits):
     return get
 
 
-@pytest.mark.parametrize("name", GUIDES)
-def test_samples_have_the_right_shapes(name, generator, digits):
-    guide, x = GUIDES[name](generator), digits.test_images[:3]
+@pytest.mark.parametrize("name", EVERY)
+def test_samples_have_the_right_shapes(name, fitted, digits):
+    guide, x = fitted(name), digits.test_images[:3]
     for num_samples in (1, 5):
         latents, log_q = draw(guide, [x], num_samples)
         assert list(latents) == ["z"]
@@ -66,7 +71,7 @@ def test_samples_have_the_right_shapes(name, generator, digits):
         assert log_q.shape == (num_samples, 3)
 
 
-@pytest.mark.parametrize("name", GUIDES)
+@pytest.mark.parametrize("name", EVERY)
 def test_the_density_integrates_to_one_and_is_that_of_the_samples(name, fitted, digits):
     guide, rows = fitted(name), [digits.test_images[:1]]
     with torch.no_grad():
@@ -80,8 +85,6 @@ def test_the_density_integrates_to_one_and_is_that_of_the_samples(name, fitted, 
         density = score(guide, rows, {"z": grid[:, None]})[:, 0].double().exp()
     density *= math.prod(float(tick[1] - tick[0]) for tick in ticks)
     assert float(density.sum()) == pytest.approx(1, abs=2e-3)
-    if name == "semi_amortised":
-        return  # its 20,000 samples pass through other random numbers than the grid
     for power in (1, 2):
         exact = (density[:, None] * grid.double() ** power).sum(0)
         sample = z**power
@@ -105,29 +108,25 @@ def test_every_parameter_gets_a_gradient_and_moves(name, generator, digits):
         assert torch.equal(w, frozen[key]), key
 
 
-@pytest.mark.parametrize("name", GUIDES)
+@pytest.mark.parametrize("name", EVERY)
 def test_elbo_below_iwae_below_log_p(name, fitted, generator, digits):
-    x = digits.test_images[:30]
-    exact = integrate_plane(generator, x).log_evidence
-    log_w = log_weights(generator, fitted(name), x, num_samples=400)
-    bounds = torch.stack([iwae(log_w, k) for k in (1, 20, 400)])
-    elbo, middle, last = bounds.mean(1)
-    assert elbo < middle < last
-    found = log_likelihood(generator, fitted(name), x, num_samples=400)
-    se = float(torch.tensor(found.se).square().sum().sqrt()) / len(x)
-    assert float(last) < float(exact.mean()) + 5 * se + 0.01
+    """Against quadrature: the ELBO below it, and what k-hat trusts equal to it, both ways.
 
-
-@pytest.mark.parametrize("name", ["full_rank", "mixture", "inverse_autoregressive", "spline"])
-def test_a_wider_family_is_nearer_to_the_posterior(name, fitted, generator, digits):
-    """q* of every family that holds the mean-field ones is at least as good, on the same images."""
+    A log q that is wrong by a constant moves every bound by it, up or down. The prior's weights are
+    trusted for no image, and its estimate is only held from above.
+    """
     x = digits.test_images[:30]
-    best = {}
-    for family in (name, "mean_field"):
-        q_star = optimal(generator, fitted(family), steps=150)
-        best[family] = log_likelihood(generator, q_star, x, num_samples=500).elbo
-    difference = torch.tensor(best[name] - best["mean_field"])
-    assert float(difference.mean()) > -3 * float(difference.std()) / len(x) ** 0.5 - 0.02
+    exact = integrate_plane(generator, x).log_evidence.numpy()
+    log_w = log_weights(generator, fitted(name), x, num_samples=1000)
+    elbo, middle = iwae(log_w, 1).numpy(), iwae(log_w, 10).numpy()
+    found = estimate(log_w)
+    assert elbo.mean() < middle.mean() < found.value.mean()
+    assert elbo.mean() < exact.mean()
+    z = (found.value - exact) / np.hypot(found.se, 2e-3)  # the quadrature's own error
+    assert z.max() < 5
+    trusted = found.trusted()
+    assert trusted.sum() >= (0 if name == "prior" else 15)
+    assert np.abs(z[trusted]).max(initial=0) < 5
 
 
 @pytest.mark.parametrize("name", GUIDES)
@@ -252,7 +251,19 @@ def test_semi_amortised_is_nearer_than_its_encoder(fitted, generator, digits):
     plain.load_state_dict(guide.state_dict())
     after = log_likelihood(generator, guide, x, num_samples=500).elbo
     before = log_likelihood(generator, plain, x, num_samples=500).elbo
-    assert after.mean() > before.mean() + 0.1
+    gain = after - before
+    assert gain.mean() > 5 * gain.std(ddof=1) / len(x) ** 0.5
+
+
+@pytest.mark.parametrize("family", [InverseAutoregressive, Spline])
+def test_a_flow_scores_its_own_samples_without_inverting(family, digits):
+    """Each map's network runs once to draw, and not d times more to score what was drawn."""
+    guide = family(Model(Decoder(6)))
+    calls = []
+    for layer in guide.layers:
+        layer.nn.register_forward_hook(lambda *_: calls.append(1))
+    draw(guide, [digits.test_images[:2]], 3)
+    assert len(calls) == len(guide.layers)
 
 
 def test_a_flow_needs_two_dimensions():

@@ -110,18 +110,19 @@ def test_the_metrics_agree_with_one_another(folder):
     refined = [shown["refined"] for shown in metrics["guide_100"]["unlikely_refined"]]
     assert refined == sorted(refined, reverse=True)
     assert refined[0] <= max(shown["refined"] for shown in unlikely)
-    for shown in likely + unlikely:  # the same image by another guide: within 6 standard errors
-        both = np.hypot(shown["se"], shown["refined_se"])
-        assert abs(shown["score"] - shown["refined"]) < 6 * both + 1
+    for shown in likely + unlikely:  # the same image by another guide
+        if shown["khat"] < 0.5:
+            both = np.hypot(shown["se"], shown["refined_se"])
+            assert abs(shown["score"] - shown["refined"]) < 6 * both
     enough = metrics["enough"]
     curve = enough["iwae"]["mean"]
     assert np.diff(curve).min() > -0.01  # rises, but for groups that leave out a remainder
     assert curve[0] < enough["refined"]["mean"]
-    assert enough["simulated"]["lower"] < enough["simulated"]["upper"] + 1
+    assert enough["simulated"]["upper_minus_lower"]["ci95"][1] > 0
     for change in metrics["interventions"]["changes"].values():
         parts = change["from_the_floor"]["mean"] + change["from_the_excess"]["mean"]
         assert change["score"]["mean"] == pytest.approx(parts)
     assert metrics["interventions"]["changes"]["black and white"]["from_the_floor"]["mean"] > 0
     assert metrics["typical"]["inverted"]["mean"] < metrics["typical"]["test images"]["mean"]
-    # Jensen's inequality, up to the three copies drawn
-    assert metrics["pixels"]["mean_of_binarised_minus_grey"]["mean"] > -1
+    # Jensen's inequality, as far as three copies of each image can tell
+    assert metrics["pixels"]["mean_of_binarised_minus_grey"]["ci95"][1] > 0
