@@ -303,7 +303,7 @@ def four_posteriors(
 
 
 def exact(model: Model, x: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """log p(x) and the standard deviation of p(z | x), over both axes, by quadrature: `(B,)` each."""
+    """log p(x) and the standard deviation of p(z | x) over both axes, exact, both `(B,)`."""
     log_p, spread = [], []
     for part in tqdm(x.split(5), desc="quadrature"):
         plane = integrate_plane(model, part, points=81)
@@ -414,7 +414,7 @@ def main() -> None:
             rows,
             f"{len(rows)} guides of "
             + ("one generator" if args.frozen_decoder else "generators of their own")
-            + f", d = {args.latent_dim}, {args.images} test images",
+            + f", d = {args.latent_dim}, {len(x)} test images",
         )
     }
     metrics: dict = {"rows": {row["guide"]: row for row in rows}, "pairs": pairs(found)}
