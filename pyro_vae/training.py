@@ -245,6 +245,8 @@ def _registered(program: Program, name: str) -> Program:
     """`program`, with its parameters in Pyro's store: without that SVI trains nothing, silently."""
     if not isinstance(program, nn.Module):
         return program  # a function registers its own, with pyro.param or pyro.module
+    if not any(w.requires_grad for w in program.parameters()):
+        return program  # frozen: Pyro would warn of each parameter at each step
 
     def registered(*args: Tensor) -> object:
         pyro.module(name, program)
