@@ -116,10 +116,10 @@ def exact(generator, digits):
 
 @pytest.mark.parametrize("name", EVERY)
 def test_elbo_below_iwae_below_log_p(name, fitted, generator, digits, exact):
-    """Against quadrature: the ELBO below it, and what k-hat trusts equal to it, both ways.
+    """Against quadrature: bounds below it in order, and no image above it by its errors.
 
-    A log q that is wrong by a constant moves every bound by it, up or down. The prior's weights are
-    trusted for no image, and its estimate is only held from above.
+    A log q that is wrong by a constant moves every bound by it, up or down: half of the images must
+    come within 0.1 nats. The prior's weights say too little for that.
     """
     x = digits.test_images[:20]
     log_w = log_weights(generator, fitted(name), x, num_samples=1000)
@@ -129,9 +129,8 @@ def test_elbo_below_iwae_below_log_p(name, fitted, generator, digits, exact):
     assert elbo.mean() < exact.mean()
     z = (found.value - exact) / np.hypot(found.se, 2e-3)  # the quadrature's own error
     assert z.max() < 5
-    trusted = found.trusted()
-    assert trusted.sum() >= (0 if name == "prior" else 5)
-    assert np.abs(z[trusted]).max(initial=0) < 5
+    if name != "prior":
+        assert np.median(np.abs(found.value - exact)) < 0.1
 
 
 @pytest.mark.parametrize("name", GUIDES)
