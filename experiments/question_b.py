@@ -272,7 +272,7 @@ def spearman(a: np.ndarray, b: np.ndarray) -> float:
 
 def holds(rough: Estimate, fine: Estimate) -> float:
     """The share of images whose 95% interval by `rough` holds the value of `fine`."""
-    return float((np.abs(rough.value - fine.value) <= 1.96 * np.hypot(rough.se, fine.se)).mean())
+    return float((np.abs(in_errors(rough, fine)) <= 1.96).mean())
 
 
 def in_errors(one: Estimate, other: Estimate) -> np.ndarray:
@@ -494,7 +494,6 @@ def other_pixels(
         "binarised": f"binarised (mean of {copies} copies)",
         "continuous": "continuous Bernoulli (density)",
     }
-    ranks = {name: np.argsort(np.argsort(-value)) for name, value in scores.items()}
     tenth = max(1, len(x) // 10)
     metrics: dict = {"images": len(x), "copies": copies}
     for name, value in scores.items():
@@ -511,8 +510,8 @@ def other_pixels(
     for first, second in combinations(scores, 2):
         metrics[f"{first} and {second}"] = {
             "spearman": spearman(scores[first], scores[second]),
-            "unlikeliest_tenth_shared": share_shared(-ranks[first], -ranks[second], tenth),
-            "likeliest_tenth_shared": share_shared(ranks[first], ranks[second], tenth),
+            "unlikeliest_tenth_shared": share_shared(scores[first], scores[second], tenth),
+            "likeliest_tenth_shared": share_shared(-scores[first], -scores[second], tenth),
         }
     metrics["mean_of_binarised_minus_grey"] = mean_interval(scores["binarised"] - scores["grey"])
 
@@ -520,7 +519,7 @@ def other_pixels(
 
 
 def share_shared(first: np.ndarray, second: np.ndarray, count: int) -> float:
-    """Of the `count` lowest ranks of each, the share that both have."""
+    """Of the images with the `count` lowest values of each, the share that both have."""
     lowest = set(np.argsort(first)[:count]) & set(np.argsort(second)[:count])
     return len(lowest) / count
 

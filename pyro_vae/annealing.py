@@ -20,8 +20,7 @@ References:
     generative models, ICLR.
 """
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -74,12 +73,11 @@ def annealed_log_likelihood(
     """
     betas = _schedule(num_chains, num_steps)
     parts = []
-    with torch.random.fork_rng(), _bar(progress, 2, len(x), num_chains, num_steps) as bar:
+    blocks = _blocks([x, *labels], num_chains)
+    with torch.random.fork_rng(), _bar(progress, 2 * len(blocks) * num_steps) as bar:
         torch.manual_seed(seed)
-        for rows in _blocks([x, *labels], num_chains):
-            path = _path(model, guide, rows)
-            _, steps = _anneal(path, path.start.sample((num_chains,)), betas, None, bar)
-            log_w, _ = _anneal(path, path.start.sample((num_chains,)), betas, steps, bar)
+        for rows in blocks:
+            log_w, _ = _forward(_path(model, guide, rows), num_chains, betas, bar)
             parts.append(log_w)
     return estimate(torch.cat(parts, 1))
 
@@ -101,32 +99,38 @@ def sandwich(
     """
     betas = _schedule(num_chains, num_steps)
     forwards, backs = [], []
-    with torch.random.fork_rng(), _bar(progress, 3, len(images), num_chains, num_steps) as bar:
+    with torch.random.fork_rng():
         torch.manual_seed(seed)
         x, z = simulate(model, images, *labels)
-        for z_rows, *rows in _blocks([z, x, *labels], num_chains):
+        blocks = _blocks([z, x, *labels], num_chains)
+        bar = _bar(progress, 3 * len(blocks) * num_steps)
+        for z_rows, *rows in blocks:
             path = _path(model, guide, rows)
-            _, steps = _anneal(path, path.start.sample((num_chains,)), betas, None, bar)
-            forward, _ = _anneal(path, path.start.sample((num_chains,)), betas, steps, bar)
+            forward, steps = _forward(path, num_chains, betas, bar)
             exact = z_rows.expand(num_chains, *z_rows.shape)
             back, _ = _anneal(path, exact, betas.flip(0), steps.flip(0), bar)
             forwards.append(forward)
             backs.append(back)
+        bar.close()
     return Sandwich(estimate(torch.cat(forwards, 1)), estimate(torch.cat(backs, 1)), x)
 
 
-def _blocks(rows: list[Tensor], num_chains: int) -> Iterator[list[Tensor]]:
+def _forward(path: Path, num_chains: int, betas: Tensor, bar: tqdm) -> tuple[Tensor, Tensor]:
+    """Log weights `(K, B)` of forward chains, and their step sizes, found by a pilot run."""
+    _, steps = _anneal(path, path.start.sample((num_chains,)), betas, None, bar)
+    log_w, _ = _anneal(path, path.start.sample((num_chains,)), betas, steps, bar)
+    return log_w, steps
+
+
+def _blocks(rows: list[Tensor], num_chains: int) -> list[list[Tensor]]:
     """`rows` cut so that about 500 chains pass through the model at a time, as the cache likes."""
     size = max(1, 500 // num_chains)
-    return ([*block] for block in zip(*(row.split(size) for row in rows), strict=True))
+    return [[*block] for block in zip(*(row.split(size) for row in rows), strict=True)]
 
 
-def _bar(progress: str | None, runs: int, images: int, num_chains: int, num_steps: int) -> tqdm:
-    """A progress bar over the steps of all runs of all blocks."""
-    blocks = math.ceil(images / max(1, 500 // num_chains))
-    return tqdm(
-        total=runs * blocks * num_steps, desc=progress, unit="step", disable=progress is None
-    )
+def _bar(progress: str | None, total: int) -> tqdm:
+    """A progress bar over `total` steps of annealing."""
+    return tqdm(total=total, desc=progress, unit="step", disable=progress is None)
 
 
 @torch.no_grad()

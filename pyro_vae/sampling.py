@@ -47,10 +47,8 @@ def posterior_samples(
     rows = [x, *labels]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        latents, log_q = draw(guide, rows, num_samples)
-        w = torch.softmax(log_joint(model, rows, latents) - log_q.cpu(), 0)  # (K, B)
+        z, w = _weighted(model, guide, rows, num_samples)
         chosen = torch.multinomial(w.T, num_draws, replacement=True).T.to(x.device)
-    z = latents["z"]
     return z.gather(0, chosen[..., None].expand(-1, -1, z.shape[-1])), 1 / w.square().sum(0)
 
 
@@ -72,8 +70,15 @@ def posterior_mean(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         for rows in zip(*(row.split(100) for row in (x, *labels)), strict=True):
-            latents, log_q = draw(guide, list(rows), num_samples)
-            w = torch.softmax(log_joint(model, list(rows), latents) - log_q.cpu(), 0)  # (K, b)
-            means.append(torch.einsum("kb,kbi->bi", w.to(latents["z"]), latents["z"]))
+            z, w = _weighted(model, guide, list(rows), num_samples)
+            means.append(torch.einsum("kb,kbi->bi", w.to(z), z))
             sizes.append(1 / w.square().sum(0))
     return torch.cat(means), torch.cat(sizes)
+
+
+def _weighted(
+    model: Program, guide: Program, rows: list[Tensor], num_samples: int
+) -> tuple[Tensor, Tensor]:
+    """K samples of the guide, `(K, B, d)`, and their weights for p(z | x), `(K, B)`, of sum one."""
+    latents, log_q = draw(guide, rows, num_samples)
+    return latents["z"], torch.softmax(log_joint(model, rows, latents) - log_q.cpu(), 0)

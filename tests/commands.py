@@ -3,7 +3,12 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
+
+from pyro_vae import script
 
 ROOT = Path(__file__).parents[1]
 
@@ -17,3 +22,24 @@ def run_script(name: str, *options: object, **environment: str) -> subprocess.Co
         text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
     )
+
+
+def check_wrong_option(
+    main: Callable[[], None],
+    options: list[str],
+    message: str,
+    results: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    """`main` ends with exit code 2 and one line that says `message`, and writes no file."""
+    given = ["--dataset", "digits", "--results", str(results), *options]
+    monkeypatch.setattr(sys, "argv", ["script", *given])
+    with pytest.raises(SystemExit) as stop:
+        script.run(main)
+    stderr = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert message in stderr
+    assert len(stderr.strip().splitlines()) == 1
+    written = [path for path in results.rglob("*") if path.is_file()]
+    assert written == []

@@ -5,18 +5,16 @@ import json
 import math
 import re
 import shlex
-import sys
 
 import numpy as np
 import pytest
 import torch
 
 from experiments import compare_guides
-from pyro_vae import script
 from pyro_vae.guides import MeanField, Prior
 from pyro_vae.models import Model
 from pyro_vae.networks import Decoder
-from tests.commands import ROOT, run_script
+from tests.commands import ROOT, check_wrong_option, run_script
 
 
 @pytest.fixture(scope="module")
@@ -104,16 +102,8 @@ def test_joint_training_gives_each_guide_its_own_generator(tmp_path):
 def test_a_wrong_option_is_one_line_and_exit_code_2(
     tmp_path, monkeypatch, capsys, options, message
 ):
-    given = ["--dataset", "digits", "--results", str(tmp_path / "results"), *options]
-    monkeypatch.setattr(sys, "argv", ["compare_guides", *given])
-    with pytest.raises(SystemExit) as stop:
-        script.run(compare_guides.main)
-    stderr = capsys.readouterr().err
-    assert stop.value.code == 2
-    assert message in stderr
-    assert len(stderr.strip().splitlines()) == 1
-    written = [path for path in (tmp_path / "results").rglob("*") if path.is_file()]
-    assert written == []
+    results = tmp_path / "results"
+    check_wrong_option(compare_guides.main, options, message, results, monkeypatch, capsys)
 
 
 def test_contours_of_a_gaussian_hold_their_mass():

@@ -1,15 +1,13 @@
 """Question (b): its small functions by hand, and the whole script on the digits."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
 
 from experiments import question_b
-from pyro_vae import script
 from pyro_vae.importance import Estimate
-from tests.commands import run_script
+from tests.commands import check_wrong_option, run_script
 
 
 def estimates(value, se):
@@ -69,15 +67,9 @@ def test_some_of_an_estimate():
 def test_a_wrong_option_is_one_line_and_exit_code_2(
     tmp_path, monkeypatch, capsys, options, message
 ):
-    given = ["--dataset", "digits", "--results", str(tmp_path / "results"), *options]
-    monkeypatch.setattr(sys, "argv", ["question_b", *given])
-    with pytest.raises(SystemExit) as stop:
-        script.run(question_b.main)
-    stderr = capsys.readouterr().err
-    assert stop.value.code == 2
-    assert message in stderr
-    assert len(stderr.strip().splitlines()) == 1
-    assert not (tmp_path / "results").exists()
+    results = tmp_path / "results"
+    check_wrong_option(question_b.main, options, message, results, monkeypatch, capsys)
+    assert not results.exists()
 
 
 @pytest.fixture(scope="module")

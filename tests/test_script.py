@@ -3,15 +3,13 @@
 import json
 import shutil
 import subprocess
-import sys
 
 import pytest
 import torch
 
 from experiments import question_a
-from pyro_vae import script
 from pyro_vae.checkpoints import build_vae, load_vae, save_vae
-from tests.commands import run_script
+from tests.commands import check_wrong_option, run_script
 
 FAST = ["--dataset", "digits", "--epochs", "1", "--batch-size", "500", "--fits", "2"]
 
@@ -83,16 +81,8 @@ def test_the_same_run_gives_the_same_files(results, tmp_path):
 def test_a_wrong_option_is_one_line_and_exit_code_2(
     tmp_path, monkeypatch, capsys, options, message
 ):
-    given = ["--dataset", "digits", "--results", str(tmp_path / "results"), *options]
-    monkeypatch.setattr(sys, "argv", ["question_a", *given])
-    with pytest.raises(SystemExit) as stop:
-        script.run(question_a.main)
-    stderr = capsys.readouterr().err
-    assert stop.value.code == 2
-    assert message in stderr
-    assert len(stderr.strip().splitlines()) == 1
-    written = [path for path in (tmp_path / "results").rglob("*") if path.is_file()]
-    assert written == []
+    results = tmp_path / "results"
+    check_wrong_option(question_a.main, options, message, results, monkeypatch, capsys)
 
 
 def test_without_mnist_the_script_stops_and_says_what_to_do(tmp_path):
