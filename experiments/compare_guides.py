@@ -321,7 +321,6 @@ def main() -> None:
         default=",".join(GUIDES),
         help="names, or path.to.module:Name of your own, with commas between",
     )
-    parser.add_argument("--latent-dim", type=int, default=4, help="dimensions of z")
     parser.add_argument(
         "--frozen-decoder",
         action="store_true",

@@ -17,28 +17,23 @@ from pyro_vae.errors import InputError
 from pyro_vae.files import check_folder
 from pyro_vae.guides import MeanField
 from pyro_vae.importance import log_likelihood
+from pyro_vae.interventions import gaussian_noise, salt_and_pepper
 from pyro_vae.models import Model
-from pyro_vae.networks import check_latent_dim
 from pyro_vae.plots import COLOURS, image_rows, save_figure
 from pyro_vae.reading import Reader, nearest_neighbour_reader
 from pyro_vae.refined import Refined
 from pyro_vae.sampling import decode, guide_samples, pixel_samples, posterior_samples
-from pyro_vae.script import check_device, load_data, make_parser, run, save_metrics, trained_vae
+from pyro_vae.script import (
+    check_device,
+    load_data,
+    make_parser,
+    result_folder,
+    run,
+    save_metrics,
+    trained_vae,
+)
 
 SEED = 1  # of everything drawn for the figures; the training has its own
-
-
-def gaussian_noise(x: Tensor, level: float, random: torch.Generator) -> Tensor:
-    """x + level * N(0, 1) at each pixel, clipped to [0, 1]."""
-    return (x + level * torch.randn(x.shape, generator=random).to(x)).clamp(0, 1)
-
-
-def salt_and_pepper(x: Tensor, level: float, random: torch.Generator) -> Tensor:
-    """Each pixel replaced with probability `level` by black or white, at even odds."""
-    replaced = torch.rand(x.shape, generator=random) < level
-    speck = torch.rand(x.shape, generator=random) < 0.5
-    return torch.where(replaced.to(x.device), speck.to(x), x)
-
 
 # name: (function, levels shown, levels measured)
 NOISES = {
@@ -287,13 +282,11 @@ def training_figure(history: list[dict]) -> Figure:
 
 def main() -> None:
     parser = make_parser(__doc__.splitlines()[0])
-    parser.add_argument("--latent-dim", type=int, default=4, help="dimensions of z")
     parser.add_argument("--images", type=int, nargs=4, metavar="I", help="training images to show")
     parser.add_argument(
         "--fits", type=int, default=20, metavar="N", help="posteriors fitted at each noise level"
     )
     args = parser.parse_args()
-    check_latent_dim(args.latent_dim)
     if args.fits < 1:
         raise InputError(f"--fits must be >= 1, not {args.fits}")
     data = load_data(args)
@@ -301,9 +294,7 @@ def main() -> None:
     if len(set(shown)) < 4:
         raise InputError(f"--images: {shown} must be four different images")
     check_device(args.device)
-    folder = args.results / (
-        "question_a" if args.latent_dim == 4 else f"question_a_d{args.latent_dim}"
-    )
+    folder = result_folder(args, "question_a")
     print(
         "question (a): reconstructions, noise, random images, interpolation. About 1 minute on 2 "
         "cores with a trained checkpoint, 7 minutes with 10 epochs of training."

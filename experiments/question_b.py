@@ -48,11 +48,18 @@ from pyro_vae.interventions import (
     upright,
 )
 from pyro_vae.models import ContinuousBernoulli, Model
-from pyro_vae.networks import check_latent_dim
 from pyro_vae.plots import save_figure
 from pyro_vae.refined import Refined
 from pyro_vae.sampling import decode, pixel_samples, posterior_mean
-from pyro_vae.script import check_device, load_data, make_parser, run, save_metrics, trained_vae
+from pyro_vae.script import (
+    check_device,
+    load_data,
+    make_parser,
+    result_folder,
+    run,
+    save_metrics,
+    trained_vae,
+)
 
 SEED = 2  # of everything drawn here; the training has its own
 CURVE = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
@@ -529,7 +536,6 @@ def share_shared(first: np.ndarray, second: np.ndarray, count: int) -> float:
 
 def main() -> None:
     parser = make_parser(__doc__.splitlines()[0])
-    parser.add_argument("--latent-dim", type=int, default=4, help="dimensions of z")
     parser.add_argument(
         "--images",
         type=int,
@@ -538,14 +544,11 @@ def main() -> None:
         help="test images in the investigation beyond the 100-sample estimate",
     )
     args = parser.parse_args()
-    check_latent_dim(args.latent_dim)
     if args.images < 20:
         raise InputError(f"--images must be >= 20, not {args.images}")
     data = load_data(args)
     device = check_device(args.device)
-    folder = args.results / (
-        "question_b" if args.latent_dim == 4 else f"question_b_d{args.latent_dim}"
-    )
+    folder = result_folder(args, "question_b")
     print(
         "question (b): log p(x) of every test image, and what makes one likely. About 20 minutes "
         "on 2 cores with a trained checkpoint; --images 200 takes about 6."

@@ -9,7 +9,7 @@ from pyro_vae.errors import InputError
 from pyro_vae.files import whole_file
 from pyro_vae.guides import MeanField
 from pyro_vae.models import Model
-from pyro_vae.networks import Decoder
+from pyro_vae.networks import ARCHITECTURES
 
 
 def save_tensors(path: str | Path, content: dict) -> None:
@@ -67,19 +67,39 @@ def save_vae(path: str | Path, model: Model, guide: MeanField, config: dict) -> 
 
 
 def load_vae(path: str | Path) -> tuple[Model, MeanField, dict]:
-    """The appendix's autoencoder from a checkpoint: model, guide, and the config it came from."""
+    """An autoencoder from a checkpoint: model, mean-field guide, and the config it came from.
+
+    A config without `architecture` or `classes` is of the appendix's, without labels.
+    """
     content = load_tensors(path, "a checkpoint", {"decoder", "encoder", "config"})
     config = content["config"]
     try:
-        model, guide = build_vae(config["latent_dim"], config["precision"])
-    except (KeyError, TypeError) as error:
+        model, guide = build_vae(
+            config["latent_dim"],
+            config["precision"],
+            config.get("architecture", "appendix"),
+            config.get("classes", 0),
+        )
+    except (AttributeError, KeyError, TypeError) as error:
         raise InputError(f"{path} has no latent_dim and precision in its config") from error
     load_weights(model.decoder, content["decoder"], path)
     load_weights(guide.encoder, content["encoder"], path)
     return model, guide, config
 
 
-def build_vae(latent_dim: int = 4, precision: str = "float32") -> tuple[Model, MeanField]:
-    """The appendix's autoencoder, untrained: its Bernoulli generator and its Gaussian encoder."""
-    model = Model(Decoder(latent_dim))
+def build_vae(
+    latent_dim: int = 4,
+    precision: str = "float32",
+    architecture: str = "appendix",
+    classes: int = 0,
+) -> tuple[Model, MeanField]:
+    """An autoencoder, untrained: a Bernoulli generator and its mean-field Gaussian guide.
+
+    With `classes` > 0 both take labels as well.
+    """
+    if architecture not in ARCHITECTURES:
+        raise InputError(
+            f"architecture {architecture!r} is unknown: choose from {', '.join(ARCHITECTURES)}"
+        )
+    model = Model(ARCHITECTURES[architecture](latent_dim, classes))
     return model, MeanField(model, precision)

@@ -22,24 +22,23 @@ from torch import Tensor, nn
 from pyro_vae.errors import InputError
 from pyro_vae.importance import Program, score
 from pyro_vae.models import Model
-from pyro_vae.networks import Encoder
 
 
 class Amortised(nn.Module):
-    """q(z | x) = distribution(encoder(x)), an encoder of the appendix's shape and a family.
+    """q(z | x) = distribution(encoder(x)), an encoder of the decoder's make and a family.
 
     A subclass says how many numbers its family needs of an image, and makes a distribution of
     them, with batch shape `(B,)` and event shape `(d,)`.
 
     Args:
-        model: what it is a guide for.
+        model: what it is a guide for; its decoder names the encoder that goes with it.
         outputs: numbers an image that the encoder gives.
         precision: of the encoder's convolutions; see `pyro_vae.networks.resolve_precision`.
     """
 
     def __init__(self, model: Model, outputs: int, precision: str = "auto"):
         super().__init__()
-        self.encoder = Encoder(outputs, precision, model.decoder.classes)
+        self.encoder = model.decoder.encoder(outputs, precision, model.decoder.classes)
 
     def distribution(self, numbers: Tensor) -> dist.TorchDistribution:
         """The family's member at `numbers`, shape `(B, outputs)`."""

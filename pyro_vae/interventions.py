@@ -89,5 +89,17 @@ def shuffle_pixels(x: Tensor, seed: int) -> Tensor:
     return x.flatten(1).gather(1, order).view_as(x)
 
 
+def gaussian_noise(x: Tensor, level: float, random: torch.Generator) -> Tensor:
+    """x + level * N(0, 1) at each pixel, clipped to [0, 1]."""
+    return (x + level * torch.randn(x.shape, generator=random).to(x)).clamp(0, 1)
+
+
+def salt_and_pepper(x: Tensor, level: float, random: torch.Generator) -> Tensor:
+    """Each pixel replaced with probability `level` by black or white, at even odds."""
+    replaced = torch.rand(x.shape, generator=random) < level
+    speck = torch.rand(x.shape, generator=random) < 0.5
+    return torch.where(replaced.to(x.device), speck.to(x), x)
+
+
 def _images(arrays: list[np.ndarray]) -> Tensor:
     return torch.from_numpy(np.stack(arrays)).float().clamp(0, 1)[:, None]

@@ -50,6 +50,22 @@ class ContinuousBernoulli(dist.ContinuousBernoulli):
         return logits * value - functional.softplus(logits) + log_c
 
 
+class Tempered(dist.TorchDistribution):
+    """Another distribution of the pixels to the power `beta`: log density times `beta`.
+
+    It is not normalised and cannot be sampled; see `pyro_vae.rate_distortion`.
+    """
+
+    def __init__(
+        self, pixels: Callable[..., dist.TorchDistribution], beta: float, *, logits: Tensor
+    ):
+        self.base, self.beta = pixels(logits=logits), beta
+        super().__init__(self.base.batch_shape, self.base.event_shape, validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return self.beta * self.base.log_prob(value)
+
+
 class Model(nn.Module):
     """z_b ~ N(0, I_d), x_b ~ pixels(decoder(z_b)), independently for the images b of a batch.
 

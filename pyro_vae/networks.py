@@ -1,4 +1,4 @@
-"""The appendix's networks, layer for layer, as plain PyTorch modules.
+"""The appendix's networks, layer for layer, and PyTorch's example's, as plain PyTorch modules.
 
 The names in a state dict are the appendix's: `f.N.*` in the decoder, `g.N.*` in the encoder, so
 that weights can be exchanged with it (`split_appendix`, `join_appendix`). Two things differ, and
@@ -8,39 +8,15 @@ and both accept any leading dimensions, so that K samples of B images pass as `(
 
 With `classes` > 0 both also take the labels `y`, shape `(B,)`, of the images: one-hot, they enter
 beside the inputs of the first fully connected layer. With `classes` = 0 nothing is added.
+
+A decoder names as `encoder` the network of its own make that goes the other way: a guide asks for
+it (`pyro_vae.guides.Amortised`). `ARCHITECTURES` has the decoders by name.
 """
 
 import torch
 from torch import Tensor, nn
 
 from pyro_vae.errors import InputError, check_counts
-
-
-class Decoder(nn.Module):
-    """Latent `z`, shape `(*, d)`, to the logits of Bernoulli pixels, shape `(*, 1, 28, 28)`."""
-
-    def __init__(self, latent_dim: int = 4, classes: int = 0):
-        super().__init__()
-        self.latent_dim, self.classes = check_latent_dim(latent_dim), classes
-        self.f = nn.Sequential(
-            nn.Linear(latent_dim + classes, 128),
-            nn.LeakyReLU(),
-            nn.Linear(128, 1728),
-            nn.LeakyReLU(),
-            nn.Unflatten(1, (12, 12, 12)),  # (B, 12, 12, 12)
-            nn.Conv2d(12, 36, 3),  # (B, 36, 10, 10)
-            nn.LeakyReLU(),
-            nn.Flatten(1),  # (B, 3600)
-            nn.Unflatten(1, (4, 30, 30)),  # (B, 4, 30, 30)
-            nn.Conv2d(4, 4, 3),  # (B, 4, 28, 28)
-            nn.LeakyReLU(),
-            nn.Conv2d(4, 1, 1),  # (B, 1, 28, 28)
-        )
-
-    def forward(self, z: Tensor, *labels: Tensor) -> Tensor:
-        inputs = beside(z, self.classes, *labels)
-        planes = self.f[:9](inputs.reshape(-1, inputs.shape[-1]))
-        return self.f[9:](channels_last(planes)).reshape(*z.shape[:-1], 1, 28, 28)
 
 
 class Encoder(nn.Module):
@@ -78,6 +54,78 @@ class Encoder(nn.Module):
         features = self.g[4](features.float() if rounded else features)
         features = beside(features.reshape(*batch, -1), self.classes, *labels)
         return self.g[5:](features)
+
+
+class Decoder(nn.Module):
+    """Latent `z`, shape `(*, d)`, to the logits of Bernoulli pixels, shape `(*, 1, 28, 28)`."""
+
+    encoder = Encoder
+
+    def __init__(self, latent_dim: int = 4, classes: int = 0):
+        super().__init__()
+        self.latent_dim, self.classes = check_latent_dim(latent_dim), classes
+        self.f = nn.Sequential(
+            nn.Linear(latent_dim + classes, 128),
+            nn.LeakyReLU(),
+            nn.Linear(128, 1728),
+            nn.LeakyReLU(),
+            nn.Unflatten(1, (12, 12, 12)),  # (B, 12, 12, 12)
+            nn.Conv2d(12, 36, 3),  # (B, 36, 10, 10)
+            nn.LeakyReLU(),
+            nn.Flatten(1),  # (B, 3600)
+            nn.Unflatten(1, (4, 30, 30)),  # (B, 4, 30, 30)
+            nn.Conv2d(4, 4, 3),  # (B, 4, 28, 28)
+            nn.LeakyReLU(),
+            nn.Conv2d(4, 1, 1),  # (B, 1, 28, 28)
+        )
+
+    def forward(self, z: Tensor, *labels: Tensor) -> Tensor:
+        inputs = beside(z, self.classes, *labels)
+        planes = self.f[:9](inputs.reshape(-1, inputs.shape[-1]))
+        return self.f[9:](channels_last(planes)).reshape(*z.shape[:-1], 1, 28, 28)
+
+
+class DenseEncoder(nn.Module):
+    """As `Encoder`, but fully connected: one hidden layer, as in PyTorch's example autoencoder."""
+
+    def __init__(
+        self, outputs: int, precision: str = "float32", classes: int = 0, hidden: int = 400
+    ):
+        super().__init__()
+        check_counts(outputs=outputs)
+        self.precision, self.classes = resolve_precision(precision), classes
+        self.g = nn.Sequential(
+            nn.Linear(28 * 28 + classes, hidden), nn.ReLU(), nn.Linear(hidden, outputs)
+        )
+
+    def forward(self, x: Tensor, *labels: Tensor) -> Tensor:
+        pixels = beside(x.flatten(-3), self.classes, *labels)
+        rounded = self.precision == "bfloat16"
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=rounded):
+            hidden = self.g[:2](pixels)
+        return self.g[2](hidden.float() if rounded else hidden)
+
+
+class DenseDecoder(nn.Module):
+    """As `Decoder`, but fully connected: PyTorch's example autoencoder at `latent_dim` = 20.
+
+    https://github.com/pytorch/examples/tree/main/vae (784-400-20-400-784, ReLU)
+    """
+
+    encoder = DenseEncoder
+
+    def __init__(self, latent_dim: int = 20, classes: int = 0, hidden: int = 400):
+        super().__init__()
+        self.latent_dim, self.classes = check_latent_dim(latent_dim), classes
+        self.f = nn.Sequential(
+            nn.Linear(latent_dim + classes, hidden), nn.ReLU(), nn.Linear(hidden, 28 * 28)
+        )
+
+    def forward(self, z: Tensor, *labels: Tensor) -> Tensor:
+        return self.f(beside(z, self.classes, *labels)).unflatten(-1, (1, 28, 28))
+
+
+ARCHITECTURES = {"appendix": Decoder, "dense": DenseDecoder}
 
 
 def beside(inputs: Tensor, classes: int, *labels: Tensor) -> Tensor:

@@ -13,13 +13,21 @@ from pathlib import Path
 
 import torch
 
-from pyro_vae.checkpoints import build_vae, load_vae, save_vae
+from pyro_vae.checkpoints import (
+    build_vae,
+    load_tensors,
+    load_vae,
+    load_weights,
+    save_tensors,
+    save_vae,
+)
+from pyro_vae.classifier import Classifier, train_classifier
 from pyro_vae.data import Dataset, load_dataset
 from pyro_vae.errors import InputError
 from pyro_vae.files import check_folder, whole_file
 from pyro_vae.guides import MeanField
 from pyro_vae.models import Model
-from pyro_vae.networks import resolve_precision
+from pyro_vae.networks import check_latent_dim, resolve_precision
 from pyro_vae.training import Interrupted, TrainingError, check_training_options, fit
 
 PACKAGES = ("torch", "torchvision", "pyro-ppl", "arviz", "numpy", "scipy", "scikit-learn")
@@ -35,8 +43,12 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message} (see --help)\n")
 
 
-def make_parser(description: str) -> argparse.ArgumentParser:
-    """A parser of the options that every question script has."""
+def make_parser(description: str, latent_dim: int | None = 4) -> argparse.ArgumentParser:
+    """A parser of the options that every question script has.
+
+    A script about one autoencoder, of `latent_dim` dimensions unless asked otherwise, has
+    `--latent-dim` and `--checkpoint` too; `latent_dim` is None for one that compares several.
+    """
     parser = Parser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     data = parser.add_argument_group("data and results")
     data.add_argument(
@@ -49,7 +61,11 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     data.add_argument("--results", type=Path, default=Path("results"), help="folder to write to")
     data.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
     train = parser.add_argument_group("training (only where there is no checkpoint yet)")
-    train.add_argument("--checkpoint", type=Path, help="weights (RESULTS/checkpoints/dN.pt)")
+    if latent_dim is None:
+        parser.set_defaults(checkpoint=None)
+    else:
+        parser.add_argument("--latent-dim", type=int, default=latent_dim, help="dimensions of z")
+        train.add_argument("--checkpoint", type=Path, help="weights (in RESULTS/checkpoints)")
     train.add_argument("--train", action="store_true", help="train even if there is a checkpoint")
     train.add_argument(
         "--resume", action="store_true", help="go on with a training that stopped, if there is one"
@@ -132,21 +148,35 @@ def check_device(name: str) -> torch.device:
     return device
 
 
-def trained_vae(
-    args: argparse.Namespace, data: Dataset, latent_dim: int
-) -> tuple[Model, MeanField, dict]:
-    """The appendix's autoencoder with `latent_dim` dimensions: from its checkpoint, or trained now.
+def result_folder(args: argparse.Namespace, name: str, latent_dim: int = 4) -> Path:
+    """RESULTS/name, or RESULTS/name_dN for another number of dimensions than `latent_dim`."""
+    check_latent_dim(args.latent_dim)
+    return args.results / (name if args.latent_dim == latent_dim else f"{name}_d{args.latent_dim}")
 
-    Returns model and guide on `args.device`, and the config with the training's history.
+
+def trained_vae(
+    args: argparse.Namespace,
+    data: Dataset,
+    latent_dim: int,
+    name: str | None = None,
+    architecture: str = "appendix",
+    classes: int = 0,
+) -> tuple[Model, MeanField, dict]:
+    """An autoencoder with `latent_dim` dimensions: from its checkpoint, or trained now.
+
+    The checkpoint is RESULTS/checkpoints/name.pt (by default dN.pt) unless `--checkpoint` says
+    otherwise. With `classes` > 0 model and guide take the labels too. Returns both on
+    `args.device`, and the config with the training's history.
     """
     device = check_device(args.device)
-    asked = {name: getattr(args, name) for name in TRAINING if hasattr(args, name)}
+    asked = {option: getattr(args, option) for option in TRAINING if hasattr(args, option)}
     settings = TRAINING | asked
-    options = {name: value for name, value in settings.items() if name != "precision"}
+    options = {option: value for option, value in settings.items() if option != "precision"}
     check_training_options(**options)
-    asked["latent_dim"] = latent_dim
+    kind = {"latent_dim": latent_dim, "architecture": architecture, "classes": classes}
     settings["precision"] = resolve_precision(settings["precision"], args.device)
-    path = args.checkpoint or args.results / "checkpoints" / f"d{latent_dim}.pt"
+    name = name or f"d{latent_dim}"
+    path = args.checkpoint or args.results / "checkpoints" / f"{name}.pt"
     state_path = path.with_suffix(".training.pt")
     if args.checkpoint and not (path.exists() or args.train or args.resume):
         raise InputError(f"--checkpoint {path} is not a file: name another, or add --train")
@@ -154,35 +184,60 @@ def trained_vae(
         model, guide, config = load_vae(path)
         if asked.get("precision") == "auto":
             asked.pop("precision")
-        for name, value in (asked | {"dataset": data.name}).items():
-            if config.get(name) != value:
+        found = {"architecture": "appendix", "classes": 0} | config
+        for option, value in (asked | kind | {"dataset": data.name}).items():
+            if found.get(option) != value:
                 raise InputError(
-                    f"{path} was trained with {name}={config.get(name)}, not {value}: "
+                    f"{path} was trained with {option}={found.get(option)}, not {value}: "
                     "add --train to train afresh, or name another --checkpoint"
                 )
         print(f"autoencoder: {path}, {config.get('epochs')} epochs on {config['dataset']}")
         return model.to(device), guide.to(device), config
 
     check_folder(path.parent)
-    print(f"autoencoder: training d = {latent_dim} for {settings['epochs']} epochs on {data.name}")
+    print(f"autoencoder: training {path.stem} for {settings['epochs']} epochs on {data.name}")
     torch.manual_seed(settings["seed"])
-    model, guide = build_vae(latent_dim, settings["precision"])
+    model, guide = build_vae(latent_dim, settings["precision"], architecture, classes)
     model.to(device), guide.to(device)
+    train, test = (
+        tuple(rows.to(device) for rows in (images, labels)[: 2 if classes else 1])
+        for images, labels in (
+            (data.train_images, data.train_labels),
+            (data.test_images, data.test_labels),
+        )
+    )
     history = fit(
         model,
         guide,
-        (data.train_images.to(device),),
-        (data.test_images.to(device),),
+        train,
+        test,
         state_path=state_path,
         resume=args.resume,
         same={"dataset": data.name, "precision": settings["precision"]},
         **options,
     )
-    config = {"dataset": data.name, "latent_dim": latent_dim, **settings}
+    config = {"dataset": data.name, **kind, **settings}
     config |= {"history": history, "provenance": provenance()}
     save_vae(path, model, guide, config)
     print(f"autoencoder: saved to {path}")
     return model, guide, config
+
+
+def trained_classifier(args: argparse.Namespace, data: Dataset) -> Classifier:
+    """The independent classifier of the data set: from its checkpoint, or trained now."""
+    path = args.results / "checkpoints" / "classifier.pt"
+    classifier = Classifier()
+    if path.exists():
+        content = load_tensors(path, "a classifier", {"classifier", "config"})
+        if content["config"].get("dataset") != data.name:
+            raise InputError(f"{path} was trained on other data than {data.name}: delete it")
+        load_weights(classifier, content["classifier"], path)
+        return classifier.eval()
+    check_folder(path.parent)
+    classifier = train_classifier(data)
+    config = {"dataset": data.name, "provenance": provenance()}
+    save_tensors(path, {"classifier": classifier.state_dict(), "config": config})
+    return classifier
 
 
 def provenance() -> dict[str, object]:

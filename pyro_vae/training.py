@@ -221,7 +221,8 @@ def fit(
             position = {"epoch": position["epoch"] + 1, "step": 0, "total": 0.0}
             save(order.get_state())
             elbos = [f"{k.replace('_elbo', '')} {v:.2f}" for k, v in record.items() if k != "epoch"]
-            bar.write(f"epoch {record['epoch']}: ELBO " + ", ".join(elbos) + " nats per image")
+            if progress:
+                bar.write(f"epoch {record['epoch']}: ELBO {', '.join(elbos)} nats per image")
             if stop.is_set():
                 raise Interrupted(_stopped(path))
     return history

@@ -11,7 +11,9 @@ from pyro_vae.errors import InputError
 from pyro_vae.importance import log_joint
 from pyro_vae.models import Model
 from pyro_vae.networks import (
+    ARCHITECTURES,
     Decoder,
+    DenseDecoder,
     Encoder,
     channels_last,
     join_appendix,
@@ -210,3 +212,79 @@ def test_wrong_latent_dim_is_named(latent_dim):
 def test_wrong_precision_is_named():
     with pytest.raises(InputError, match="precision must be 'auto'"):
         Encoder(8, "float16")
+
+
+class PyTorchExample(torch.nn.Module):
+    """PyTorch's example autoencoder as its documentation describes it: 784-400-20-400-784."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc1, self.fc21, self.fc22 = (torch.nn.Linear(a, b) for a, b in SIZES[:3])
+        self.fc3, self.fc4 = (torch.nn.Linear(a, b) for a, b in SIZES[3:])
+
+    def elbo(self, x, noise):
+        x = x.flatten(1)
+        hidden = functional.relu(self.fc1(x))
+        loc, log_variance = self.fc21(hidden), self.fc22(hidden)
+        z = loc + noise * torch.exp(0.5 * log_variance)
+        rebuilt = torch.sigmoid(self.fc4(functional.relu(self.fc3(z))))
+        log_lik = -functional.binary_cross_entropy(rebuilt, x, reduction="none").sum(1)
+        kl = -0.5 * (1 + log_variance - loc**2 - log_variance.exp()).sum(1)
+        return log_lik, kl
+
+
+SIZES = [(784, 400), (400, 20), (400, 20), (20, 400), (400, 784)]
+
+
+def test_the_dense_networks_are_pytorchs_example():
+    theirs = PyTorchExample().double()
+    model, guide = build_vae(20, architecture="dense")
+    assert sum(w.numel() for m in (model, guide) for w in m.parameters()) == sum(
+        (a + 1) * b for a, b in SIZES
+    )
+    model.decoder.double(), guide.double()
+    with torch.no_grad():
+        for ours, layers in (
+            (guide.encoder.g[0], [theirs.fc1]),
+            (guide.encoder.g[2], [theirs.fc21, theirs.fc22]),
+            (model.decoder.f[0], [theirs.fc3]),
+            (model.decoder.f[2], [theirs.fc4]),
+        ):
+            ours.weight.copy_(torch.cat([layer.weight for layer in layers]))
+            ours.bias.copy_(torch.cat([layer.bias for layer in layers]))
+    x, noise = torch.rand(6, 1, 28, 28).double(), torch.randn(6, 20).double()
+    log_lik, kl = theirs.elbo(x, noise)
+    q = guide.q(x)
+    z = q.mean + noise * q.variance.sqrt()
+    prior = torch.distributions.Normal(0, 1).log_prob(z).sum(1)
+    ours = log_joint(model, [x], {"z": z[None]})[0] - prior
+    torch.testing.assert_close(ours, log_lik, atol=1e-9, rtol=0)
+    standard = torch.distributions.Normal(torch.zeros(6, 20).double(), 1)
+    ours = torch.distributions.kl_divergence(q.base_dist, standard).sum(1)
+    torch.testing.assert_close(ours, kl, atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("classes", [0, 10])
+def test_every_architecture_takes_particles_and_labels(architecture, classes):
+    model, guide = build_vae(3, architecture=architecture, classes=classes)
+    x, y = torch.rand(5, 1, 28, 28), torch.arange(5)
+    labels = [y] if classes else []
+    z = torch.randn(7, 5, 3)
+    logits = model.decoder(z, *labels)
+    assert logits.shape == (7, 5, 1, 28, 28)
+    torch.testing.assert_close(logits[2], model.decoder(z[2], *labels))
+    numbers = guide.encoder(x, *labels)
+    assert numbers.shape == (5, 6)
+    torch.testing.assert_close(guide.encoder(x.expand(2, 5, 1, 28, 28), *labels)[1], numbers)
+    if classes:
+        assert not torch.allclose(guide.encoder(x, y.flip(0))[0], numbers[0])
+        assert not torch.allclose(model.decoder(z, y.flip(0))[:, 0], logits[:, 0])
+
+
+def test_an_encoder_is_of_its_decoders_make():
+    assert isinstance(build_vae(2)[1].encoder, Encoder)
+    _, guide = build_vae(2, architecture="dense")
+    assert isinstance(guide.encoder, DenseDecoder.encoder)
+    with pytest.raises(InputError, match="architecture 'deep' is unknown: choose from appendix"):
+        build_vae(2, architecture="deep")

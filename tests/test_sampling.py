@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.question_a import gaussian_noise, lost_between, salt_and_pepper
+from experiments.question_a import lost_between
+from pyro_vae.interventions import gaussian_noise, salt_and_pepper
 from pyro_vae.reading import nearest_neighbour_reader
 from pyro_vae.sampling import (
     decode,

@@ -1,0 +1,88 @@
+"""An independent judge of digits: a small convolutional classifier, trained on the labels.
+
+It knows nothing of any autoencoder, so that what it reads in a sample or a reconstruction is
+evidence, and its features give a space in which sets of images can be compared
+(`pyro_vae.fidelity`).
+"""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from pyro_vae.data import Dataset
+from pyro_vae.errors import check_counts
+from pyro_vae.interventions import shift
+
+
+class Classifier(nn.Module):
+    """Images `(B, 1, 28, 28)` to the logits of ten digits, `(B, 10)`."""
+
+    def __init__(self):
+        super().__init__()
+        self.f = nn.Sequential(
+            nn.Conv2d(1, 24, 5),  # (B, 24, 24, 24)
+            nn.BatchNorm2d(24),
+            nn.ReLU(),
+            nn.MaxPool2d(2),  # (B, 24, 12, 12)
+            nn.Conv2d(24, 48, 5),  # (B, 48, 8, 8)
+            nn.BatchNorm2d(48),
+            nn.ReLU(),
+            nn.MaxPool2d(2),  # (B, 48, 4, 4)
+            nn.Flatten(1),  # (B, 768)
+            nn.Linear(768, 64),
+            nn.ReLU(),
+            nn.Linear(64, 10),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.f(x)
+
+
+def train_classifier(
+    data: Dataset,
+    *,
+    epochs: int = 5,
+    batch_size: int = 100,
+    learning_rate: float = 2e-3,
+    seed: int = 0,
+    progress: bool = True,
+) -> Classifier:
+    """A classifier of the training images; each batch is moved by up to two pixels each way.
+
+    The learning rate falls to zero on a cosine. Only the training images and labels are looked at.
+    """
+    check_counts(epochs=epochs, batch_size=batch_size)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        classifier = Classifier()
+    random = torch.Generator().manual_seed(seed)
+    images, labels = data.train_images, data.train_labels
+    optimiser = torch.optim.Adam(classifier.parameters(), lr=learning_rate)
+    steps = epochs * -(-len(images) // batch_size)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    with tqdm(total=steps, unit="step", desc="classifier", disable=not progress) as bar:
+        for _ in range(epochs):
+            for batch in torch.randperm(len(images), generator=random).split(batch_size):
+                down, right = torch.randint(-2, 3, (2,), generator=random).tolist()
+                logits = classifier(shift(images[batch], down, right))
+                loss = functional.cross_entropy(logits, labels[batch])
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                schedule.step()
+                bar.update()
+    return classifier.eval()
+
+
+@torch.no_grad()
+def class_probabilities(classifier: Classifier, x: Tensor) -> np.ndarray:
+    """The probability of each digit, `(B, 10)`, for images `(B, 1, 28, 28)`."""
+    return torch.cat([classifier(part).softmax(1) for part in x.split(1000)]).double().numpy()
+
+
+@torch.no_grad()
+def class_features(classifier: Classifier, x: Tensor) -> np.ndarray:
+    """The activations before the last layer, `(B, 64)`, for images `(B, 1, 28, 28)`."""
+    return torch.cat([classifier.f[:-1](part) for part in x.split(1000)]).double().numpy()

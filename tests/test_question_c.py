@@ -1,0 +1,110 @@
+"""Question (c): its small functions by hand, and the whole script on the digits."""
+
+import json
+
+import numpy as np
+import pytest
+
+from experiments import question_c
+from tests.commands import check_wrong_option, run_script
+
+
+def test_seeds_become_mean_and_spread():
+    runs = [{"a": 1.0, "b": [0.0, 2.0]}, {"a": 3.0, "b": [0.0, 4.0]}]
+    found = question_c.over_seeds(runs)
+    assert found["a"] == {"mean": 2, "sd": pytest.approx(np.sqrt(2)), "seeds": [1, 3]}
+    assert found["b"]["mean"] == [0, 3]
+    assert found["b"]["sd"] == [0, pytest.approx(np.sqrt(2))]
+    alone = question_c.over_seeds(runs[:1])
+    assert alone["a"]["mean"] == 1
+    assert np.isnan(alone["a"]["sd"])
+
+
+def test_unpaired_differences_have_welchs_interval():
+    random = np.random.default_rng(0)
+    one, other = random.normal(1, 2, 400), random.normal(0, 1, 100)
+    found = question_c.unpaired(one, other)["train_minus_test"]
+    assert found["mean"] == pytest.approx(one.mean() - other.mean())
+    half = found["ci95"][1] - found["mean"]
+    # 1.96 sqrt(4 / 400 + 1 / 100), as far as the sample variances are those
+    assert half == pytest.approx(1.96 * np.sqrt(0.02), rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--images", "19"], "--images must be >= 20, not 19"),
+        (["--seeds", "0"], "seeds must be a whole number >= 1"),
+        (["--checkpoint", "d4.pt"], "unrecognized arguments: --checkpoint d4.pt"),
+        (["--latent-dim", "4"], "unrecognized arguments: --latent-dim 4"),
+        (["--epochs", "-1"], "epochs must be a whole number >= 0"),
+        (["--device", "tpu"], "--device 'tpu' is unknown"),
+    ],
+)
+def test_a_wrong_option_is_one_line_and_exit_code_2(
+    tmp_path, monkeypatch, capsys, options, message
+):
+    results = tmp_path / "results"
+    check_wrong_option(question_c.main, options, message, results, monkeypatch, capsys)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    results = tmp_path_factory.mktemp("results")
+    options = ("--dataset", "digits", "--epochs", 2, "--images", 20, "--seeds", 2)
+    done = run_script("question_c", *options, "--results", results)
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr.replace("FutureWarning", "")
+    assert "log p(x), refined" in done.stdout
+    return results / "digits" / "question_c"
+
+
+def test_the_script_writes_its_figures_metrics_and_checkpoints(folder):
+    figures = ["overview", "preferences", "units", "samples", "maps"]
+    names = {path.name for path in folder.iterdir()}
+    assert names == {f"{name}.png" for name in figures} | {"metrics.json"}
+    checkpoints = {path.name for path in (folder.parent / "checkpoints").glob("*.pt")}
+    models = {f"{key}{seed}.pt" for key in question_c.CONTENDERS for seed in ("", "_seed1")}
+    assert checkpoints - {name for name in checkpoints if "training" in name} == models | {
+        "classifier.pt"
+    }
+
+
+def test_the_metrics_agree_with_one_another(folder):
+    metrics = json.loads((folder / "metrics.json").read_text())
+    scores = metrics["scores"]
+    for key in question_c.CONTENDERS:
+        for name in ("elbo", "iwae_100", "log_p"):
+            seeds = scores[key][name]["seeds"]
+            assert len(set(seeds)) == 2  # two trainings, not the same one twice
+            assert scores[key][name]["mean"] == pytest.approx(np.mean(seeds))
+        for elbo, iwae in zip(
+            *(scores[key][n]["seeds"] for n in ("elbo", "iwae_100")), strict=True
+        ):
+            assert elbo < iwae
+        gap = scores[key]["log_p"]["mean"] - scores[key]["elbo"]["mean"]
+        assert scores[key]["elbo_gap"]["mean"] == pytest.approx(gap)
+        assert scores["ranking"]["log_p"].count(key) == 1
+    for one, other in question_c.PAIRS:
+        pair = scores["pairs"][f"{one} - {other}"]
+        difference = scores[one]["log_p"]["mean"] - scores[other]["log_p"]["mean"]
+        assert pair["log_p"]["mean"] == pytest.approx(difference)
+        assert np.mean(pair["log_p_of_seeds"]) == pytest.approx(difference)
+        assert pair["elbo_minus_log_p"]["mean"] == pytest.approx(pair["elbo"]["mean"] - difference)
+    for key in question_c.CONTENDERS:
+        found = metrics["rate_distortion"][key]
+        assert (np.diff(found["rate"]) > 0).all()
+        assert (np.diff(found["distortion"]) < 0).all()
+        # at slope -1 the guide lies above the generator's curve
+        one = metrics["rate_distortion"]["beta"].index(1.0)
+        for rate, distortion in zip(
+            found["guide"]["rate"]["seeds"][:1],
+            found["guide"]["distortion"]["seeds"][:1],
+            strict=True,
+        ):
+            assert rate + distortion > found["rate"][one] + found["distortion"][one]
+        assert len(metrics["units"][key]["kl"]["mean"]) == metrics["contenders"][key]["latent_dim"]
+        assert metrics["cost"][key]["seconds_an_epoch"] > 0
+        assert sum(metrics["samples"][key]["prior"]["class_share"]["mean"]) == pytest.approx(1)
+    assert metrics["cost"]["example"]["generator_parameters"] == 20 * 400 + 400 + 400 * 784 + 784
+    assert metrics["classifier"]["test_accuracy"] > 0.9
