@@ -42,7 +42,7 @@ from pyro_vae.plots import save_figure
 from pyro_vae.probes import linear_probe, neighbour_probe
 from pyro_vae.rate_distortion import guide_rate_distortion, model_rate_distortion
 from pyro_vae.refined import Refined
-from pyro_vae.sampling import decode, guide_samples
+from pyro_vae.sampling import guide_moments, guide_samples, mean_images
 from pyro_vae.script import (
     TRAINING,
     check_device,
@@ -104,25 +104,13 @@ def refined(vae: Vae, x: Tensor, what: str, model: Model | None = None) -> Estim
     return log_likelihood(model, guide, vae.here(x), num_samples=1000, seed=SEED, progress=what)
 
 
-@torch.no_grad()
-def latents(vae: Vae, x: Tensor) -> tuple[Tensor, Tensor]:
-    """The means and the standard deviations of q(z | x), `(B, d)` each."""
-    parts = [vae.guide.q(vae.here(part)).base_dist for part in x.split(500)]
-    return tuple(torch.cat([getattr(q, w).cpu() for q in parts]) for w in ("loc", "scale"))
-
-
-def mean_images(vae: Vae, z: Tensor) -> Tensor:
-    """The mean images of p(x | z), `(B, 1, 28, 28)`, for latents `(B, d)`."""
-    return torch.cat([decode(vae.model, vae.here(part)).cpu() for part in z.split(500)])
-
-
 def reconstructions(vae: Vae, x: Tensor) -> Tensor:
     """The mean image at one draw of the guide, for each image of `x`."""
     parts = [
         guide_samples(vae.guide, vae.here(part), num_samples=1, seed=SEED)[0].cpu()
         for part in x.split(500)
     ]
-    return mean_images(vae, torch.cat(parts))
+    return mean_images(vae.model, torch.cat(parts))
 
 
 def over_seeds(runs: list) -> dict:
@@ -297,7 +285,7 @@ def units(vaes: Vaes, data: Dataset) -> dict:
     for key, seeds in vaes.items():
         found, orders = [], []
         for vae in seeds:
-            loc, scale = latents(vae, data.test_images)
+            loc, scale = guide_moments(vae.guide, data.test_images)
             kl = 0.5 * (loc**2 + scale**2 - 1) - scale.log()
             activity, order = loc.var(0).sort(descending=True)
             found.append(
@@ -319,9 +307,9 @@ def unit_images(vae: Vae, x: Tensor, order: list[int], most: int = 12) -> Tensor
     """
     rows = []
     for unit in order[:most]:
-        z = latents(vae, x)[0].repeat(9, 1)
+        z = guide_moments(vae.guide, x)[0].repeat(9, 1)
         z[:, unit] = torch.linspace(-3, 3, 9)
-        rows.append(mean_images(vae, z))
+        rows.append(mean_images(vae.model, z))
     return torch.stack(rows)
 
 
@@ -373,7 +361,7 @@ def samples(
         for vae in tqdm(seeds, desc=f"{key}: samples"):
             d = vae.model.decoder.latent_dim
             z = torch.randn(len(real), d, generator=torch.Generator().manual_seed(SEED))
-            images = mean_images(vae, z)
+            images = mean_images(vae.model, z)
             drawn.append(measure(images))
             rebuilt.append(measure(reconstructions(vae, real)))
             if vae is seeds[0]:
@@ -428,8 +416,8 @@ def robustness(vaes: Vaes, x: Tensor, labels: np.ndarray, classifier: Classifier
     for key, seeds in vaes.items():
         found = []
         for vae in seeds:
-            z, _ = latents(vae, x)
-            images = mean_images(vae, along(z[first], z[first + 1]).flatten(0, 1))
+            z, _ = guide_moments(vae.guide, x)
+            images = mean_images(vae.model, along(z[first], z[first + 1]).flatten(0, 1))
             found.append(readings(images.unflatten(0, (11, -1))))
         metrics["interpolation"][key] = over_seeds(found)
     return metrics
@@ -443,7 +431,8 @@ def usefulness(vaes: Vaes, data: Dataset) -> dict:
         found = []
         for vae in tqdm(seeds, desc=f"{key}: probes"):
             z, other_z = (
-                latents(vae, x)[0].double().numpy() for x in (data.train_images, data.test_images)
+                guide_moments(vae.guide, x)[0].double().numpy()
+                for x in (data.train_images, data.test_images)
             )
             found.append(
                 {
@@ -470,7 +459,7 @@ def cost(vaes: Vaes, data: Dataset, seconds: dict[str, dict[str, float]]) -> dic
         fit(model, guide, rows, epochs=1, batch_size=batch_size, progress=False)
         epoch = (time.perf_counter() - start) * len(data.train_images) / len(few)
         start = time.perf_counter()
-        mean_images(vae, torch.randn(10_000, vae.model.decoder.latent_dim))
+        mean_images(vae.model, torch.randn(10_000, vae.model.decoder.latent_dim))
         metrics[key] = {
             "generator_parameters": sum(w.numel() for w in vae.model.parameters()),
             "encoder_parameters": sum(w.numel() for w in vae.guide.parameters()),
@@ -594,13 +583,15 @@ def main() -> None:
     first = {key: seeds[0] for key, seeds in vaes.items()}
     images, difference = preferred(vaes, "d20", "d4", 10)
     rebuilt = {
-        CONTENDERS[key].label: mean_images(first[key], latents(first[key], x[images])[0])
+        CONTENDERS[key].label: mean_images(
+            first[key].model, guide_moments(first[key].guide, x[images])[0]
+        )
         for key in ("d4", "d20")
     }
     mapped = slice(min(3000, len(data.test_images)))
     maps = {
         CONTENDERS[key].label: TSNE(random_state=SEED).fit_transform(
-            latents(vae, data.test_images[mapped])[0].numpy()
+            guide_moments(vae.guide, data.test_images[mapped])[0].numpy()
         )
         for key, vae in tqdm(first.items(), desc="maps")
     }

@@ -3,7 +3,9 @@
 import math
 from typing import NamedTuple
 
+import pyro
 import torch
+from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 
 from pyro_vae.errors import InputError
@@ -51,3 +53,51 @@ def integrate_plane(
     log_cell = step.log().sum(1)
     log_evidence = (log_p - border[:, None] * math.log(2)).logsumexp(0) + log_cell
     return Plane(log_evidence, z, log_p - log_evidence, log_cell.exp())
+
+
+class Cells(TorchDistribution):
+    """The posterior on a plane's grid as a distribution: one density over each node's cell."""
+
+    arg_constraints: dict = {}  # noqa: RUF012  (the name and type that torch asks for)
+    support = constraints.real_vector
+    has_rsample = False
+
+    def __init__(self, plane: Plane, points: int, dtype: torch.dtype = torch.float64):
+        self.points, self.dtype = points, dtype  # of the samples
+        self.low = plane.z[0]  # (B, 2), the first node
+        self.step = (plane.z[-1] - plane.z[0]) / (points - 1)  # (B, 2)
+        # normalised over whole cells, which stick out by half a cell at the border
+        self.log_density = plane.log_posterior.log_softmax(0) - plane.cell.log()
+        super().__init__(self.low.shape[:1], self.low.shape[1:], validate_args=False)
+
+    def sample(self, sample_shape: tuple[int, ...] = ()) -> Tensor:
+        shape = (*sample_shape, *self.batch_shape)
+        count = math.prod(sample_shape)
+        node = torch.multinomial(self.log_density.exp().T, count, replacement=True).T.reshape(shape)
+        ticks = torch.stack([node // self.points, node % self.points], -1)  # (*, B, 2)
+        place = ticks + torch.rand(*shape, 2, dtype=torch.float64) - 0.5
+        return (self.low + place * self.step).to(self.dtype)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        ticks = ((value - self.low) / self.step).round().long()
+        inside = ((ticks >= 0) & (ticks < self.points)).all(-1)
+        first, second = ticks.clamp(0, self.points - 1).unbind(-1)
+        node = first * self.points + second  # (*, B)
+        density = self.log_density.T.expand(*node.shape, -1).gather(-1, node[..., None])[..., 0]
+        return torch.where(inside, density, -math.inf)
+
+
+class Exact:
+    """The exact posterior of a `model` with d = 2, by quadrature, as a guide.
+
+    Perfect importance sampling: every weight is p(x), or p(x | y), but for what the density moves
+    within a cell of the grid.
+    """
+
+    def __init__(self, model: Program, points: int = 321):
+        self.model, self.points = model, points
+
+    def __call__(self, x: Tensor, *labels: Tensor) -> None:
+        plane = integrate_plane(self.model, x, *labels, points=self.points)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", Cells(plane, self.points, x.dtype))

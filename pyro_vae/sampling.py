@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from pyro_vae.errors import check_counts
+from pyro_vae.guides import Amortised
 from pyro_vae.importance import Program, draw, log_joint
 from pyro_vae.models import Model
 
@@ -22,6 +23,25 @@ def guide_samples(
 def decode(model: Model, z: Tensor, *labels: Tensor) -> Tensor:
     """The mean image of p(x | z), shape `(*, 1, 28, 28)`, of latents `(*, d)`."""
     return model.pixels(logits=model.decoder(z, *labels)).mean
+
+
+def mean_images(model: Model, z: Tensor, *labels: Tensor) -> Tensor:
+    """As `decode`, in blocks on the model's device: `(B, 1, 28, 28)`, on the CPU, for any B."""
+    device = next(model.parameters()).device
+    blocks = zip(*(rows.split(500) for rows in (z, *labels)), strict=True)
+    return torch.cat([decode(model, *(row.to(device) for row in rows)).cpu() for rows in blocks])
+
+
+@torch.no_grad()
+def guide_moments(guide: Amortised, x: Tensor, *labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of q(z | x) in each coordinate, `(B, d)` each, on the CPU."""
+    device = next(guide.parameters()).device
+    means, deviations = [], []
+    for rows in zip(*(row.split(500) for row in (x, *labels)), strict=True):
+        q = guide.q(*(row.to(device) for row in rows))
+        means.append(q.mean.cpu())
+        deviations.append(q.variance.sqrt().cpu())
+    return torch.cat(means), torch.cat(deviations)
 
 
 def pixel_samples(means: Tensor, seed: int = 0) -> Tensor:

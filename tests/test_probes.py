@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pyro_vae.probes import linear_probe, neighbour_probe
+from pyro_vae.probes import linear_probe, neighbour_probe, tree_probe
 
 
 def rings(count, seed):
@@ -32,3 +32,16 @@ def test_labels_without_a_trace_in_the_latents_are_guessed():
     for probe in (linear_probe, neighbour_probe):
         accuracy = probe(z[:1000], y[:1000], z[1000:], y[1000:])
         assert accuracy == pytest.approx(0.1, abs=5 * np.sqrt(0.09 / 1000))
+
+
+def test_trees_bound_the_mutual_information():
+    """y is told by the ring but for a share of 10% at random: I = H(y) - H(y | ring)."""
+    random = np.random.default_rng(0)
+    (z, y), (other_z, other_y) = rings(4000, 2), rings(4000, 3)
+    flip, other_flip = random.random(4000) < 0.1, random.random(4000) < 0.1
+    accuracy, nats = tree_probe(z, y ^ flip, other_z, other_y ^ other_flip)
+    exact = np.log(2) + 0.1 * np.log(0.1) + 0.9 * np.log(0.9)
+    assert accuracy == pytest.approx(0.9, abs=0.03)
+    assert exact - 0.1 < nats < exact + 5 * 0.66 / np.sqrt(4000)  # sd of the log loss: 0.66
+    nothing = tree_probe(random.normal(size=(4000, 2)), y, other_z, other_y)
+    assert nothing[1] < 0.01

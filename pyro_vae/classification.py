@@ -1,0 +1,79 @@
+"""Which digit is it? Bayes' rule on a conditional model: p(y | x) = p(y) p(x | y) / p(x).
+
+Each log p(x | y) is an importance sampling estimate with the guide q(z | x, y) as the proposal, so
+that the classifier is the generative model and nothing else. Two cautions. An estimate from few
+samples errs downwards, and more so for a label that the guide has never seen with such an image:
+that a proposal is poor for the wrong labels looks like knowledge of the right one. And scores of
+grey pixels are a surrogate, not a density: their differences are in nats all the same.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyro_vae.errors import InputError
+from pyro_vae.importance import Estimate, Program, log_likelihood
+from pyro_vae.intervals import mean_interval
+
+
+def class_log_likelihoods(
+    model: Program,
+    guide: Program,
+    x: Tensor,
+    *,
+    classes: int = 10,
+    num_samples: int = 100,
+    seed: int = 0,
+    progress: str | None = None,
+) -> list[Estimate]:
+    """log p(x | y) of each image of `x` with each label y = 0, ..., classes - 1 in turn."""
+    return [
+        log_likelihood(
+            model,
+            guide,
+            x,
+            torch.full((len(x),), y, device=x.device),
+            num_samples=num_samples,
+            seed=seed + y,
+            progress=progress and f"{progress}, y = {y}",
+        )
+        for y in range(classes)
+    ]
+
+
+def label_probabilities(log_p: np.ndarray, prior: np.ndarray | None = None) -> np.ndarray:
+    """p(y | x), `(B, C)`, from log p(x | y), `(B, C)`, and p(y), `(C,)`, by default uniform."""
+    if log_p.ndim != 2 or np.isnan(log_p).any() or np.isneginf(log_p).all(1).any():
+        raise InputError("log_p must be (B, C) without NaN, and finite for a label of each image")
+    log_joint = log_p + (0.0 if prior is None else np.log(prior))
+    weights = np.exp(log_joint - log_joint.max(1, keepdims=True))
+    return weights / weights.sum(1, keepdims=True)
+
+
+def label_information(log_p: np.ndarray, labels: np.ndarray) -> dict:
+    """What the label says of the image, nats: the mean of log p(x | y) - log p(x), its interval.
+
+    p(x) = mean_y p(x | y). On the model's own images this is the mutual information of x and y; on
+    others it is their mean log p(y | x) / p(y). It cannot exceed log C, nor fall to 0 unless y is
+    ignored or misread.
+    """
+    p = label_probabilities(log_p)
+    own = p[np.arange(len(labels)), labels]
+    return mean_interval(np.log(own.clip(1e-300)) + np.log(log_p.shape[1]))
+
+
+def calibration(p: np.ndarray, labels: np.ndarray, edges: np.ndarray) -> list[dict]:
+    """Of the images whose largest p(y | x) lies between two `edges`: how sure, how often right."""
+    sure, right = p.max(1), p.argmax(1) == labels
+    place = np.clip(np.searchsorted(edges, sure, side="right") - 1, 0, len(edges) - 2)
+    return [
+        {
+            "from": float(edges[b]),
+            "to": float(edges[b + 1]),
+            "images": int((place == b).sum()),
+            "sure": float(sure[place == b].mean()),
+            "right": float(right[place == b].mean()),
+        }
+        for b in range(len(edges) - 1)
+        if (place == b).any()
+    ]

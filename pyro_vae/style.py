@@ -1,0 +1,30 @@
+"""Whether one latent means one style: do the digits that share a z share their features?"""
+
+import numpy as np
+
+from pyro_vae.errors import InputError
+
+
+def shared_correlation(values: np.ndarray) -> float:
+    """The mean correlation, over pairs of digits, of a feature across styles.
+
+    Args:
+        values: the feature of the image f(z_i, y), `(styles, digits)`.
+
+    Each digit's values are compared with another's in the same styles, so that what is typical of a
+    digit plays no part: 1 where a style moves all digits alike, 0 in expectation where the styles
+    of different digits have nothing to do with each other. A digit whose feature never moves has
+    no correlation and is left out.
+    """
+    if values.ndim != 2 or min(values.shape) < 2:
+        raise InputError(f"values must be (styles, digits), 2 of each at least: {values.shape}")
+    moving = values[:, values.std(0) > 1e-12]
+    if moving.shape[1] < 2:
+        return float("nan")
+    correlation = np.corrcoef(moving, rowvar=False)
+    return float(correlation[np.triu_indices(len(correlation), 1)].mean())
+
+
+def shuffled(values: np.ndarray, seed: int = 0) -> np.ndarray:
+    """`values`, `(styles, digits)`, with the styles of each digit in an order of its own."""
+    return np.random.default_rng(seed).permuted(values, axis=0)
