@@ -6,33 +6,25 @@ decimals shown. A share may be shown as a percentage.
 
 import json
 import re
-from functools import reduce
 from pathlib import Path
 
 import pytest
 
+from experiments.report import QUOTED, entry, update
+from tests.commands import run_script
+
 RESULTS = Path(__file__).parents[1] / "results"
-QUOTED = re.compile(r"([-−]?[\d,]*\.?\d+)(%?)<!--(\w+):([^>]+)-->")
 
 
 def quotations():
     return QUOTED.findall((RESULTS / "README.md").read_text())
 
 
-def entry(experiment, path):
-    metrics = json.loads((RESULTS / experiment / "metrics.json").read_text())
-
-    def step(value, key):
-        return value[int(key)] if isinstance(value, list) else value[key]
-
-    return reduce(step, path.split("/"), metrics)
-
-
 @pytest.mark.parametrize(("shown", "percent", "experiment", "path"), quotations())
 def test_the_report_quotes_its_metrics(shown, percent, experiment, path):
     number = shown.replace("−", "-").replace(",", "")
     decimals = len(number.partition(".")[2])
-    value = entry(experiment, path) * (100 if percent else 1)
+    value = entry(RESULTS, experiment, path) * (100 if percent else 1)
     assert abs(float(number) - value) <= 0.5000001 * 10**-decimals
 
 
@@ -45,3 +37,32 @@ def test_every_figure_in_the_report_is_there():
     assert named
     for name in named:
         assert (RESULTS / name).is_file(), name
+
+
+@pytest.fixture
+def report(tmp_path):
+    (tmp_path / "trial").mkdir()
+    metrics = {"a": {"b": [1.0, -1234.567]}, "share": 0.4567, "none": -0.001}
+    (tmp_path / "trial" / "metrics.json").write_text(json.dumps(metrics))
+    return tmp_path
+
+
+def test_numbers_are_brought_up_to_date_in_the_form_they_have(report):
+    before = "x −3.1<!--trial:a/b/1--> y 12%<!--trial:share--> z 7.00<!--trial:none--> w 5 8"
+    after = update(before, report)
+    assert after == (
+        "x −1,234.6<!--trial:a/b/1--> y 46%<!--trial:share--> z 0.00<!--trial:none--> w 5 8"
+    )
+    assert update(after, report) == after
+
+
+def test_the_command_says_what_it_changed(report):
+    (report / "README.md").write_text("2<!--trial:a/b/0--> and 46%<!--trial:share-->\n")
+    done = run_script("report", "--results", report)
+    assert done.stdout == "2 is now 1: trial:a/b/0\n1 of 2 numbers changed\n"
+    assert (report / "README.md").read_text().startswith("1<!--trial:a/b/0--> and 46%<!--")
+    (report / "README.md").write_text("2<!--trial:a/c-->\n")
+    failed = run_script("report", "--results", report)
+    assert failed.returncode == 2
+    assert "quotes trial:a/c, which is not in" in failed.stderr
+    assert (report / "README.md").read_text() == "2<!--trial:a/c-->\n"
