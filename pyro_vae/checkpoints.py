@@ -7,7 +7,7 @@ from torch import nn
 
 from pyro_vae.errors import InputError
 from pyro_vae.files import whole_file
-from pyro_vae.guides import MeanField
+from pyro_vae.guides import GUIDES, Amortised
 from pyro_vae.models import Model
 from pyro_vae.networks import ARCHITECTURES
 
@@ -54,22 +54,28 @@ def load_weights(module: nn.Module, state: dict, path: str | Path) -> None:
     module.load_state_dict(state)
 
 
-def save_vae(path: str | Path, model: Model, guide: MeanField, config: dict) -> None:
-    """Write the checkpoint of a trained autoencoder: `decoder`, `encoder` and `config`."""
+def save_vae(path: str | Path, model: Model, guide: Amortised, config: dict) -> None:
+    """Write the checkpoint of a trained autoencoder: `decoder`, `encoder`, `config`.
+
+    And as `family` the weights that a guide has beside its encoder's: a flow's, for instance.
+    """
+    family = {k: w for k, w in guide.state_dict().items() if not k.startswith("encoder.")}
     save_tensors(
         path,
         {
             "decoder": model.decoder.state_dict(),
             "encoder": guide.encoder.state_dict(),
+            "family": family,
             "config": config,
         },
     )
 
 
-def load_vae(path: str | Path) -> tuple[Model, MeanField, dict]:
-    """An autoencoder from a checkpoint: model, mean-field guide, and the config it came from.
+def load_vae(path: str | Path) -> tuple[Model, Amortised, dict]:
+    """An autoencoder from a checkpoint: model, guide, and the config it came from.
 
-    A config without `architecture` or `classes` is of the appendix's, without labels.
+    A config without `architecture`, `classes` or `guide` is the appendix's: without labels, and
+    mean-field.
     """
     content = load_tensors(path, "a checkpoint", {"decoder", "encoder", "config"})
     config = content["config"]
@@ -77,13 +83,17 @@ def load_vae(path: str | Path) -> tuple[Model, MeanField, dict]:
         model, guide = build_vae(
             config["latent_dim"],
             config["precision"],
-            config.get("architecture", "appendix"),
-            config.get("classes", 0),
+            **{
+                name: config[name]
+                for name in ("architecture", "classes", "guide")
+                if name in config
+            },
         )
-    except (AttributeError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise InputError(f"{path} has no latent_dim and precision in its config") from error
     load_weights(model.decoder, content["decoder"], path)
-    load_weights(guide.encoder, content["encoder"], path)
+    weights = {f"encoder.{name}": w for name, w in content["encoder"].items()}
+    load_weights(guide, weights | content.get("family", {}), path)
     return model, guide, config
 
 
@@ -92,8 +102,9 @@ def build_vae(
     precision: str = "float32",
     architecture: str = "appendix",
     classes: int = 0,
-) -> tuple[Model, MeanField]:
-    """An autoencoder, untrained: a Bernoulli generator and its mean-field Gaussian guide.
+    guide: str = "mean_field",
+) -> tuple[Model, Amortised]:
+    """An autoencoder, untrained: a Bernoulli generator, and one of the guides by name.
 
     With `classes` > 0 both take labels as well.
     """
@@ -101,5 +112,8 @@ def build_vae(
         raise InputError(
             f"architecture {architecture!r} is unknown: choose from {', '.join(ARCHITECTURES)}"
         )
+    amortised = [name for name, kind in GUIDES.items() if issubclass(kind, Amortised)]
+    if guide not in amortised:
+        raise InputError(f"guide {guide!r} is unknown: choose from {', '.join(amortised)}")
     model = Model(ARCHITECTURES[architecture](latent_dim, classes))
-    return model, MeanField(model, precision)
+    return model, GUIDES[guide](model, precision=precision)

@@ -9,8 +9,6 @@ may a user's: see `Amortised`. `GUIDES` names those that can be asked for by nam
 a model, whose latent dimension and number of classes it reads.
 """
 
-from collections.abc import Callable
-
 import pyro
 import pyro.distributions as dist
 import torch
@@ -239,7 +237,7 @@ def optimal(model: Program, guide: Amortised, steps: int = 300, draws: int = 8) 
 
 # Guides by name: each is called with the model. The refined guide is not among them, since it is
 # not trained: `pyro_vae.refined.Refined` makes it of a model and any one of these.
-GUIDES: dict[str, Callable[[Model], Program]] = {
+GUIDES: dict[str, type[nn.Module]] = {
     "mean_field": MeanField,
     "full_rank": FullRank,
     "mixture": Mixture,

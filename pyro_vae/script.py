@@ -25,7 +25,7 @@ from pyro_vae.classifier import Classifier, train_classifier
 from pyro_vae.data import Dataset, load_dataset
 from pyro_vae.errors import InputError
 from pyro_vae.files import check_folder, whole_file
-from pyro_vae.guides import MeanField
+from pyro_vae.guides import Amortised
 from pyro_vae.models import Model
 from pyro_vae.networks import check_latent_dim, resolve_precision
 from pyro_vae.training import Interrupted, TrainingError, check_training_options, fit
@@ -161,7 +161,8 @@ def trained_vae(
     name: str | None = None,
     architecture: str = "appendix",
     classes: int = 0,
-) -> tuple[Model, MeanField, dict]:
+    guide_name: str = "mean_field",
+) -> tuple[Model, Amortised, dict]:
     """An autoencoder with `latent_dim` dimensions: from its checkpoint, or trained now.
 
     The checkpoint is RESULTS/checkpoints/name.pt (by default dN.pt) unless `--checkpoint` says
@@ -173,7 +174,12 @@ def trained_vae(
     settings = TRAINING | asked
     options = {option: value for option, value in settings.items() if option != "precision"}
     check_training_options(**options)
-    kind = {"latent_dim": latent_dim, "architecture": architecture, "classes": classes}
+    kind = {
+        "latent_dim": latent_dim,
+        "architecture": architecture,
+        "classes": classes,
+        "guide": guide_name,
+    }
     settings["precision"] = resolve_precision(settings["precision"], args.device)
     name = name or f"d{latent_dim}"
     path = args.checkpoint or args.results / "checkpoints" / f"{name}.pt"
@@ -184,7 +190,7 @@ def trained_vae(
         model, guide, config = load_vae(path)
         if asked.get("precision") == "auto":
             asked.pop("precision")
-        found = {"architecture": "appendix", "classes": 0} | config
+        found = {"architecture": "appendix", "classes": 0, "guide": "mean_field"} | config
         for option, value in (asked | kind | {"dataset": data.name}).items():
             if found.get(option) != value:
                 raise InputError(
@@ -197,7 +203,7 @@ def trained_vae(
     check_folder(path.parent)
     print(f"autoencoder: training {path.stem} for {settings['epochs']} epochs on {data.name}")
     torch.manual_seed(settings["seed"])
-    model, guide = build_vae(latent_dim, settings["precision"], architecture, classes)
+    model, guide = build_vae(latent_dim, settings["precision"], architecture, classes, guide_name)
     model.to(device), guide.to(device)
     train, test = (
         tuple(rows.to(device) for rows in (images, labels)[: 2 if classes else 1])

@@ -1,0 +1,266 @@
+"""The figures of question (d), from what `experiments.question_d` has measured."""
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from pyro_vae.models import Model
+from pyro_vae.plots import COLOURS, image_rows, show_image
+from pyro_vae.quadrature import Plane
+
+
+def theory_figure(
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    plane: Plane,
+    drawn: Tensor,
+    perfect: Tensor,
+    guided: Tensor,
+) -> Figure:
+    """Draws by resampling over the exact posterior, and the log weights of exact and guide."""
+    figure = Figure(figsize=(10.8, 2.55 * len(x) + 0.9))
+    figure.set_layout_engine("constrained")
+    axes = figure.subplots(len(x), 3, width_ratios=[0.55, 1, 1.5], squeeze=False)
+    points = round(len(plane.z) ** 0.5)
+    for b, (left, middle, right) in enumerate(axes):
+        show_image(left, x[b], f"x, y = {int(y[b])}")
+        density = plane.log_posterior[:, b].exp().view(points, points)
+        nodes = plane.z[:, b].view(points, points, 2)
+        extent = [*nodes[[0, -1], 0, 0].tolist(), *nodes[0, [0, -1], 1].tolist()]
+        middle.imshow(density.T, extent=extent, origin="lower", cmap="Blues", aspect="auto")
+        middle.plot(*drawn[:, b].T.cpu(), ".", ms=2, color=COLOURS["guide"], alpha=0.6)
+        spread = drawn[:, b].double().cpu()
+        centre, half = spread.mean(0), 5 * spread.std(0)
+        middle.set(
+            xlim=(centre[0] - half[0], centre[0] + half[0]),
+            ylim=(centre[1] - half[1], centre[1] + half[1]),
+        )
+        middle.grid(False)
+        excess = guided[:, b] - plane.log_evidence[b]
+        low = float(np.quantile(excess, 0.02))
+        bins = np.linspace(min(low, -1), max(float(excess.max()), 1), 60)
+        right.hist(excess.clip(min=bins[0]), bins, color=COLOURS["guide"], alpha=0.8,
+                   label="samples of the guide")  # fmt: skip
+        right.hist(perfect[:, b] - plane.log_evidence[b], bins, color=COLOURS["posterior"],
+                   label="samples of the exact posterior")  # fmt: skip
+        right.set(yscale="log")
+        if b == 0:
+            middle.set_title("exact $p(z\\,|\\,x, y)$ (shading),\n400 resampled draws of the guide")
+            right.set_title("log weight minus $\\log p(x\\,|\\,y)$, 1,000 samples")
+            right.legend(fontsize=8.5)
+    axes[-1, 2].set_xlabel("nats")
+    figure.suptitle("The perfect sampling distribution is the posterior: all its weights are equal")
+    return figure
+
+
+def styles_figure(sets: Tensor) -> Figure:
+    """Four draws of z from the prior, each over the ten digits."""
+    return image_rows(
+        list(sets),
+        [f"$z_{i + 1}$" for i in range(len(sets))],
+        "Four styles: one z ~ N(0, I) for each row, y = 0, ..., 9",
+        [[f"y = {digit}" for digit in range(10)]] + [[""] * 10] * (len(sets) - 1),
+        size=1.05,
+    )
+
+
+def transfer_figure(x: Tensor, labels: list[int], sets: Tensor) -> Figure:
+    """Each real image, and its style on all ten digits."""
+    rows = [torch.cat([x[i : i + 1], row]) for i, row in enumerate(sets)]
+    titles = ["image x", *[f"y = {digit}" for digit in range(10)]]
+    return image_rows(
+        rows,
+        [f"a {label}" for label in labels],
+        "The style of a real image on all ten digits: one z ~ p(z | x, y) for each row",
+        [titles] + [[""] * 11] * (len(rows) - 1),
+        size=1.0,
+    )
+
+
+def digits_figure(images: Tensor, read: np.ndarray) -> Figure:
+    """Ten random styles of every digit; what the classifier reads is said where it differs."""
+    titles = [
+        ["" if seen == digit else f"read as {seen}" for seen in row]
+        for digit, row in enumerate(read)
+    ]
+    return image_rows(
+        list(images),
+        [f"y = {digit}" for digit in range(10)],
+        "Random samples of each digit: y fixed, z ~ N(0, I)",
+        titles,
+        size=0.95,
+    )
+
+
+def ways_figure(rows: list[Tensor]) -> Figure:
+    """From the style of one image to that of another, the digit fixed."""
+    steps = rows[0].shape[0] - 2
+    titles = ["image", *[f"t = {t:.2g}" for t in np.linspace(0, 1, steps)], "image"]
+    return image_rows(
+        rows,
+        [""] * len(rows),
+        "From one style to another: $f((1-t)\\,\\mu_0 + t\\,\\mu_1,\\, y)$ at fixed y",
+        [titles] + [[""] * len(titles)] * (len(rows) - 1),
+        size=1.05,
+    )
+
+
+def units_figure(images: dict[int, Tensor], steps: list[float], activity: list[float]) -> Figure:
+    """What the most used dimensions of z do to two digits, the others at zero."""
+    figure = Figure(figsize=(12.6, 6.6))
+    figure.set_layout_engine("constrained")
+    for part, (digit, rows) in zip(figure.subfigures(1, len(images)), images.items(), strict=True):
+        grid = part.subplots(*rows.shape[:2])
+        for i, (axes, row) in enumerate(zip(grid, rows, strict=True)):
+            for ax, image, step in zip(axes, row, steps, strict=True):
+                show_image(ax, image, f"{step:.2g}".replace("-", "−") if i == 0 else "")
+            axes[0].set_ylabel(
+                f"unit {i + 1}\nvar {activity[i]:.2f}",
+                rotation=0, ha="right", va="center", labelpad=6, fontsize=8.5,
+            )  # fmt: skip
+        part.suptitle(f"y = {digit}", fontsize=11.5)
+    figure.suptitle("The most used dimensions of z, one at a time, on two digits")
+    return figure
+
+
+def classification_figure(metrics: dict) -> Figure:
+    """Errors by samples and guide, calibration, and what 100 samples miss."""
+    figure = Figure(figsize=(13.4, 4.3))
+    figure.set_layout_engine("constrained")
+    left, middle, right = figure.subplots(1, 3, width_ratios=[1.15, 1, 0.9])
+    rows = {
+        f"guide, {k} sample{'s' * (k != '1')}": found["accuracy"]
+        for k, found in sorted(metrics["by_samples"].items(), key=lambda item: int(item[0]))
+    }
+    rows["100, doubtful ones\nby the refined guide"] = metrics["with_refined"]["accuracy"]
+    rows["the classifier\n(trained for it)"] = metrics["classifier"]["accuracy"]
+    place = np.arange(len(rows))[::-1]
+    error = np.array([1 - row["mean"] for row in rows.values()])
+    ends = np.array([[1 - end for end in row["ci95"]] for row in rows.values()])
+    colours = [COLOURS["guide"]] * (len(rows) - 2) + [COLOURS["posterior"], "0.5"]
+    left.barh(place, error, 0.6, color=colours)
+    left.errorbar(error, place, xerr=[error - ends[:, 1], ends[:, 0] - error], fmt="none",
+                  color="k", lw=1)  # fmt: skip
+    left.set_yticks(place, rows)
+    left.set(xlabel="test images misread (95% intervals)", title="By Bayes' rule, all test images")
+    left.xaxis.set_major_formatter("{x:.1%}")
+    for name, colour, label in (
+        ("bayes", COLOURS["posterior"], "Bayes' rule"),
+        ("classifier", "0.5", "the classifier"),
+    ):
+        bins = metrics["calibration"][name]
+        sure = np.array([one["sure"] for one in bins])
+        right_share = np.array([one["right"] for one in bins])
+        count = np.array([one["images"] for one in bins])
+        # plus two successes and two failures (Agresti, Coull)
+        half = 1.96 * np.sqrt(
+            (right_share * count + 2) * ((1 - right_share) * count + 2) / (count + 4) ** 3
+        )
+        middle.errorbar(
+            logit(sure), logit(right_share), fmt="o-", ms=4, color=colour, label=label,
+            yerr=[logit(right_share) - logit(right_share - half),
+                  logit(right_share + half) - logit(right_share)],
+        )  # fmt: skip
+    ticks = np.array([0.5, 0.8, 0.95, 0.99, 0.999, 0.9999])
+    for axis in (middle.xaxis, middle.yaxis):
+        axis.set_ticks(logit(ticks), [f"{t * 100:g}%" for t in ticks])
+    ends = logit(np.array([0.4, 0.9999]))
+    middle.plot(ends, ends, color="0.3", lw=0.8, ls="--")
+    middle.set(xlabel="how sure: largest p(y | x)", ylabel="how often right", title="Calibration")
+    middle.legend(fontsize=8.5)
+    every = metrics["every_label_refined"]
+    for place, name in enumerate(("rise_own_label", "rise_other_labels")):
+        found = every[name]
+        right.bar(place, found["mean"], 0.55, color=COLOURS["posterior"])
+        right.errorbar(place, found["mean"], yerr=found["ci95"][1] - found["mean"], color="k", lw=1)
+    right.set_xticks([0, 1], ["the image's\nown label", "other labels"])
+    right.set(
+        ylabel="refined minus 100-sample log p(x | y), nats",
+        title=f"What 100 samples miss\n({found['images']} images, all labels)",
+    )
+    return figure
+
+
+def logit(p: np.ndarray) -> np.ndarray:
+    p = np.clip(p, 1e-5, 1 - 1e-5)
+    return np.log(p / (1 - p))
+
+
+def mistakes_figure(images: Tensor, mistakes: list[dict]) -> Figure:
+    """Test images that Bayes' rule misreads, the surest mistakes first."""
+    columns = 8
+    rows = max(1, -(-len(mistakes) // columns))
+    figure = Figure(figsize=(1.35 * columns, 1.75 * rows + 0.9))
+    figure.set_layout_engine("constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).flat
+    for ax in axes:
+        ax.axis("off")
+    for ax, wrong in zip(axes, mistakes, strict=False):
+        ax.axis("on")
+        show_image(ax, images[wrong["image"]], f"a {wrong['digit']}, read as {wrong['read_as']}")
+        ax.set_xlabel(
+            f"{wrong['sure']:.0%} sure; CNN: {wrong['classifier']}", fontsize=8, labelpad=2
+        )
+    figure.suptitle("What Bayes' rule misreads, the surest first")
+    return figure
+
+
+def information_figure(difference: np.ndarray, labels: np.ndarray, metrics: dict) -> Figure:
+    """log p(x | y) minus log p(x) image by image, and its mean for each digit."""
+    figure = Figure(figsize=(10.6, 3.9))
+    figure.set_layout_engine("constrained")
+    left, right = figure.subplots(1, 2)
+    low, high = np.quantile(difference, [0.002, 0.998])
+    left.hist(difference.clip(low, high), 50, color=COLOURS["posterior"])
+    mean = metrics["difference"]["mean"]
+    for value, style, name in (
+        (mean, "-", f"mean {mean:.2f}"),
+        (metrics["entropy_of_the_label"], "--", "log 10, what a label can say"),
+    ):
+        left.axvline(value, color="k", ls=style, lw=1.2, label=name)
+    left.set(
+        xlabel="$\\log p(x\\,|\\,y) - \\log p(x)$, nats",
+        ylabel="test images",
+        title="Conditional minus unconditional model",
+    )
+    left.legend(fontsize=8.5)
+    found = metrics["by_digit"]
+    means = np.array([row["mean"] for row in found.values()])
+    half = np.array([row["ci95"][1] for row in found.values()]) - means
+    right.errorbar(list(map(int, found)), means, yerr=half, fmt="o", color=COLOURS["posterior"])
+    right.axhline(metrics["entropy_of_the_label"], color="k", ls="--", lw=1.2)
+    right.axhline(0, color="0.4", lw=0.8)
+    right.set(xlabel="digit", ylabel="nats per image (95%)", title="By digit", xticks=range(10))
+    return figure
+
+
+def failures_figure(sets: dict[str, Tensor], metrics: dict) -> Figure:
+    """Two styles over ten digits from each model, and the measures that tell them apart."""
+    figure = Figure(figsize=(13.2, 2.35 * len(sets) + 0.7))
+    figure.set_layout_engine("constrained")
+    for part, (name, rows) in zip(figure.subfigures(len(sets), 1), sets.items(), strict=True):
+        left, right = part.subfigures(1, 2, width_ratios=[2.1, 1])
+        for axes, row in zip(left.subplots(*rows.shape[:2]), rows, strict=True):
+            for digit, (ax, image) in enumerate(zip(axes, row, strict=True)):
+                show_image(ax, image, f"y = {digit}")
+        left.suptitle(name, fontsize=11.5)
+        ax = right.subplots()
+        found = metrics[name]
+        bars = {
+            "f(z, y) read as y": found["generated"]["mean"],
+            "Bayes' rule right": found["bayes"]["accuracy"]["mean"],
+            "y read from z (trees)": found["probes"]["trees"],
+        }
+        colours = [COLOURS["posterior"], COLOURS["posterior"], COLOURS["guide"]]
+        place = np.arange(3)[::-1]
+        ax.barh(place, list(bars.values()), 0.6, color=colours)
+        for y, value in zip(place, bars.values(), strict=True):
+            ax.text(value + 0.01, y, f"{value:.0%}", va="center", fontsize=9)
+        ax.axvline(0.1, color="0.3", lw=0.8, ls="--")
+        ax.set_yticks(place, bars)
+        ax.set(xlim=(0, 1.12))
+        ax.set_xticks([0, 0.1, 0.5, 1], ["0", "10%", "50%", "100%"])
+    figure.suptitle("Made to fail: what the pictures and the measures show")
+    return figure

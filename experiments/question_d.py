@@ -1,0 +1,540 @@
+"""Question (d): style and digit apart, X = f(Z, y).
+
+The perfect sampling distribution, shown at d = 2; sets of digits in one style, from the prior and
+from real images; what z and y each carry, measured; classification by Bayes' rule; what the label
+is worth in nats; and two failures made on purpose, which the measures must catch.
+
+    python -m experiments.question_d
+"""
+
+import argparse
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from experiments.figures_d import (
+    classification_figure,
+    digits_figure,
+    failures_figure,
+    information_figure,
+    mistakes_figure,
+    styles_figure,
+    theory_figure,
+    transfer_figure,
+    units_figure,
+    ways_figure,
+)
+from pyro_vae.classification import (
+    calibration,
+    class_log_likelihoods,
+    label_information,
+    label_probabilities,
+)
+from pyro_vae.classifier import Classifier, class_probabilities
+from pyro_vae.data import Dataset
+from pyro_vae.errors import InputError
+from pyro_vae.features import height, slant, stroke_width, width
+from pyro_vae.files import check_folder
+from pyro_vae.guides import GUIDES, Amortised, MeanField
+from pyro_vae.importance import Estimate, estimate, log_likelihood, log_weights
+from pyro_vae.intervals import mean_interval
+from pyro_vae.models import Model
+from pyro_vae.networks import Decoder, Encoder
+from pyro_vae.plots import save_figure
+from pyro_vae.probes import linear_probe, neighbour_probe, tree_probe
+from pyro_vae.quadrature import Exact, integrate_plane
+from pyro_vae.refined import Refined
+from pyro_vae.sampling import guide_moments, guide_samples, mean_images, posterior_samples
+from pyro_vae.script import (
+    check_device,
+    load_data,
+    make_parser,
+    result_folder,
+    run,
+    save_metrics,
+    trained_classifier,
+    trained_vae,
+)
+from pyro_vae.style import shared_correlation, shuffled
+from pyro_vae.training import fit
+
+SEED = 5  # of everything drawn here; the training has its own
+DIM = 10  # latent dimensions, unless asked otherwise
+STYLE = {"stroke width": stroke_width, "slant": slant, "height": height, "width": width}
+EDGES = np.array([0.1, 0.5, 0.8, 0.95, 0.99, 0.999, 0.9999, 1.0])
+
+
+class Vae(NamedTuple):
+    """A conditional autoencoder."""
+
+    model: Model
+    guide: Amortised
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def refined(self, x: Tensor, y: Tensor, what: str | None) -> Estimate:
+        """log p(x | y) by 1,000 samples of the refined guide."""
+        rows = (x.to(self.device), y.to(self.device))
+        guide = Refined(self.model, self.guide)
+        return log_likelihood(self.model, guide, *rows, num_samples=1000, seed=SEED, progress=what)
+
+
+def every_digit(z: Tensor) -> tuple[Tensor, Tensor]:
+    """Latents `(B, d)`, each with each of ten labels: `(10 B, d)` and `(10 B,)`, y the faster."""
+    return z.repeat_interleave(10, 0), torch.arange(10).repeat(len(z))
+
+
+def draw_prior(vae: Vae, count: int, seed: int = SEED) -> Tensor:
+    random = torch.Generator().manual_seed(seed)
+    return torch.randn(count, vae.model.decoder.latent_dim, generator=random)
+
+
+# ---------------------------------------------------------------- the perfect distribution
+
+
+def theory(vae: Vae, data: Dataset, count: int = 4) -> tuple[Figure, dict]:
+    """At d = 2: weights under the exact posterior are constant, and equal p(x | y)."""
+    x, y = data.test_images[:count], data.test_labels[:count]
+    rows = (x.to(vae.device), y.to(vae.device))
+    exact = Exact(vae.model)
+    plane = integrate_plane(vae.model, *rows)
+    log_p = plane.log_evidence.numpy()
+    perfect = log_weights(vae.model, exact, *rows, num_samples=1000, seed=SEED)
+    guided = log_weights(vae.model, vae.guide, *rows, num_samples=1000, seed=SEED)
+    drawn, ess = posterior_samples(
+        vae.model, vae.guide, *rows, num_draws=400, num_samples=20_000, seed=SEED
+    )
+    weight = (plane.log_posterior.exp() * plane.cell)[..., None]
+    mean = (weight * plane.z).sum(0)  # (B, 2)
+    sd = (weight * (plane.z - mean).square()).sum(0).sqrt()
+    # of the mean of 400 draws, in standard errors of it
+    apart = ((drawn.double().mean(0) - mean) / (sd / np.sqrt(len(drawn)))).abs()
+    metrics = {
+        "images": count,
+        "log_p_by_quadrature": log_p.tolist(),
+        "log_p_by_perfect_samples": estimate(perfect).value.tolist(),
+        "sd_of_log_weights": {
+            "perfect": perfect.std(0).tolist(),
+            "guide": guided.std(0).tolist(),
+        },
+        "largest_error_of_one_perfect_weight": float((perfect - plane.log_evidence).abs().max()),
+        "resampled_effective_sample_size_of_20000": ess.tolist(),
+        "resampled_mean_off_in_se": apart.tolist(),
+    }
+    figure = theory_figure(vae.model, x, y, plane, drawn, perfect, guided)
+    return figure, metrics
+
+
+# ---------------------------------------------------------------- pictures
+
+
+def style_sets(vae: Vae, data: Dataset, chosen: np.ndarray) -> dict[str, Figure]:
+    """Four styles over ten digits: from the prior, and from the posteriors of four real images."""
+    z = draw_prior(vae, 4)
+    sets = mean_images(vae.model, *every_digit(z)).unflatten(0, (4, 10))
+    x, y = data.test_images[chosen], data.test_labels[chosen]
+    rows = (x.to(vae.device), y.to(vae.device))
+    refined = Refined(vae.model, vae.guide)
+    own, _ = posterior_samples(vae.model, refined, *rows, num_draws=1, seed=SEED)
+    transferred = mean_images(vae.model, *every_digit(own[0].cpu())).unflatten(0, (4, 10))
+    return {
+        "styles": styles_figure(sets),
+        "transfer": transfer_figure(x, y.tolist(), transferred),
+    }
+
+
+def digit_samples(vae: Vae, classifier: Classifier) -> Figure:
+    """Ten random styles of every digit, with what the classifier reads where it reads another."""
+    z = draw_prior(vae, 100, seed=SEED + 1)
+    y = torch.arange(10).repeat_interleave(10)
+    images = mean_images(vae.model, z, y)
+    read = class_probabilities(classifier, images).argmax(1)
+    return digits_figure(images.unflatten(0, (10, 10)), read.reshape(10, 10))
+
+
+def style_ways(vae: Vae, data: Dataset, pairs: list[tuple[int, int]]) -> Figure:
+    """From one image's style to another's of the same digit, at fixed y."""
+    rows = []
+    for pair in pairs:
+        x, y = data.test_images[list(pair)], data.test_labels[list(pair)]
+        ends, _ = guide_moments(vae.guide, x, y)
+        z = torch.lerp(ends[0], ends[1], torch.linspace(0, 1, 9)[:, None])
+        way = mean_images(vae.model, z, y[:1].repeat(9))
+        rows.append(torch.cat([x[:1], way, x[1:]]))
+    return ways_figure(rows)
+
+
+def active_units(vae: Vae, data: Dataset) -> tuple[Figure, dict]:
+    """What each of the most used dimensions does to two digits, and how much each is used."""
+    loc, scale = guide_moments(vae.guide, data.test_images, data.test_labels)
+    activity, order = loc.var(0).sort(descending=True)
+    kl = (0.5 * (loc**2 + scale**2 - 1) - scale.log()).mean(0)[order]
+    steps, shown = torch.linspace(-2.5, 2.5, 7), order[:6].tolist()
+    images = {}
+    for digit in (2, 4):
+        rows = []
+        for unit in shown:
+            z = torch.zeros(7, loc.shape[1])
+            z[:, unit] = steps
+            rows.append(mean_images(vae.model, z, torch.full((7,), digit)))
+        images[digit] = torch.stack(rows)
+    metrics = {
+        "activity": activity.tolist(),
+        "kl": kl.tolist(),
+        "active": int((activity > 0.01).sum()),
+    }
+    return units_figure(images, steps.tolist(), activity.tolist()), metrics
+
+
+# ---------------------------------------------------------------- what z and y carry
+
+
+def measures(vae: Vae, data: Dataset, classifier: Classifier, count: int) -> dict:
+    """Does y say which digit, z nothing of it, and z one style for all ten?
+
+    Every number is of `count` images or styles or, for the probes, of z ~ q(z | x, y) of the test
+    images: read from one half, tried on the other.
+    """
+    z = draw_prior(vae, count, seed=SEED + 2)
+    y = torch.arange(count) % 10
+    p = class_probabilities(classifier, mean_images(vae.model, z, y))
+    read = p.argmax(1)
+    right = (read == y.numpy()).astype(float)
+
+    latents = torch.cat(
+        [
+            guide_samples(
+                vae.guide, *(row.to(vae.device) for row in rows), num_samples=1, seed=i
+            ).cpu()[0]
+            for i, rows in enumerate(
+                zip(data.test_images.split(500), data.test_labels.split(500), strict=True)
+            )
+        ]
+    )
+    latents, labels = latents.double().numpy(), data.test_labels.numpy()
+    order = np.random.default_rng(SEED).permutation(len(labels))
+    seen, unseen = order[: len(order) // 2], order[len(order) // 2 :]
+    halves = (latents[seen], labels[seen], latents[unseen], labels[unseen])
+    tree_accuracy, nats = tree_probe(*halves)
+
+    styles = count // 20
+    images = mean_images(vae.model, *every_digit(draw_prior(vae, styles, seed=SEED + 3)))
+    shared = {}
+    for name, feature in STYLE.items():
+        values = feature(images).reshape(styles, 10)
+        shared[name] = {
+            "shared_z": shared_correlation(values),
+            "shuffled_z": shared_correlation(shuffled(values)),
+        }
+    return {
+        "generated": mean_interval(right)
+        | {"by_digit": [float(right[y.numpy() == digit].mean()) for digit in range(10)]},
+        "read_as": np.array(
+            [np.bincount(read[y.numpy() == digit], minlength=10) for digit in range(10)]
+        ).tolist(),
+        "probes": {
+            "images": len(unseen),
+            "largest_class": float(np.bincount(labels).max() / len(labels)),
+            "linear": linear_probe(*halves),
+            "neighbours": neighbour_probe(*halves),
+            "trees": tree_accuracy,
+            "information_nats_at_least": nats,
+        },
+        "styles": styles,
+        "consistency": shared,
+    }
+
+
+# ---------------------------------------------------------------- classification by Bayes' rule
+
+
+def table_of(found: list[Estimate], part: str = "value") -> np.ndarray:
+    """One number of each label's estimates: `(B, 10)`."""
+    return np.column_stack([getattr(one, part) for one in found])
+
+
+def classify(
+    vae: Vae, data: Dataset, classifier: Classifier, few: int, doubtful: int
+) -> tuple[dict[str, Figure], dict]:
+    """p(y | x) of all test images by the same estimator, and what samples and guide change.
+
+    The `doubtful` images, those with the smallest lead of the first label over the second, are
+    scored again by the refined guide, for the three labels that lead.
+    """
+    x, labels = data.test_images.to(vae.device), data.test_labels.numpy()
+    metrics: dict = {"images": len(labels), "by_samples": {}}
+    for num_samples in (10, 100):
+        found = class_log_likelihoods(
+            vae.model,
+            vae.guide,
+            x,
+            num_samples=num_samples,
+            seed=SEED,
+            progress=f"Bayes' rule, {num_samples} samples",
+        )
+        by = {num_samples: table_of(found)} | (
+            {1: table_of(found, "elbo")} if num_samples == 10 else {}
+        )
+        for k, log_p in by.items():
+            metrics["by_samples"][str(k)] = accuracy_of(log_p, labels)
+    log_p = by[100]
+    metrics["share_trusted_own_label"] = float(
+        np.mean([found[y].trusted()[i] for i, y in enumerate(labels)])
+    )
+    metrics["share_trusted_other_labels"] = float(
+        np.mean([found[y].trusted()[labels != y].mean() for y in range(10)])
+    )
+
+    # the tighter proposal, where it can change the answer
+    ranked = np.argsort(-log_p, 1)
+    lead = log_p[np.arange(len(log_p)), ranked[:, 0]] - log_p[np.arange(len(log_p)), ranked[:, 1]]
+    close = np.argsort(lead)[:doubtful]
+    again = vae.refined(
+        data.test_images[close].repeat_interleave(3, 0),
+        torch.from_numpy(ranked[close, :3].reshape(-1)),
+        "refined log p(x | y) of doubtful images",
+    )
+    mixed = log_p.copy()
+    mixed[close] = -np.inf  # labels further down the list are out of the question
+    mixed[close[:, None], ranked[close, :3]] = again.value.reshape(-1, 3)
+    metrics["with_refined"] = accuracy_of(mixed, labels) | {
+        "images_scored_again": len(close),
+        "largest_lead_scored_again": float(lead[close].max()),
+        "share_trusted": float(again.trusted().mean()),
+    }
+
+    # all ten labels by the refined guide, for a random choice of images
+    chosen = np.random.default_rng(SEED).permutation(len(labels))[:few]
+    every = vae.refined(
+        data.test_images[chosen].repeat_interleave(10, 0),
+        torch.arange(10).repeat(len(chosen)),
+        "refined log p(x | y), every label",
+    )
+    tight = every.value.reshape(-1, 10)
+    own = labels[chosen]
+    rise = tight - log_p[chosen]
+    is_own = np.arange(10) == own[:, None]
+    metrics["every_label_refined"] = {
+        **accuracy_of(tight, own),
+        "by_100_samples": accuracy_of(log_p[chosen], own),
+        "share_trusted": float(every.trusted().mean()),
+        # what 100 samples of the guide miss
+        "rise_own_label": mean_interval(rise[is_own]),
+        "rise_other_labels": mean_interval(rise[~is_own].reshape(-1, 9).mean(1)),
+    }
+
+    p = label_probabilities(mixed)
+    judge = class_probabilities(classifier, data.test_images)
+    metrics["classifier"] = accuracy_of(np.log(judge.clip(1e-30)), labels)
+    metrics["calibration"] = {
+        "bayes": calibration(p, labels, EDGES),
+        "classifier": calibration(judge, labels, EDGES),
+    }
+    metrics["information"] = label_information(log_p, labels)
+    wrong = np.flatnonzero(p.argmax(1) != labels)
+    wrong = wrong[np.argsort(-p.max(1)[wrong])]
+    metrics["mistakes"] = [
+        {
+            "image": int(i),
+            "digit": int(labels[i]),
+            "read_as": int(p[i].argmax()),
+            "sure": float(p[i].max()),
+            "classifier": int(judge[i].argmax()),
+        }
+        for i in wrong
+    ]
+    figures = {
+        "classification": classification_figure(metrics),
+        "mistakes": mistakes_figure(data.test_images, metrics["mistakes"][:24]),
+    }
+    return figures, metrics
+
+
+def accuracy_of(log_p: np.ndarray, labels: np.ndarray) -> dict:
+    """The share read right, with its 95% interval; how sure, and the mean log p(y | x)."""
+    p = label_probabilities(log_p)
+    own = p[np.arange(len(labels)), labels]
+    right = (p.argmax(1) == labels).astype(float)
+    return {
+        "accuracy": mean_interval(right),
+        "mean_sure": float(p.max(1).mean()),
+        "mean_log_p_of_label": float(np.log(own.clip(1e-300)).mean()),
+    }
+
+
+# ---------------------------------------------------------------- what the label is worth
+
+
+def label_worth(
+    vae: Vae, plain: tuple[Model, MeanField], data: Dataset, chosen: np.ndarray
+) -> tuple[Figure, dict]:
+    """Held-out log p(x | y) against log p(x) of the unconditional model of equal d, paired."""
+    x, y = data.test_images[chosen], data.test_labels[chosen]
+    model, guide = plain
+    conditional = vae.refined(x, y, "refined log p(x | y)")
+    unconditional = log_likelihood(
+        model,
+        Refined(model, guide),
+        x.to(vae.device),
+        num_samples=1000,
+        seed=SEED,
+        progress="refined log p(x)",
+    )
+    difference = conditional.value - unconditional.value
+    labels = y.numpy()
+    metrics = {
+        "conditional": conditional.summary() | {"pixels": "grey (surrogate score)"},
+        "unconditional": unconditional.summary() | {"pixels": "grey (surrogate score)"},
+        "difference": mean_interval(difference),
+        "difference_of_elbo": mean_interval(conditional.elbo - unconditional.elbo),
+        "by_digit": {
+            str(digit): mean_interval(difference[labels == digit])
+            for digit in range(10)
+            if (labels == digit).any()
+        },
+        "entropy_of_the_label": float(np.log(10)),
+    }
+    return information_figure(difference, labels, metrics), metrics
+
+
+# ---------------------------------------------------------------- failures, made on purpose
+
+
+class Blind(MeanField):
+    """A guide that is not given the label: q(z | x)."""
+
+    def __init__(self, model: Model, precision: str = "auto"):
+        super().__init__(model, precision)
+        self.encoder = Encoder(2 * model.decoder.latent_dim, precision)
+
+    def q(self, x: Tensor, *labels: Tensor):
+        return self.distribution(self.encoder(x))
+
+
+def failures(
+    data: Dataset,
+    classifier: Classifier,
+    latent_dim: int,
+    epochs: int,
+    batch_size: int,
+    count: int,
+    device: torch.device,
+) -> tuple[Figure, dict]:
+    """The same model trained right, with a guide that is not given y, and with random labels."""
+    mixed = torch.randperm(len(data.train_labels), generator=torch.Generator().manual_seed(SEED))
+    kinds = {
+        "as it should be": (MeanField, data.train_labels),
+        "guide without y": (Blind, data.train_labels),
+        "labels at random": (MeanField, data.train_labels[mixed]),
+    }
+    metrics, sets = {}, {}
+    for name, (guide_type, labels) in kinds.items():
+        torch.manual_seed(SEED)
+        model = Model(Decoder(latent_dim, classes=10)).to(device)
+        vae = Vae(model, guide_type(model).to(device))
+        print(f"{name}: training for {epochs} epochs")
+        rows = (data.train_images.to(device), labels.to(device))
+        fit(model, vae.guide, rows, epochs=epochs, batch_size=batch_size, seed=SEED)
+        some = data.test_images[: max(20, count // 5)].to(device)
+        found = class_log_likelihoods(
+            model, vae.guide, some, num_samples=100, seed=SEED, progress=name
+        )
+        own = data.test_labels[: len(some)].numpy()
+        metrics[name] = measures(vae, data, classifier, count) | {
+            "bayes": accuracy_of(table_of(found), own),
+            "information": label_information(table_of(found), own),
+        }
+        sets[name] = mean_images(model, *every_digit(draw_prior(vae, 2))).unflatten(0, (2, 10))
+    return failures_figure(sets, metrics), {"epochs": epochs, **metrics}
+
+
+# ---------------------------------------------------------------- the whole
+
+
+def main() -> None:
+    parser = make_parser(__doc__.splitlines()[0], latent_dim=DIM)
+    amortised = [name for name, kind in GUIDES.items() if issubclass(kind, Amortised)]
+    parser.add_argument("--guide", choices=amortised, default="mean_field", help="q(z | x, y)")
+    parser.add_argument(
+        "--images",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="test images for the refined scores; generated images: ten times as many",
+    )
+    parser.add_argument(
+        "--failure-epochs", type=int, default=3, metavar="E", help="epochs of the failures"
+    )
+    args = parser.parse_args()
+    if args.images < 20:
+        raise InputError(f"--images must be >= 20, not {args.images}")
+    if args.failure_epochs < 1:
+        raise InputError(f"--failure-epochs must be >= 1, not {args.failure_epochs}")
+    data = load_data(args)
+    device = check_device(args.device)
+    name = "question_d" if args.guide == "mean_field" else f"question_d_{args.guide}"
+    folder = result_folder(args, name, DIM)
+    print(
+        "question (d): style and digit apart. About 40 minutes on 2 cores once the conditional "
+        "autoencoders are trained, 6 minutes each; --images 200 takes a quarter of it."
+    )
+    check_folder(folder)
+    own = "conditional" if args.latent_dim == DIM else f"conditional_d{args.latent_dim}"
+    own += "" if args.guide == "mean_field" else f"_{args.guide}"
+    model, guide, config = trained_vae(
+        args, data, args.latent_dim, own, classes=10, guide_name=args.guide
+    )
+    vae = Vae(model, guide)
+    others = argparse.Namespace(**vars(args) | {"checkpoint": None})
+    plain = trained_vae(others, data, args.latent_dim)
+    flat = argparse.Namespace(**vars(others) | {"epochs": args.failure_epochs})
+    plane_model, plane_guide, _ = trained_vae(flat, data, 2, "conditional_d2", classes=10)
+    classifier = trained_classifier(args, data)
+
+    figures: dict[str, Figure] = {}
+    metrics: dict = {}
+    figures["theory"], metrics["theory"] = theory(Vae(plane_model, plane_guide), data)
+    count = 10 * args.images
+    labels = data.test_labels.numpy()
+    first = {digit: np.flatnonzero(labels == digit) for digit in range(10)}
+    figures |= style_sets(vae, data, np.array([first[digit][3] for digit in (2, 5, 7, 8)]))
+    figures["digits"] = digit_samples(vae, classifier)
+    figures["ways"] = style_ways(
+        vae, data, [(int(first[digit][0]), int(first[digit][5])) for digit in (2, 3, 4, 7)]
+    )
+    figures["units"], metrics["units"] = active_units(vae, data)
+    metrics["measures"] = measures(vae, data, classifier, count)
+    shown, metrics["classification"] = classify(
+        vae, data, classifier, few=max(10, args.images // 5), doubtful=max(10, args.images // 2)
+    )
+    figures |= shown
+    chosen = np.random.default_rng(SEED).permutation(len(labels))[: args.images]
+    figures["label_worth"], metrics["label_worth"] = label_worth(vae, plain[:2], data, chosen)
+    figures["failures"], metrics["failures"] = failures(
+        data,
+        classifier,
+        args.latent_dim,
+        args.failure_epochs,
+        config["batch_size"],
+        count // 5,
+        device,
+    )
+
+    for figure_name, figure in figures.items():
+        save_figure(figure, folder / f"{figure_name}.png", data.name)
+    save_metrics(folder / "metrics.json", metrics, args, data, config)
+    generated = metrics["measures"]["generated"]["mean"]
+    bayes = metrics["classification"]["with_refined"]["accuracy"]["mean"]
+    print(
+        f"f(z, y) is read as y for {generated:.1%}; Bayes' rule reads {bayes:.2%} of the test "
+        f"images; figures and metrics.json in {folder}"
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,113 @@
+"""Question (d): its small functions by hand, and the whole script on the digits."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from experiments import question_d
+from pyro_vae.checkpoints import build_vae, load_vae, save_vae
+from pyro_vae.networks import Decoder
+from tests.commands import check_wrong_option, run_script
+
+
+def test_every_latent_meets_every_digit():
+    z = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    latents, y = question_d.every_digit(z)
+    assert latents.shape == (20, 2)
+    assert y.tolist() == [*range(10)] * 2
+    assert (latents[:10] == z[0]).all()
+    assert (latents[10:] == z[1]).all()
+
+
+def test_accuracy_counts_and_scores():
+    log_p = np.log(np.array([[0.8, 0.2], [0.4, 0.6], [0.9, 0.1]]))
+    found = question_d.accuracy_of(log_p, np.array([0, 1, 1]))
+    assert found["accuracy"]["mean"] == pytest.approx(2 / 3)
+    assert found["mean_sure"] == pytest.approx((0.8 + 0.6 + 0.9) / 3)
+    assert found["mean_log_p_of_label"] == pytest.approx(np.log([0.8, 0.6, 0.1]).mean())
+
+
+def test_the_blind_guide_does_not_see_the_label():
+    model, _ = build_vae(3, classes=10)
+    guide = question_d.Blind(model)
+    x = torch.rand(4, 1, 28, 28)
+    first, other = (guide.q(x, torch.full((4,), y)).mean for y in (1, 7))
+    assert torch.equal(first, other)
+    assert isinstance(model.decoder, Decoder)
+    assert model.decoder.classes == 10
+
+
+@pytest.mark.parametrize("guide", ["mean_field", "full_rank", "spline"])
+def test_a_conditional_autoencoder_comes_back_from_its_checkpoint(tmp_path, guide):
+    model, q = build_vae(3, classes=10, guide=guide)
+    config = {"latent_dim": 3, "precision": "float32", "classes": 10, "guide": guide}
+    save_vae(tmp_path / "some.pt", model, q, config)
+    torch.manual_seed(1)
+    again, again_q, found = load_vae(tmp_path / "some.pt")
+    assert found == config
+    x, y, z = torch.rand(4, 1, 28, 28), torch.arange(4), torch.randn(4, 3)
+    assert torch.equal(model.decoder(z, y), again.decoder(z, y))
+    torch.testing.assert_close(q.q(x, y).log_prob(z), again_q.q(x, y).log_prob(z))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--images", "19"], "--images must be >= 20, not 19"),
+        (["--failure-epochs", "0"], "--failure-epochs must be >= 1, not 0"),
+        (["--guide", "prior"], "argument --guide: invalid choice: 'prior'"),
+        (["--latent-dim", "0"], "latent_dim must be a whole number >= 1"),
+        (["--checkpoint", "typo.pt"], "--checkpoint typo.pt is not a file"),
+    ],
+)
+def test_a_wrong_option_is_one_line_and_exit_code_2(
+    tmp_path, monkeypatch, capsys, options, message
+):
+    results = tmp_path / "results"
+    check_wrong_option(question_d.main, options, message, results, monkeypatch, capsys)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    results = tmp_path_factory.mktemp("results")
+    options = ("--dataset", "digits", "--epochs", 2, "--images", 20, "--failure-epochs", 1)
+    done = run_script("question_d", *options, "--results", results)
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr.replace("FutureWarning", "")
+    return results / "digits" / "question_d"
+
+
+def test_the_script_writes_its_figures_metrics_and_checkpoints(folder):
+    figures = ["theory", "styles", "transfer", "digits", "ways", "units", "classification"]
+    figures += ["mistakes", "label_worth", "failures"]
+    names = {path.name for path in folder.iterdir()}
+    assert names == {f"{name}.png" for name in figures} | {"metrics.json"}
+    checkpoints = {path.name for path in (folder.parent / "checkpoints").glob("*.pt")}
+    assert {"conditional.pt", "conditional_d2.pt", "classifier.pt"} <= checkpoints
+
+
+def test_the_metrics_agree_with_one_another(folder):
+    metrics = json.loads((folder / "metrics.json").read_text())
+    theory = metrics["theory"]
+    np.testing.assert_allclose(
+        theory["log_p_by_perfect_samples"], theory["log_p_by_quadrature"], atol=0.02
+    )
+    assert max(theory["sd_of_log_weights"]["perfect"]) < 0.1
+    measured = metrics["measures"]
+    by_digit = measured["generated"]["by_digit"]
+    assert np.mean(by_digit) == pytest.approx(measured["generated"]["mean"])
+    read_as = np.array(measured["read_as"])
+    assert np.trace(read_as) / read_as.sum() == pytest.approx(measured["generated"]["mean"])
+    found = metrics["classification"]
+    assert found["with_refined"]["accuracy"]["images"] == 297
+    wrong = round(297 * (1 - found["with_refined"]["accuracy"]["mean"]))
+    assert len(found["mistakes"]) == wrong
+    assert found["information"]["mean"] <= np.log(10)
+    # the refined guide finds what 100 samples miss, and little is lost by it
+    assert found["every_label_refined"]["rise_other_labels"]["ci95"][1] > 0
+    worth = metrics["label_worth"]
+    assert worth["difference"]["mean"] == pytest.approx(
+        worth["conditional"]["mean"] - worth["unconditional"]["mean"]
+    )
