@@ -121,6 +121,7 @@ def train(
         epochs=args.guide_epochs,
         batch_size=settings["batch_size"],
         learning_rate=settings["learning_rate"],
+        decay=args.frozen_decoder,  # so that what differs between guides is not lost in its noise
         seed=settings["seed"],
         state_path=state_path,
         resume=args.resume,

@@ -27,12 +27,11 @@ from typing import NamedTuple
 import torch
 from pyro import poutine
 from pyro.distributions import TorchDistribution
-from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 from tqdm import tqdm
 
 from pyro_vae.errors import InputError, check_counts
-from pyro_vae.importance import Estimate, Program, estimate, sample_sites, score
+from pyro_vae.importance import Estimate, Program, estimate, is_random, sample_sites, score
 
 LEAPS = 5  # leapfrog steps of one HMC move
 
@@ -44,7 +43,9 @@ class Sandwich(NamedTuple):
     """
 
     lower: Estimate  # of log p(x), from forward chains
-    upper: Estimate  # of -log p(x), from reverse chains: the upper bound is -upper.value
+    # of -log p(x), from reverse chains: the upper bound is -upper.value. An image's chains share
+    # their start, so that its standard error is too small
+    upper: Estimate
     images: Tensor  # the simulated images, `(B, ...)`
 
 
@@ -138,11 +139,7 @@ def simulate(model: Program, images: Tensor, *labels: Tensor) -> tuple[Tensor, T
     """Images drawn from the model, of the shape of `images`, and their latents `(B, d)`."""
     with poutine.trace() as capture:
         poutine.uncondition(model)(images, *labels)
-    sites = [
-        site
-        for site in capture.trace.nodes.values()
-        if site["type"] == "sample" and not site_is_subsample(site)
-    ]
+    sites = [site for site in capture.trace.nodes.values() if is_random(site)]
     values = {"was_observed" in site["infer"]: site["value"] for site in sites}
     return values[True], values[False]
 

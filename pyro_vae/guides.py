@@ -210,7 +210,9 @@ def ascend(
     with torch.enable_grad(), poutine.block():  # what is sampled here is no site of the guide
         for _ in range(steps):
             q = guide.distribution(numbers)
-            z = q.rsample((draws,))
+            # expanded, as a plate would: Pyro's MixtureOfDiagNormals draws from the wrong image's
+            # components where it is asked for a sample shape and has a batch shape
+            z = q.expand((draws, len(numbers))).rsample()
             elbo = (score(model, rows, {"z": z}) - q.log_prob(z)).mean(0)  # (B,)
             (numbers.grad,) = torch.autograd.grad(-elbo.sum(), [numbers])
             optimiser.step()

@@ -38,7 +38,7 @@ class Estimate(NamedTuple):
     """log p(x) of B images with its evidence. All arrays `(B,)`, float64, nats per image."""
 
     value: np.ndarray  # IWAE-K, the estimate of log p(x); its expectation is a lower bound
-    se: np.ndarray  # its Monte Carlo standard error (delta method); NaN at K = 1
+    se: np.ndarray  # its Monte Carlo standard error (delta method); NaN at K = 1 or value -inf
     ess: np.ndarray  # effective sample size, 1..K
     khat: np.ndarray  # Pareto shape of the weights' tail
     elbo: np.ndarray  # mean log weight: the ELBO from the same samples
@@ -125,12 +125,13 @@ def estimate(log_w: Tensor) -> Estimate:
     value = log_w.logsumexp(0) - math.log(num_samples)
     # relative weights w / mean(w); where every weight is zero the estimate is log 0 = -inf
     w = torch.where(value.isinf(), 0.0, torch.exp(log_w - value))
+    # sd(w) / (sqrt(K) mean(w)): delta method for the logarithm of a mean
+    se = torch.full_like(value, math.nan)
+    if num_samples > 1:
+        se = torch.where(value.isinf(), math.nan, w.std(0) / math.sqrt(num_samples))
     return Estimate(
         value=value.numpy(),
-        # sd(w) / (sqrt(K) mean(w)): delta method for the logarithm of a mean
-        se=(w.std(0) / math.sqrt(num_samples)).numpy()
-        if num_samples > 1
-        else np.full(log_w.shape[1], np.nan),
+        se=se.numpy(),
         ess=(w.sum(0).square() / w.square().sum(0)).nan_to_num(0.0).numpy(),
         khat=pareto_khat(log_w),
         elbo=log_w.mean(0).numpy(),
@@ -244,11 +245,16 @@ def sample_sites(program: Program, rows: list[Tensor]) -> list[dict]:
     trace = poutine.trace(program).get_trace(*rows)
     trace.compute_log_prob()
     sites = [trace.nodes[name] for name in trace.stochastic_nodes + trace.observation_nodes]
-    return [
-        site
-        for site in sites
-        if not (site_is_subsample(site) or site["infer"].get("_deterministic"))
-    ]
+    return [site for site in sites if is_random(site)]
+
+
+def is_random(site: dict) -> bool:
+    """Whether a site of a trace is drawn or observed: no plate's choice, and nothing computed."""
+    return (
+        site["type"] == "sample"
+        and not site_is_subsample(site)
+        and not site["infer"].get("_deterministic")
+    )
 
 
 def _sum_sites(sites: list[dict], num_samples: int, images: int) -> Tensor:

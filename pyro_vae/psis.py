@@ -18,7 +18,8 @@ def pareto_khat(log_w: Tensor) -> np.ndarray:
     A generalised Pareto distribution is fitted to the largest min(K / 5, 3 sqrt(K)) weights; its
     shape k says how many moments the weights have (fewer than 1/k). +inf where fewer than five
     weights stand out to be fitted, so for every K < 21: nothing is then known in the estimate's
-    favour. Weights that are all equal, as under a perfect proposal, have no tail: -inf.
+    favour; and where all weights are zero. Weights that are all equal, as under a perfect proposal,
+    have no tail: -inf.
 
     References:
         Vehtari, Simpson, Gelman, Yao, Gabry (2024), Pareto smoothed importance sampling, JMLR 25.
@@ -30,7 +31,8 @@ def pareto_khat(log_w: Tensor) -> np.ndarray:
     if num_samples > 20:
         with np.errstate(all="ignore"):  # a tail without spread: the void fit is replaced below
             khat = np.asarray(psislw(weights)[1])
-    constant = np.isclose(highest, lowest, rtol=1e-12, atol=1e-12) & (num_samples > 1)
+    constant = np.isclose(highest, lowest, rtol=1e-12, atol=1e-12) & np.isfinite(highest)
+    constant &= num_samples > 1
     return np.where(constant, -np.inf, np.where(np.isfinite(khat), khat, np.inf))
 
 

@@ -46,8 +46,14 @@ class WholeOptim(pyro.optim.PyroOptim):
     dict. The parameters are ordered by their names, since SVI passes them as an unordered set.
     """
 
-    def __init__(self, optimiser: Callable[..., torch.optim.Optimizer], **settings: object):
-        super().__init__(optimiser, settings)
+    def __init__(
+        self,
+        optimiser: Callable[..., torch.optim.Optimizer],
+        learning_rate: float,
+        **settings: object,
+    ):
+        super().__init__(optimiser, {"lr": learning_rate, **settings})
+        self.learning_rate = learning_rate  # of the next step
         self.optimiser: torch.optim.Optimizer | None = None
         self._state: dict | None = None
 
@@ -62,6 +68,8 @@ class WholeOptim(pyro.optim.PyroOptim):
                 "the model or the guide has changed its parameters since the first step: "
                 "create them all before training"
             )
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.learning_rate
         self.optimiser.step(*args, **kwargs)
 
     def get_state(self) -> dict:
@@ -80,6 +88,7 @@ def fit(
     epochs: int = 10,
     batch_size: int = 100,
     learning_rate: float = 1e-3,
+    decay: bool = False,
     seed: int = 0,
     state_path: str | Path | None = None,
     resume: bool = False,
@@ -91,6 +100,8 @@ def fit(
     Args:
         train: the arguments of model and guide over all images: `(x,)` or `(x, y)`.
         test: the same for held-out images; their ELBO is measured after each epoch.
+        decay: let the learning rate fall to zero over all epochs, along half a cosine. A constant
+            one leaves the weights in a noise of its own size around where they would settle.
         state_path: where the training state is kept: weights, optimiser, random generators and
             position. It is written after each epoch, and when SIGINT or SIGTERM asks to stop. Model
             and guide must then be modules.
@@ -108,6 +119,8 @@ def fit(
     path = Path(state_path) if state_path is not None else None
     settings = {"batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
     settings |= {"images": len(train[0]), **(same or {})}
+    if decay:
+        settings["decay_epochs"] = epochs
     modules = {
         name: program
         for name, program in {"model": model, "guide": guide}.items()
@@ -126,7 +139,7 @@ def fit(
     pyro.clear_param_store()
     pyro.set_rng_seed(seed)
     order = torch.Generator().manual_seed(seed)  # of the images, apart from the samples' generator
-    optim = WholeOptim(torch.optim.Adam, lr=learning_rate, fused=True)
+    optim = WholeOptim(torch.optim.Adam, learning_rate, fused=True)
     svi = SVI(_registered(model, "model"), _registered(guide, "guide"), optim, loss=Trace_ELBO())
     history: list[dict[str, float]] = []
     position = {"epoch": 0, "step": 0, "total": 0.0}
@@ -191,6 +204,9 @@ def fit(
             order_state = order.get_state()
             batches = torch.randperm(images, generator=order).split(batch_size)
             for step in range(position["step"], steps):
+                if decay:
+                    done = (position["epoch"] * steps + step) / (epochs * steps)
+                    optim.learning_rate = learning_rate * (1 + math.cos(math.pi * done)) / 2
                 batch = [tensor[batches[step]] for tensor in train]
                 try:
                     loss = svi.step(*batch)

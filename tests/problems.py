@@ -1,5 +1,7 @@
 """Problems whose log p(x) and p(z | x) are known exactly, shared by the tests of the estimators."""
 
+import math
+
 import pyro
 import pyro.distributions as dist
 import torch
@@ -73,6 +75,13 @@ class LinearGaussian:
         spread = (self.w**2 @ (scale**2).T).sum(0) / (2 * self.noise**2)
         kl = 0.5 * (loc**2 + scale**2 - 1).sum(1) - scale.log().sum(1)
         return expected - spread - kl
+
+
+def off_by(sample, expected):
+    """The distance of a mean from its expectation, in standard errors; `sample` is `(N,)`."""
+    sample = torch.as_tensor(sample)
+    se = sample.std() / math.sqrt(len(sample))
+    return float((sample.mean() - expected) / (se + 1e-12))
 
 
 GUIDES = ["exact_guide", "wide_guide", "shifted_guide", "structured_guide", "prior_guide"]

@@ -3,8 +3,6 @@
 Statistical tolerances are 5 standard errors: each comparison fails for one seed in 1.7 million.
 """
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -15,16 +13,12 @@ from pyro_vae.errors import InputError
 from pyro_vae.importance import log_likelihood
 from pyro_vae.quadrature import integrate_plane
 from pyro_vae.refined import Refined
-from tests.problems import LinearGaussian
+from tests.problems import LinearGaussian, off_by
 
 
 @pytest.fixture(scope="module")
 def problem():
     return LinearGaussian()
-
-
-def off_by(sample, expected):
-    return float((sample.mean() - expected) / (sample.std() / math.sqrt(len(sample))))
 
 
 @pytest.mark.parametrize("guide", [None, "wide_guide", "shifted_guide"])

@@ -248,6 +248,24 @@ def test_the_optimum_of_a_gaussian_family_is_known(family):
         torch.testing.assert_close(torch.tensor(elbo), problem.log_likelihood(x), atol=0.01, rtol=0)
 
 
+@pytest.mark.parametrize("family", [MeanField, FullRank, Mixture, InverseAutoregressive, Spline])
+def test_every_family_climbs_to_each_images_own_posterior(family):
+    """From numbers that say nothing of the image, for images whose posteriors lie far apart."""
+    problem = LinearGaussian(noise=0.3)
+    x = problem.data(6) + 3 * torch.arange(6).double()[:, None]
+    torch.manual_seed(0)
+    member = family(Model(Decoder(2))).double()
+    outputs = member.encoder.g[-1].out_features
+    guide = Numbers(member, 0.1 * torch.randn(6, outputs, dtype=torch.float64))
+    numbers = ascend(problem.model, guide, guide.numbers, [x], steps=800, draws=16)
+    q = member.distribution(numbers)
+    z = q.expand((500, 6)).rsample()
+    loc, covariance = problem.posterior(x)
+    off = (z.mean(0) - loc).abs() / covariance.diagonal().sqrt()
+    assert off.max() < 1  # of hundreds at the start
+    assert (loc[0] - loc[5]).abs().max() > 10 * covariance.diagonal().max() ** 0.5
+
+
 def test_semi_amortised_is_nearer_than_its_encoder(fitted, generator, digits):
     x = digits.test_images[:30]
     guide = fitted("semi_amortised")

@@ -19,7 +19,7 @@ from pyro.infer import RenyiELBO
 from pyro_vae.errors import InputError
 from pyro_vae.importance import draw, estimate, iwae, log_joint, log_likelihood, log_weights
 from pyro_vae.quadrature import integrate_plane
-from tests.problems import GUIDES, LinearGaussian
+from tests.problems import GUIDES, LinearGaussian, off_by
 
 SIGMAS = 5
 RUNS = 2000
@@ -34,13 +34,6 @@ def repeated(problem, runs=RUNS):
     """One image `runs` times, so that each row is an independent run; and its exact log p(x)."""
     x = problem.data(1).expand(runs, -1)
     return x, problem.log_likelihood(x[:1])
-
-
-def off_by(sample, expected):
-    """The distance of a mean over runs from its expectation, in standard errors."""
-    sample = torch.as_tensor(sample)
-    se = sample.std() / math.sqrt(len(sample))
-    return float((sample.mean() - expected) / (se + 1e-12))
 
 
 # --- the estimate ---------------------------------------------------------------------------
@@ -185,21 +178,25 @@ def test_the_result_does_not_depend_on_the_chunks(images, num_samples, chunk, se
 @pytest.mark.parametrize("num_samples", [1, 7, 100, 1001])
 def test_exactly_k_samples_are_drawn_and_scored(problem, num_samples):
     drawn, scored = [], []
+    zero = torch.zeros(2, dtype=torch.float64)
 
     def guide(x):
-        problem.wide_guide(x)
-        drawn.append(len(x))
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(zero, 1).to_event(1))
+        drawn.append(z.shape[:-1].numel())
 
     def model(x):
         pyro.deterministic("noted", torch.zeros(()))
-        problem.model(x)
-        scored.append(len(x))
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(zero, 1).to_event(1))
+            pyro.sample("x", dist.Normal(z @ problem.w.T, 1).to_event(1), obs=x)
+        scored.append(z.shape[:-1].numel())
 
     result = log_likelihood(model, guide, problem.data(203), num_samples=num_samples, chunk=37)
-    assert sum(drawn) == 203
+    assert sum(drawn) == sum(scored) == 203 * num_samples
     assert result.num_samples == num_samples
     assert result.value.shape == (203,)
-    assert max(1, 37 // num_samples) == max(scored)
+    assert max(scored) <= 37
 
 
 def test_a_block_of_images_does_not_depend_on_the_others(problem):
@@ -372,6 +369,9 @@ def test_zero_weights_are_kept_and_counted():
     assert result.zero_weights.tolist() == [75, 0, 100]
     np.testing.assert_allclose(result.ess, [25, 100, 0], atol=1e-4)
     assert result.elbo[0] == -math.inf
+    # nothing but zeros is no evidence, though all are equal
+    assert result.trusted().tolist() == [False, True, False]
+    assert np.isnan(result.se).tolist() == [False, False, True]
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

@@ -1,7 +1,5 @@
 """Draws held against known distributions; 5 standard errors, so one seed in 1.7 million fails."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -16,11 +14,7 @@ from pyro_vae.sampling import (
     posterior_mean,
     posterior_samples,
 )
-from tests.problems import LinearGaussian
-
-
-def off_by(sample, expected):
-    return float((sample.mean() - expected) / (sample.std() / math.sqrt(len(sample))))
+from tests.problems import LinearGaussian, off_by
 
 
 def test_posterior_samples_have_the_posteriors_moments():

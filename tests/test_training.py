@@ -14,7 +14,7 @@ from torch import nn
 from pyro_vae.checkpoints import build_vae
 from pyro_vae.errors import InputError
 from pyro_vae.importance import log_likelihood
-from pyro_vae.training import Interrupted, TrainingError, fit
+from pyro_vae.training import Interrupted, TrainingError, WholeOptim, fit
 
 
 def train(digits, path=None, epochs=2, resume=False, latent_dim=2, seed=0, images=200, **options):
@@ -134,8 +134,8 @@ class StopAfter(nn.Module):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("step", [1, 3, 4, 6])
-def test_resume_in_the_middle_of_an_epoch_is_exact(digits, tmp_path, step, number):
+@pytest.mark.parametrize(("step", "decay"), [(1, False), (3, True), (4, False), (6, True)])
+def test_resume_in_the_middle_of_an_epoch_is_exact(digits, tmp_path, step, decay, number):
     """4 steps an epoch, one call a test batch: stops at the epoch's start, middle and end."""
     path = tmp_path / "state.pt"
 
@@ -145,7 +145,7 @@ def test_resume_in_the_middle_of_an_epoch_is_exact(digits, tmp_path, step, numbe
         guide = StopAfter(guide, calls, number)
         history = fit(
             model, guide, (digits.train_images[:200],), (digits.test_images[:50],),
-            epochs=2, batch_size=50, state_path=path, resume=resume, progress=False,
+            epochs=2, batch_size=50, decay=decay, state_path=path, resume=resume, progress=False,
         )  # fmt: skip
         return model, guide, history
 
@@ -155,6 +155,26 @@ def test_resume_in_the_middle_of_an_epoch_is_exact(digits, tmp_path, step, numbe
         stoppable(step, False)
     assert signal.getsignal(number) is before
     assert_same_bits(whole, stoppable(0, True))
+
+
+def test_the_learning_rate_falls_to_zero_on_a_cosine(digits, monkeypatch):
+    used = []
+    step = WholeOptim.__call__
+
+    def noted(optim, *args):
+        step(optim, *args)
+        (group,) = optim.optimiser.param_groups
+        used.append(group["lr"])
+
+    monkeypatch.setattr(WholeOptim, "__call__", noted)
+    model, guide = build_vae(2)
+    options = {"epochs": 2, "batch_size": 50, "learning_rate": 1e-3, "progress": False}
+    fit(model, guide, (digits.train_images[:100],), decay=True, **options)
+    quarter = (1 + math.sqrt(0.5)) / 2
+    assert used == pytest.approx([1e-3, 1e-3 * quarter, 5e-4, 1e-3 * (1 - quarter)])
+    used.clear()
+    fit(model, guide, (digits.train_images[:100],), **options)
+    assert used == [1e-3] * 4
 
 
 def test_kill_9_loses_nothing(digits, tmp_path):
