@@ -14,9 +14,9 @@ from pyro_vae.psis import khat_threshold
 
 
 def nats(value: float, se: float | None = None) -> str:
-    """A score as a figure shows it."""
-    number = f"{value:.1f}".replace("-", "−")
-    return number if se is None else f"{number} ± {se:.1f}"
+    """A score as a figure shows it; with its error to two decimals, since that may be small."""
+    text = f"{value:.1f}" if se is None else f"{value:.2f} ± {se:.2f}"
+    return text.replace("-", "−")
 
 
 def gallery(
@@ -28,7 +28,7 @@ def gallery(
 ) -> Figure:
     """Rows of test images under their 100-sample score, over the refined one."""
     columns = max(map(len, rows.values()))
-    figure = Figure(figsize=(1.12 * columns + 1.3, 1.62 * len(rows) + 0.75))
+    figure = Figure(figsize=(1.22 * columns + 1.3, 1.62 * len(rows) + 0.75))
     figure.set_layout_engine("constrained")
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for row_axes, (name, indices) in zip(axes, rows.items(), strict=True):
@@ -52,10 +52,10 @@ def enough_figure(first: Estimate, refined: Estimate, annealed: Estimate, metric
     mean = refined.value.mean()
     left.axhline(mean, color=COLOURS["posterior"], label="refined guide, 1,000 samples")
     left.axhline(
-        mean - metrics["refined_minus_annealed"]["mean"],
+        mean - metrics["median_refined_minus_annealed"],
         color=COLOURS["annealed"],
         ls=":",
-        label=f"annealing (difference over {len(annealed.value)} images)",
+        label=f"annealing (median difference of {len(annealed.value)} images)",
     )
     left.axvline(100, color="0.5", lw=0.8, ls="--")
     left.set(
@@ -69,8 +69,8 @@ def enough_figure(first: Estimate, refined: Estimate, annealed: Estimate, metric
     ok = first.trusted()
     gap = refined.value - first.value
     for chosen, colour, label in (
-        (ok, "#1b6ca8", f"trusted ({ok.mean():.0%})"),
-        (~ok, "#d95f02", f"not trusted ({(~ok).mean():.0%})"),
+        (ok, COLOURS["posterior"], f"trusted ({ok.mean():.0%})"),
+        (~ok, COLOURS["guide"], f"not trusted ({(~ok).mean():.0%})"),
     ):
         middle.plot(
             first.khat[chosen], gap[chosen], ".", ms=4, alpha=0.6, color=colour, label=label
@@ -79,7 +79,7 @@ def enough_figure(first: Estimate, refined: Estimate, annealed: Estimate, metric
     middle.axhline(0, color="0.3", lw=0.8)
     middle.set(
         xlabel="Pareto $\\hat k$ of the image's 100 weights",
-        ylabel="refined minus 100-sample score, nats",
+        ylabel="refined minus 100-sample score, nats\n(linear to ±1, then logarithmic)",
         title="What 100 samples miss, image by image",
     )
     signed_log(middle)
@@ -102,7 +102,7 @@ def enough_figure(first: Estimate, refined: Estimate, annealed: Estimate, metric
     right.axhline(0, color="0.3", lw=0.8)
     right.set(
         xlabel="test image, by the error of annealing",
-        ylabel="refined minus annealed score, nats",
+        ylabel="refined minus annealed score, nats\n(linear to ±1, then logarithmic)",
         title=f"A second opinion: annealing, {count} images",
     )
     signed_log(right)
@@ -134,13 +134,11 @@ def explained_figure(metrics: dict) -> Figure:
         for kind, colour in (("joint", "0.35"), ("alone", COLOURS["posterior"])):
             for name, value in metrics[target][kind].items():
                 error = [[value["share"] - value["low"]], [value["high"] - value["share"]]]
-                ax.barh(place[name], max(value["share"], 0), 0.62, color=colour)
+                ax.barh(place[name], value["share"], 0.62, color=colour)
                 ax.errorbar(value["share"], place[name], xerr=error, color="k", lw=1, fmt="none")
         for name, lost in metrics[target]["lost_without"].items():
-            ax.plot(
-                max(lost, 0), place[name], "D", ms=4.5, color=COLOURS["guide"], mec="w", mew=0.6
-            )
-        ax.set(xlabel="explained variance, held-out images", title=title, xlim=(-0.02, 1.02))
+            ax.plot(lost, place[name], "D", ms=4.5, color=COLOURS["guide"], mec="w", mew=0.6)
+        ax.set(xlabel="explained variance, held-out images", title=title, xlim=(-0.09, 1.02))
         ax.axvline(0, color="0.3", lw=0.8)
     axes[0].set_yticks(list(place.values()), list(place))
     axes[1].barh([np.nan], [np.nan], color=COLOURS["posterior"], label="the feature alone")
@@ -153,14 +151,17 @@ def explained_figure(metrics: dict) -> Figure:
         label="lost when it alone is left out of the features of the image",
     )
     figure.legend(loc="outside lower left", ncols=3, fontsize=9)
-    figure.suptitle("How much of the score each feature explains (bars: 95% intervals)")
+    figure.suptitle("How much of the score each feature explains (lines: 95% intervals)")
     return figure
 
 
 def feature_figure(
     features: dict[str, np.ndarray], score: np.ndarray, labels: np.ndarray
 ) -> Figure:
-    """The score against each feature: all images, and the medians of ten equal groups by it."""
+    """The score against each feature: all images, and medians.
+
+    The medians are of each value where a feature has but a few, else of ten equal groups by it.
+    """
     names = [name for name in features if name != "class"]
     figure = Figure(figsize=(13, 8.4))
     figure.set_layout_engine("constrained")
@@ -171,9 +172,12 @@ def feature_figure(
         jitter = np.random.default_rng(0).uniform(-0.3, 0.3, len(value))
         spread = value + jitter * (len(np.unique(value)) < 40)  # whole numbers lie on one another
         ax.scatter(spread, score, s=1.5, c=labels, cmap="tab10", alpha=0.5, rasterized=True)
-        edges = np.unique(np.quantile(value, np.linspace(0, 1, 11)))
-        group = np.clip(np.searchsorted(edges, value, side="right") - 1, 0, len(edges) - 2)
-        filled = np.unique(group)
+        if len(np.unique(value)) < 40:
+            group = value
+        else:
+            edges = np.unique(np.quantile(value, np.linspace(0, 1, 11)))
+            group = np.clip(np.searchsorted(edges, value, side="right") - 1, 0, len(edges) - 2)
+        filled = [g for g in np.unique(group) if (group == g).sum() >= 20]
         ax.plot(
             [np.median(value[group == g]) for g in filled],
             [np.median(score[group == g]) for g in filled],
@@ -190,7 +194,9 @@ def feature_figure(
         for digit in range(10)
     ]
     figure.legend(handles=dots, loc="outside lower left", ncols=10, title="digit")
-    figure.suptitle("The score against each feature; black: medians of ten equal groups")
+    figure.suptitle(
+        "The score against each feature; black: medians of ten equal groups, or of each value"
+    )
     return figure
 
 

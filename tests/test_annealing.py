@@ -4,6 +4,8 @@ Statistical tolerances are 5 standard errors: each comparison fails for one seed
 """
 
 import numpy as np
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 
@@ -113,3 +115,22 @@ def test_wrong_arguments_are_named(problem):
         annealed_log_likelihood(problem.model, None, x, num_chains=0)
     with pytest.raises(InputError, match="num_steps must be a whole number >= 1"):
         sandwich(problem.model, None, x, num_steps=2.5)
+
+    def two_latents(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(torch.zeros(2).double(), 1).to_event(1))
+            pyro.sample("other", dist.Normal(torch.zeros(len(x)).double(), 1))
+
+    with pytest.raises(InputError, match=r"one latent site, not \['z', 'other'\]: join them"):
+        annealed_log_likelihood(problem.model, two_latents, x)
+
+
+def test_what_a_model_computes_is_neither_latent_nor_image(problem):
+    def noting(x):
+        pyro.deterministic("before", torch.ones(3))
+        problem.model(x)
+        pyro.deterministic("after", torch.ones(3))
+
+    x, z = simulate(noting, problem.data(4))
+    assert x.shape == (4, 5)
+    assert z.shape == (4, 2)

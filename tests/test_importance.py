@@ -337,6 +337,21 @@ def test_a_wrong_guide_is_named(problem, guide, message):
     assert "\n" not in str(error.value)
 
 
+def test_a_scaled_or_subsampled_model_is_named(problem):
+    def scaled_model(x):
+        with poutine.scale(scale=2.0):
+            problem.model(x)
+
+    def subsampled_model(x):
+        with pyro.plate("data", 2 * len(x), subsample_size=len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2).double(), 1).to_event(1))
+            pyro.sample("x", dist.Normal(z @ problem.w.T, 1).to_event(1), obs=x)
+
+    for model in (scaled_model, subsampled_model):
+        with pytest.raises(InputError, match=r"is scaled by 2\.0"):
+            log_likelihood(model, problem.wide_guide, problem.data(3), num_samples=5)
+
+
 @pytest.mark.parametrize("name", ["num_samples", "chunk"])
 @pytest.mark.parametrize("value", [0, -3, 2.5, "10", None])
 def test_wrong_numbers_are_named(problem, name, value):
