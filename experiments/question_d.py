@@ -439,7 +439,7 @@ def failures(
         vae = Vae(model, guide_type(model).to(device))
         print(f"{name}: training for {epochs} epochs")
         rows = (data.train_images.to(device), labels.to(device))
-        fit(model, vae.guide, rows, epochs=epochs, batch_size=batch_size, seed=SEED)
+        fit(model, vae.guide, rows, epochs=epochs, batch_size=batch_size, decay=True, seed=SEED)
         some = data.test_images[: max(20, count // 5)].to(device)
         found = class_log_likelihoods(
             model, vae.guide, some, num_samples=100, seed=SEED, progress=name
@@ -487,13 +487,17 @@ def main() -> None:
     own = "conditional" if args.latent_dim == DIM else f"conditional_d{args.latent_dim}"
     own += "" if args.guide == "mean_field" else f"_{args.guide}"
     model, guide, config = trained_vae(
-        args, data, args.latent_dim, own, classes=10, guide_name=args.guide
+        args, data, args.latent_dim, own, classes=10, guide_name=args.guide, decay=True
     )
     vae = Vae(model, guide)
     others = argparse.Namespace(**vars(args) | {"checkpoint": None})
-    plain = trained_vae(others, data, args.latent_dim)
+    plain = trained_vae(
+        others, data, args.latent_dim, f"unconditional_d{args.latent_dim}", decay=True
+    )
     flat = argparse.Namespace(**vars(others) | {"epochs": args.failure_epochs})
-    plane_model, plane_guide, _ = trained_vae(flat, data, 2, "conditional_d2", classes=10)
+    plane_model, plane_guide, _ = trained_vae(
+        flat, data, 2, "conditional_d2", classes=10, decay=True
+    )
     classifier = trained_classifier(args, data)
 
     figures: dict[str, Figure] = {}

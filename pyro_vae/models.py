@@ -24,6 +24,12 @@ class GreyBernoulli(dist.Bernoulli):
 
     support = constraints.unit_interval
 
+    def log_prob(self, value: Tensor) -> Tensor:
+        """x l - log(1 + e^l) at logit l: the same, in half of the time."""
+        if self._validate_args:
+            self._validate_sample(value)
+        return value * self.logits - functional.softplus(self.logits)
+
 
 class ContinuousBernoulli(dist.ContinuousBernoulli):
     """The continuous Bernoulli, a density over grey values in [0, 1], exact at any logit l:

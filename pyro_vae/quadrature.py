@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import pyro
 import torch
+from pyro import poutine
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 
@@ -98,6 +99,7 @@ class Exact:
         self.model, self.points = model, points
 
     def __call__(self, x: Tensor, *labels: Tensor) -> None:
-        plane = integrate_plane(self.model, x, *labels, points=self.points)
+        with poutine.block():  # the model's own sites are no sites of the guide
+            plane = integrate_plane(self.model, x, *labels, points=self.points)
         with pyro.plate("data", len(x)):
             pyro.sample("z", Cells(plane, self.points, x.dtype))

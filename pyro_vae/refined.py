@@ -109,7 +109,7 @@ class Refined:
 
     Args:
         starts: modes sought for each image; the first from the guide's mean. By default 40 / d, at
-            least 3: in few dimensions draws of the prior find modes that the guide does not know,
+            least 2: in few dimensions draws of the prior find modes that the guide does not know,
             in many they find none, and each costs d times a gradient.
         climbs: Newton steps to each mode.
         rounds: draws an image in each round of adaptive importance sampling. By default 250, 500
@@ -152,7 +152,7 @@ class Refined:
             return score(self.model, rows, {name: z})
 
         d = mean.shape[-1]
-        starts = self.starts or max(3, 40 // d)
+        starts = self.starts or max(2, 40 // d)
         rounds = (250, 500, 1000) + (1000,) * (d > 10) if self.rounds is None else self.rounds
         with torch.no_grad():
             z = torch.stack([mean, *_best_prior_draws(self.model, rows, name, starts - 1)])

@@ -36,6 +36,10 @@ PACKAGES = ("torch", "torchvision", "pyro-ppl", "arviz", "numpy", "scipy", "scik
 TRAINING = {"epochs": 10, "batch_size": 100, "learning_rate": 1e-3, "precision": "auto", "seed": 0}
 
 
+# What a checkpoint that does not say otherwise holds: the appendix's autoencoder, as it trains it.
+APPENDIX = {"architecture": "appendix", "classes": 0, "guide": "mean_field", "decay": False}
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line."""
 
@@ -162,12 +166,13 @@ def trained_vae(
     architecture: str = "appendix",
     classes: int = 0,
     guide_name: str = "mean_field",
+    decay: bool = False,
 ) -> tuple[Model, Amortised, dict]:
     """An autoencoder with `latent_dim` dimensions: from its checkpoint, or trained now.
 
     The checkpoint is RESULTS/checkpoints/name.pt (by default dN.pt) unless `--checkpoint` says
-    otherwise. With `classes` > 0 model and guide take the labels too. Returns both on
-    `args.device`, and the config with the training's history.
+    otherwise. With `classes` > 0 model and guide take the labels too; `decay` is `fit`'s. Returns
+    both on `args.device`, and the config with the training's history.
     """
     device = check_device(args.device)
     asked = {option: getattr(args, option) for option in TRAINING if hasattr(args, option)}
@@ -179,6 +184,7 @@ def trained_vae(
         "architecture": architecture,
         "classes": classes,
         "guide": guide_name,
+        "decay": decay,
     }
     settings["precision"] = resolve_precision(settings["precision"], args.device)
     name = name or f"d{latent_dim}"
@@ -190,7 +196,7 @@ def trained_vae(
         model, guide, config = load_vae(path)
         if asked.get("precision") == "auto":
             asked.pop("precision")
-        found = {"architecture": "appendix", "classes": 0, "guide": "mean_field"} | config
+        found = APPENDIX | config
         for option, value in (asked | kind | {"dataset": data.name}).items():
             if found.get(option) != value:
                 raise InputError(
@@ -219,6 +225,7 @@ def trained_vae(
         test,
         state_path=state_path,
         resume=args.resume,
+        decay=decay,
         same={"dataset": data.name, "precision": settings["precision"]},
         **options,
     )
