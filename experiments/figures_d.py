@@ -3,23 +3,26 @@
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from pyro_vae.models import Model
 from pyro_vae.plots import COLOURS, image_rows, show_image
 from pyro_vae.quadrature import Plane
 
 
 def theory_figure(
-    model: Model,
     x: Tensor,
     y: Tensor,
     plane: Plane,
+    spread: Tensor,
     drawn: Tensor,
     perfect: Tensor,
     guided: Tensor,
 ) -> Figure:
-    """Draws by resampling over the exact posterior, and the log weights of exact and guide."""
+    """Draws by resampling over the exact posterior, and the log weights of exact and guide.
+
+    `spread`, `(B, 2, 2)`, are the ends of the axes.
+    """
     figure = Figure(figsize=(10.8, 2.55 * len(x) + 0.9))
     figure.set_layout_engine("constrained")
     axes = figure.subplots(len(x), 3, width_ratios=[0.55, 1, 1.5], squeeze=False)
@@ -31,12 +34,7 @@ def theory_figure(
         extent = [*nodes[[0, -1], 0, 0].tolist(), *nodes[0, [0, -1], 1].tolist()]
         middle.imshow(density.T, extent=extent, origin="lower", cmap="Blues", aspect="auto")
         middle.plot(*drawn[:, b].T.cpu(), ".", ms=2, color=COLOURS["guide"], alpha=0.6)
-        spread = drawn[:, b].double().cpu()
-        centre, half = spread.mean(0), 5 * spread.std(0)
-        middle.set(
-            xlim=(centre[0] - half[0], centre[0] + half[0]),
-            ylim=(centre[1] - half[1], centre[1] + half[1]),
-        )
+        middle.set(xlim=spread[b, 0].tolist(), ylim=spread[b, 1].tolist())
         middle.grid(False)
         excess = guided[:, b] - plane.log_evidence[b]
         low = float(np.quantile(excess, 0.02))
@@ -47,7 +45,7 @@ def theory_figure(
                    label="samples of the exact posterior")  # fmt: skip
         right.set(yscale="log")
         if b == 0:
-            middle.set_title("exact $p(z\\,|\\,x, y)$ (shading),\n400 resampled draws of the guide")
+            middle.set_title("exact $p(z\\,|\\,x, y)$ (shading),\n400 resampled draws")
             right.set_title("log weight minus $\\log p(x\\,|\\,y)$, 1,000 samples")
             right.legend(fontsize=8.5)
     axes[-1, 2].set_xlabel("nats")
@@ -115,7 +113,7 @@ def units_figure(images: dict[int, Tensor], steps: list[float], activity: list[f
         grid = part.subplots(*rows.shape[:2])
         for i, (axes, row) in enumerate(zip(grid, rows, strict=True)):
             for ax, image, step in zip(axes, row, steps, strict=True):
-                show_image(ax, image, f"{step:.2g}".replace("-", "−") if i == 0 else "")
+                show_image(ax, image, f"{step:.1f}".replace("-", "−") if i == 0 else "")
             axes[0].set_ylabel(
                 f"unit {i + 1}\nvar {activity[i]:.2f}",
                 rotation=0, ha="right", va="center", labelpad=6, fontsize=8.5,
@@ -145,6 +143,7 @@ def classification_figure(metrics: dict) -> Figure:
                   color="k", lw=1)  # fmt: skip
     left.set_yticks(place, rows)
     left.set(xlabel="test images misread (95% intervals)", title="By Bayes' rule, all test images")
+    left.xaxis.set_major_locator(MaxNLocator(5))
     left.xaxis.set_major_formatter("{x:.1%}")
     for name, colour, label in (
         ("bayes", COLOURS["posterior"], "Bayes' rule"),

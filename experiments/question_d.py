@@ -106,8 +106,9 @@ def theory(vae: Vae, data: Dataset, count: int = 4) -> tuple[Figure, dict]:
     log_p = plane.log_evidence.numpy()
     perfect = log_weights(vae.model, exact, *rows, num_samples=1000, seed=SEED)
     guided = log_weights(vae.model, vae.guide, *rows, num_samples=1000, seed=SEED)
+    refined = Refined(vae.model, vae.guide)
     drawn, ess = posterior_samples(
-        vae.model, vae.guide, *rows, num_draws=400, num_samples=20_000, seed=SEED
+        vae.model, refined, *rows, num_draws=400, num_samples=5000, seed=SEED
     )
     weight = (plane.log_posterior.exp() * plane.cell)[..., None]
     mean = (weight * plane.z).sum(0)  # (B, 2)
@@ -123,10 +124,11 @@ def theory(vae: Vae, data: Dataset, count: int = 4) -> tuple[Figure, dict]:
             "guide": guided.std(0).tolist(),
         },
         "largest_error_of_one_perfect_weight": float((perfect - plane.log_evidence).abs().max()),
-        "resampled_effective_sample_size_of_20000": ess.tolist(),
+        "resampled_effective_sample_size_of_5000": ess.tolist(),
         "resampled_mean_off_in_se": apart.tolist(),
     }
-    figure = theory_figure(vae.model, x, y, plane, drawn, perfect, guided)
+    spread = torch.stack([mean - 4.5 * sd, mean + 4.5 * sd], -1)  # (B, 2, 2)
+    figure = theory_figure(x, y, plane, spread, drawn, perfect, guided)
     return figure, metrics
 
 

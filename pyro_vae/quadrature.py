@@ -95,7 +95,7 @@ class Exact:
     within a cell of the grid.
     """
 
-    def __init__(self, model: Program, points: int = 321):
+    def __init__(self, model: Program, points: int = 241):
         self.model, self.points = model, points
 
     def __call__(self, x: Tensor, *labels: Tensor) -> None:
