@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from pyro_vae.errors import InputError, check_counts
 from pyro_vae.intervals import mean_interval
+from pyro_vae.parallel import seed_of
 from pyro_vae.psis import khat_threshold, pareto_khat
 
 Program = Callable[..., object]  # a Pyro model or guide: program(x) or program(x, y)
@@ -187,7 +188,7 @@ def _blocks(
         for start in range(0, len(x), size):
             rows = [tensor[start : start + size] for tensor in (x, *labels)]
             with torch.random.fork_rng(), torch.no_grad():
-                torch.manual_seed(int(np.random.SeedSequence([seed, start]).generate_state(1)[0]))
+                torch.manual_seed(seed_of(seed, start))
                 latents, log_q = draw(guide, rows, num_samples)
                 log_w = log_joint(model, rows, latents, chunk) - log_q.double().cpu()
             yield log_w

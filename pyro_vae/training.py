@@ -13,6 +13,7 @@ from pyro.infer import SVI, Trace_ELBO
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from pyro_vae import parallel
 from pyro_vae.checkpoints import load_tensors, load_weights, save_tensors
 from pyro_vae.errors import InputError, check_counts
 from pyro_vae.importance import Program, log_likelihood
@@ -23,8 +24,6 @@ STATE = {
     "guide",
     "optimiser",
     "order",
-    "random",
-    "random_cuda",
     "position",
     "history",
     "settings",
@@ -70,6 +69,7 @@ class WholeOptim(pyro.optim.PyroOptim):
             )
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate
+            parallel.add_up(parameter.grad for parameter in group["params"])
         self.optimiser.step(*args, **kwargs)
 
     def get_state(self) -> dict:
@@ -77,6 +77,28 @@ class WholeOptim(pyro.optim.PyroOptim):
 
     def set_state(self, state_dict: dict) -> None:
         self._state = state_dict or None
+
+
+class ShardedELBO(Trace_ELBO):
+    """Trace_ELBO of a batch cut into `shards` parts, each with random numbers of its own.
+
+    The processes of a group share the parts; the loss is the sum over all, and so is the gradient
+    once `WholeOptim` has added it up.
+    """
+
+    def __init__(self, shards: int = 1):
+        super().__init__()
+        self.shards = shards
+        self.seeds: tuple[int, ...] = ()  # of the step; set before each
+
+    def loss_and_grads(self, model: Program, guide: Program, *rows: Tensor) -> float:
+        parts = list(zip(*(row.tensor_split(self.shards) for row in rows), strict=True))
+        loss = torch.zeros((), dtype=torch.float64, device=rows[0].device)
+        for shard in parallel.own(self.shards):
+            torch.manual_seed(parallel.seed_of(*self.seeds, shard))
+            loss += super().loss_and_grads(model, guide, *parts[shard])
+        parallel.add_up([loss])
+        return float(loss)
 
 
 def fit(
@@ -90,6 +112,7 @@ def fit(
     learning_rate: float = 1e-3,
     decay: bool = False,
     seed: int = 0,
+    shards: int = 1,
     state_path: str | Path | None = None,
     resume: bool = False,
     same: dict[str, object] | None = None,
@@ -102,7 +125,10 @@ def fit(
         test: the same for held-out images; their ELBO is measured after each epoch.
         decay: let the learning rate fall to zero over all epochs, along half a cosine. A constant
             one leaves the weights in a noise of its own size around where they would settle.
-        state_path: where the training state is kept: weights, optimiser, random generators and
+        shards: parts of a batch, each with random numbers of its own; the processes of a group
+            (`pyro_vae.parallel`) share them. The weights depend on how many there are, and, but for
+            rounding, not on how many processes work on them.
+        state_path: where the training state is kept: weights, optimiser, order of the images and
             position. It is written after each epoch, and when SIGINT or SIGTERM asks to stop. Model
             and guide must then be modules.
         resume: go on from `state_path`, if it is there. The weights at the end are, bit for bit,
@@ -116,9 +142,16 @@ def fit(
     Modules need not call `pyro.module`: they are registered here, in a cleared parameter store.
     """
     check_training_options(epochs, batch_size, learning_rate, seed)
+    check_counts(shards=shards)
     path = Path(state_path) if state_path is not None else None
     settings = {"batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
-    settings |= {"images": len(train[0]), **(same or {})}
+    settings |= {"images": len(train[0]), "shards": shards, **(same or {})}
+    smallest = len(train[0]) % batch_size or batch_size
+    if shards > smallest or shards < parallel.size():
+        raise InputError(
+            f"shards must be at least the number of processes, {parallel.size()}, and at most the "
+            f"images of the smallest batch, {smallest}, not {shards}"
+        )
     if decay:
         settings["decay_epochs"] = epochs
     modules = {
@@ -140,7 +173,8 @@ def fit(
     pyro.set_rng_seed(seed)
     order = torch.Generator().manual_seed(seed)  # of the images, apart from the samples' generator
     optim = WholeOptim(torch.optim.Adam, learning_rate, fused=True)
-    svi = SVI(_registered(model, "model"), _registered(guide, "guide"), optim, loss=Trace_ELBO())
+    elbo = ShardedELBO(shards)
+    svi = SVI(_registered(model, "model"), _registered(guide, "guide"), optim, loss=elbo)
     history: list[dict[str, float]] = []
     position = {"epoch": 0, "step": 0, "total": 0.0}
     if resume and path is not None and path.exists():
@@ -159,24 +193,18 @@ def fit(
             load_weights(module, state[name], path)
         optim.set_state(state["optimiser"])
         order.set_state(state["order"])
-        torch.set_rng_state(state["random"])
-        if state["random_cuda"]:
-            torch.cuda.set_rng_state_all(state["random_cuda"])
         history, position = state["history"], state["position"]
 
     def save(order_state: Tensor) -> None:
-        if path is None:
+        if path is None or parallel.rank() > 0:
             return
         weights = {name: module.state_dict() for name, module in modules.items()}
-        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
         save_tensors(
             path,
             weights
             | {
                 "optimiser": optim.get_state(),
                 "order": order_state,
-                "random": torch.get_rng_state(),
-                "random_cuda": cuda,
                 "position": position,
                 "history": history,
                 "settings": settings,
@@ -196,7 +224,7 @@ def fit(
         total=epochs * steps,
         initial=min(position["epoch"], epochs) * steps + position["step"],
         unit="step",
-        disable=not progress,
+        disable=not progress or parallel.rank() > 0,
         desc="training",
     )
     with bar, _stop_signals() as stop:
@@ -208,6 +236,7 @@ def fit(
                     done = (position["epoch"] * steps + step) / (epochs * steps)
                     optim.learning_rate = learning_rate * (1 + math.cos(math.pi * done)) / 2
                 batch = [tensor[batches[step]] for tensor in train]
+                elbo.seeds = (seed, position["epoch"], step)
                 try:
                     loss = svi.step(*batch)
                 except InputError:
@@ -237,7 +266,7 @@ def fit(
             position = {"epoch": position["epoch"] + 1, "step": 0, "total": 0.0}
             save(order.get_state())
             elbos = [f"{k.replace('_elbo', '')} {v:.2f}" for k, v in record.items() if k != "epoch"]
-            if progress:
+            if progress and parallel.rank() == 0:
                 bar.write(f"epoch {record['epoch']}: ELBO {', '.join(elbos)} nats per image")
             if stop.is_set():
                 raise Interrupted(_stopped(path))

@@ -1,0 +1,50 @@
+"""Several processes on one task, started by torchrun: who does what, and adding up.
+
+A process that torchrun did not start is the only one of its group. What is drawn never depends on
+the number of processes: work is cut into parts, each with a seed of its own, and the processes
+share the parts.
+"""
+
+import os
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor, distributed
+
+
+def join_group(device: str = "cpu") -> None:
+    """Join the group of processes that torchrun has started, if it has."""
+    if "TORCHELASTIC_RUN_ID" in os.environ and not distributed.is_initialized():
+        distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+
+
+def rank() -> int:
+    """Which process of its group this is, from 0."""
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def size() -> int:
+    """How many processes the group has."""
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def own(parts: int) -> range:
+    """Which of `parts` parts, by number, are this process's."""
+    return range(rank(), parts, size())
+
+
+def add_up(tensors: Iterable[Tensor]) -> None:
+    """Replace each tensor by its sum over the processes, in one exchange."""
+    tensors = list(tensors)
+    if size() == 1 or not tensors:
+        return
+    joined = torch.cat([tensor.flatten() for tensor in tensors])
+    distributed.all_reduce(joined)
+    for tensor, total in zip(tensors, joined.split([t.numel() for t in tensors]), strict=True):
+        tensor.copy_(total.view_as(tensor))
+
+
+def seed_of(*numbers: int) -> int:
+    """A seed for torch of its own for each sequence of whole numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
