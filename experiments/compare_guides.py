@@ -6,7 +6,6 @@ python -m experiments.compare_guides --frozen-decoder --guides mean_field,my_gui
 
 import argparse
 import copy
-import hashlib
 import importlib
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from pyro_vae.checkpoints import fingerprint
 from pyro_vae.comparison import Evaluation, as_text, evaluate, pairs, table
 from pyro_vae.data import Dataset
 from pyro_vae.errors import InputError, check_counts
@@ -133,12 +133,6 @@ def train(
         },
     )
     return {"seconds": None if resumed else time.perf_counter() - start, "history": history}
-
-
-def fingerprint(model: nn.Module) -> str:
-    """Tells one set of weights from another."""
-    weights = b"".join(w.detach().cpu().numpy().tobytes() for w in model.state_dict().values())
-    return hashlib.sha256(weights).hexdigest()[:16]
 
 
 # ---------------------------------------------------------------- figures

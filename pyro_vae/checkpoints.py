@@ -1,9 +1,10 @@
 """Weights on disk: written whole, read without running code, checked against their networks."""
 
+import hashlib
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pyro_vae.errors import InputError
 from pyro_vae.files import whole_file
@@ -52,6 +53,18 @@ def load_weights(module: nn.Module, state: dict, path: str | Path) -> None:
     if not finite:
         raise InputError(f"{path} holds weights that are not finite: train again")
     module.load_state_dict(state)
+
+
+def fingerprint(*parts: object) -> str:
+    """Tells one set of modules and tensors from another; parts that are neither are left out."""
+    digest = hashlib.sha256()
+    for part in parts:
+        tensors = part.state_dict() if isinstance(part, nn.Module) else {"": part}
+        for name, tensor in tensors.items():
+            if isinstance(tensor, Tensor):
+                digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+                digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def save_vae(path: str | Path, model: Model, guide: Amortised, config: dict) -> None:

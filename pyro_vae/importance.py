@@ -174,25 +174,43 @@ def _blocks(
     chunk: int,
     progress: str | None,
 ) -> Iterator[Tensor]:
-    """Log weights `(K, b)` of successive blocks of b images.
+    """Log weights `(K, b)` of successive blocks of b images."""
+    blocks = image_blocks(len(x), num_samples)
+    with tqdm(total=len(x), desc=progress, unit="img", disable=progress is None) as bar:
+        for block in blocks:
+            rows = [tensor[block] for tensor in (x, *labels)]
+            yield block_log_weights(model, guide, rows, block.start, num_samples, seed, chunk)
+            bar.update(len(rows[0]))
 
-    The blocks depend on K alone, and the guide draws once for a whole block from the block's own
-    seed. So neither `chunk`, which only cuts the model's work, nor who works on which block
-    changes a single draw.
-    """
-    check_counts(num_samples=num_samples, chunk=chunk)
-    if len(x) == 0:
+
+def image_blocks(images: int, num_samples: int) -> list[slice]:
+    """The blocks in which `images` images are worked on. They depend on K = `num_samples` alone."""
+    check_counts(num_samples=num_samples)
+    if images == 0:
         raise InputError("x must hold at least one image")
     size = min(IMAGES, max(1, DRAWS // num_samples))
-    with tqdm(total=len(x), desc=progress, unit="img", disable=progress is None) as bar:
-        for start in range(0, len(x), size):
-            rows = [tensor[start : start + size] for tensor in (x, *labels)]
-            with torch.random.fork_rng(), torch.no_grad():
-                torch.manual_seed(seed_of(seed, start))
-                latents, log_q = draw(guide, rows, num_samples)
-                log_w = log_joint(model, rows, latents, chunk) - log_q.double().cpu()
-            yield log_w
-            bar.update(len(rows[0]))
+    return [slice(start, min(start + size, images)) for start in range(0, images, size)]
+
+
+def block_log_weights(
+    model: Program,
+    guide: Program,
+    rows: list[Tensor],
+    start: int,
+    num_samples: int,
+    seed: int,
+    chunk: int = 500,
+) -> Tensor:
+    """Log weights `(K, b)` of one block of b images, the first of them number `start`.
+
+    The guide draws once for the whole block from the block's own seed. So neither `chunk`, which
+    only cuts the model's work, nor who works on which block changes a single draw.
+    """
+    check_counts(chunk=chunk)
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(seed_of(seed, start))
+        latents, log_q = draw(guide, rows, num_samples)
+        return log_joint(model, rows, latents, chunk) - log_q.double().cpu()
 
 
 def draw(guide: Program, rows: list[Tensor], num_samples: int) -> tuple[dict[str, Tensor], Tensor]:

@@ -1,0 +1,80 @@
+"""log p(x) of many images by several processes, each finished block kept on disk.
+
+The blocks are those of `pyro_vae.importance.log_likelihood`, each with a seed of its own: the
+result is the same for any number of processes, and a run that was stopped goes on where it was.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, distributed
+from tqdm import tqdm
+
+from pyro_vae import parallel
+from pyro_vae.checkpoints import fingerprint, load_tensors, save_tensors
+from pyro_vae.errors import InputError
+from pyro_vae.files import check_folder
+from pyro_vae.importance import Estimate, Program, block_log_weights, estimate, image_blocks
+
+
+def sharded_log_likelihood(
+    folder: str | Path,
+    model: Program,
+    guide: Program,
+    x: Tensor,
+    *labels: Tensor,
+    num_samples: int = 100,
+    seed: int = 0,
+    same: dict[str, object] | None = None,
+    progress: str | None = None,
+) -> Estimate:
+    """`log_likelihood` by all processes of the group, every one of which gets the whole result.
+
+    Args:
+        folder: where the blocks are kept, one file each, and found again by the next run.
+        same: what must be the same as in the run that made them, beside the images, labels, number
+            of samples, seed, and the weights of model and guide where these are modules.
+
+    A process that dies ends the run; the blocks that are finished stay, and only the others are
+    made when it is started again.
+    """
+    folder = Path(folder)
+    check_folder(folder)
+    settings = {
+        "num_samples": num_samples,
+        "seed": seed,
+        "of": fingerprint(model, guide, x, *labels),
+        **(same or {}),
+    }
+    blocks = image_blocks(len(x), num_samples)
+    paths = [folder / f"images_{block.start:07d}.pt" for block in blocks]
+    mine = parallel.own(len(blocks))
+    for number in tqdm(mine, desc=progress, unit="block", disable=progress is None):
+        if paths[number].exists():
+            _read(paths[number], settings)
+            continue
+        rows = [row[blocks[number]] for row in (x, *labels)]
+        log_w = block_log_weights(model, guide, rows, blocks[number].start, num_samples, seed)
+        arrays = estimate(log_w)._asdict()
+        arrays.pop("num_samples")
+        content = {name: torch.from_numpy(np.asarray(array)) for name, array in arrays.items()}
+        save_tensors(paths[number], {"block": content, "settings": settings})
+    if parallel.size() > 1:
+        distributed.barrier()
+    found = [_read(path, settings) for path in paths]
+    names = [name for name in Estimate._fields if name != "num_samples"]
+    return Estimate(
+        **{name: np.concatenate([block[name].numpy() for block in found]) for name in names},
+        num_samples=num_samples,
+    )
+
+
+def _read(path: Path, settings: dict) -> dict[str, Tensor]:
+    content = load_tensors(path, "a block of log-likelihoods", {"block", "settings"})
+    if content["settings"] != settings:
+        raise InputError(
+            f"{path} is of another run ({content['settings']}, not {settings}): "
+            "name another folder, or delete this one"
+        )
+    return content["block"]
