@@ -33,6 +33,7 @@ from pyro_vae.refined import Refined
 from pyro_vae.script import (
     TRAINING,
     check_device,
+    check_least,
     load_data,
     make_parser,
     run,
@@ -324,7 +325,7 @@ def main() -> None:
     parser.add_argument(
         "--guide-epochs",
         type=int,
-        help="epochs for each guide (3 on a frozen generator, else 10)",
+        help="epochs for each guide (5 on a frozen generator, else 10)",
     )
     parser.add_argument(
         "--images", type=int, default=1000, metavar="N", help="test images; gaps on a tenth of them"
@@ -332,10 +333,9 @@ def main() -> None:
     args = parser.parse_args()
     check_latent_dim(args.latent_dim)
     if args.guide_epochs is None:
-        args.guide_epochs = 3 if args.frozen_decoder else 10
+        args.guide_epochs = 5 if args.frozen_decoder else 10
     check_counts(guide_epochs=args.guide_epochs)
-    if args.images < 20:
-        raise InputError(f"--images must be >= 20, not {args.images}")
+    check_least("--images", args.images, 20)
     builders = [find_guide(spec.strip()) for spec in args.guides.split(",")]
     names = [name for name, _ in builders]
     if len({*names, "refined"}) <= len(names):

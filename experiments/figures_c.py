@@ -125,14 +125,19 @@ def overfitting_panel(ax: Axes, found: dict, labels: dict[str, str]) -> None:
     ax.set(ylabel="training minus test images, nats (95%)", title="Overfitting, told apart")
 
 
+def seeds_curve(ax: Axes, x: list[float], found: dict, colour: str) -> None:
+    """The mean over seeds, and one standard deviation each way."""
+    mean, sd = np.array(found["mean"]), np.nan_to_num(found["sd"])
+    ax.plot(x, mean, "o-", ms=4, color=colour)
+    ax.fill_between(x, mean - sd, mean + sd, color=colour, alpha=0.2)
+
+
 def noise_panel(ax: Axes, found: dict, labels: dict[str, str]) -> None:
     ax.plot(
         found["level"], found["no autoencoder"], "--", color=REAL, label="the noisy image itself"
     )
     for key in labels:
-        mean, sd = np.array(found[key]["mean"]), np.nan_to_num(found[key]["sd"])
-        ax.plot(found["level"], mean, "o-", ms=4, color=COLOURS[key])
-        ax.fill_between(found["level"], mean - sd, mean + sd, color=COLOURS[key], alpha=0.2)
+        seeds_curve(ax, found["level"], found[key], COLOURS[key])
     ax.set(
         xlabel="level of Gaussian noise",
         ylim=(0, 1.02),
@@ -149,10 +154,7 @@ def interpolation_panel(ax: Axes, found: dict, labels: dict[str, str]) -> None:
         t, found["mix of the pixels"]["confidence"], "--", color=REAL, label="mix of the pixels"
     )
     for key in labels:
-        confidence = found[key]["confidence"]
-        mean, sd = np.array(confidence["mean"]), np.nan_to_num(confidence["sd"])
-        ax.plot(t, mean, "o-", ms=4, color=COLOURS[key])
-        ax.fill_between(t, mean - sd, mean + sd, color=COLOURS[key], alpha=0.2)
+        seeds_curve(ax, t, found[key]["confidence"], COLOURS[key])
     ax.set(
         xlabel="t, from one image to another digit's",
         ylabel="the classifier's confidence",

@@ -25,6 +25,7 @@ from pyro_vae.refined import Refined
 from pyro_vae.sampling import decode, guide_samples, pixel_samples, posterior_samples
 from pyro_vae.script import (
     check_device,
+    check_least,
     load_data,
     make_parser,
     result_folder,
@@ -287,8 +288,7 @@ def main() -> None:
         "--fits", type=int, default=20, metavar="N", help="posteriors fitted at each noise level"
     )
     args = parser.parse_args()
-    if args.fits < 1:
-        raise InputError(f"--fits must be >= 1, not {args.fits}")
+    check_least("--fits", args.fits, 1)
     data = load_data(args)
     shown = check_indices(args.images or list(data.showcase), data.train_images, "--images")
     if len(set(shown)) < 4:

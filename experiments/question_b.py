@@ -30,7 +30,6 @@ from experiments.figures_b import (
 )
 from pyro_vae.annealing import annealed_log_likelihood, sandwich
 from pyro_vae.data import Dataset, load_digits
-from pyro_vae.errors import InputError
 from pyro_vae.explained import explained_variance
 from pyro_vae.features import FEATURES, entropy_floor, nearest_distance
 from pyro_vae.files import check_folder
@@ -53,6 +52,7 @@ from pyro_vae.refined import Refined
 from pyro_vae.sampling import decode, pixel_samples, posterior_mean
 from pyro_vae.script import (
     check_device,
+    check_least,
     load_data,
     make_parser,
     result_folder,
@@ -544,8 +544,7 @@ def main() -> None:
         help="test images in the investigation beyond the 100-sample estimate",
     )
     args = parser.parse_args()
-    if args.images < 20:
-        raise InputError(f"--images must be >= 20, not {args.images}")
+    check_least("--images", args.images, 20)
     data = load_data(args)
     device = check_device(args.device)
     folder = result_folder(args, "question_b")

@@ -29,7 +29,7 @@ from experiments.figures_c import (
 )
 from pyro_vae.classifier import Classifier, class_features, class_probabilities
 from pyro_vae.data import Dataset
-from pyro_vae.errors import InputError, check_counts
+from pyro_vae.errors import check_counts
 from pyro_vae.features import entropy_floor, nearest_distance
 from pyro_vae.fidelity import frechet_distance, precision_recall
 from pyro_vae.files import check_folder
@@ -46,6 +46,7 @@ from pyro_vae.sampling import guide_moments, guide_samples, mean_images
 from pyro_vae.script import (
     TRAINING,
     check_device,
+    check_least,
     load_data,
     make_parser,
     run,
@@ -516,8 +517,7 @@ def main() -> None:
     )
     args = parser.parse_args()
     check_counts(seeds=args.seeds)
-    if args.images < 20:
-        raise InputError(f"--images must be >= 20, not {args.images}")
+    check_least("--images", args.images, 20)
     data = load_data(args)
     check_device(args.device)
     folder = args.results / "question_c"

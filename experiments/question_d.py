@@ -35,7 +35,6 @@ from pyro_vae.classification import (
 )
 from pyro_vae.classifier import Classifier, class_probabilities
 from pyro_vae.data import Dataset
-from pyro_vae.errors import InputError
 from pyro_vae.features import height, slant, stroke_width, width
 from pyro_vae.files import check_folder
 from pyro_vae.guides import GUIDES, Amortised, MeanField
@@ -50,6 +49,7 @@ from pyro_vae.refined import Refined
 from pyro_vae.sampling import guide_moments, guide_samples, mean_images, posterior_samples
 from pyro_vae.script import (
     check_device,
+    check_least,
     load_data,
     make_parser,
     result_folder,
@@ -473,10 +473,8 @@ def main() -> None:
         "--failure-epochs", type=int, default=3, metavar="E", help="epochs of the failures"
     )
     args = parser.parse_args()
-    if args.images < 20:
-        raise InputError(f"--images must be >= 20, not {args.images}")
-    if args.failure_epochs < 1:
-        raise InputError(f"--failure-epochs must be >= 1, not {args.failure_epochs}")
+    check_least("--images", args.images, 20)
+    check_least("--failure-epochs", args.failure_epochs, 1)
     data = load_data(args)
     device = check_device(args.device)
     name = "question_d" if args.guide == "mean_field" else f"question_d_{args.guide}"

@@ -70,6 +70,8 @@ class FullRank(Amortised):
         self.d = model.decoder.latent_dim
         below = self.d * (self.d - 1) // 2
         super().__init__(model, 2 * self.d + below, precision)
+        for w in self.encoder.g[-1].parameters():  # start near uncorrelated coordinates
+            w.data[2 * self.d :] *= 0.1
 
     def distribution(self, numbers: Tensor) -> dist.TorchDistribution:
         loc, tau, below = numbers.split([self.d, self.d, numbers.shape[-1] - 2 * self.d], -1)

@@ -140,6 +140,12 @@ def load_data(args: argparse.Namespace) -> Dataset:
     return data
 
 
+def check_least(option: str, value: int, least: int) -> None:
+    """Raise InputError unless the value of an option is `least` or more."""
+    if value < least:
+        raise InputError(f"{option} must be >= {least}, not {value}")
+
+
 def check_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
