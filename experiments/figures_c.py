@@ -132,6 +132,12 @@ def seeds_curve(ax: Axes, x: list[float], found: dict, colour: str) -> None:
     ax.fill_between(x, mean - sd, mean + sd, color=colour, alpha=0.2)
 
 
+def seeds_bar(ax: Axes, place: float, seeds: np.ndarray | list[float], colour: str) -> None:
+    """The mean over seeds as a bar, and each as a dot."""
+    ax.bar(place, np.mean(seeds), 0.2, color=colour, alpha=0.85)
+    ax.plot([place] * len(seeds), seeds, "ko", ms=3)
+
+
 def noise_panel(ax: Axes, found: dict, labels: dict[str, str]) -> None:
     ax.plot(
         found["level"], found["no autoencoder"], "--", color=REAL, label="the noisy image itself"
@@ -169,8 +175,7 @@ def samples_panel(ax: Axes, found: dict, labels: dict[str, str]) -> None:
     for offset, key in zip((-0.22, 0, 0.22), labels, strict=True):
         for place, kind in enumerate(kinds):
             seeds = found[key][kind]["frechet"]["seeds"]
-            ax.bar(place + offset, np.mean(seeds), 0.2, color=COLOURS[key], alpha=0.85)
-            ax.plot([place + offset] * len(seeds), seeds, "ko", ms=3)
+            seeds_bar(ax, place + offset, seeds, COLOURS[key])
     ax.axhline(found["training images"]["frechet"], color=REAL, ls="--", label="training images")
     ax.set_xticks(range(2), kinds.values())
     ax.set(
@@ -186,8 +191,7 @@ def usefulness_panel(ax: Axes, found: dict, labels: dict[str, str]) -> None:
     for offset, key in zip((-0.22, 0, 0.22), labels, strict=True):
         for place, kind in enumerate(kinds):
             seeds = np.array(found[key][kind]["seeds"])
-            ax.bar(place + offset, 1 - seeds.mean(), 0.2, color=COLOURS[key], alpha=0.85)
-            ax.plot([place + offset] * len(seeds), 1 - seeds, "ko", ms=3)
+            seeds_bar(ax, place + offset, 1 - seeds, COLOURS[key])
     ax.axhline(
         1 - found["pixels"]["neighbours"], color=REAL, ls="--", label="neighbours among pixels"
     )

@@ -42,7 +42,7 @@ from pyro_vae.plots import save_figure
 from pyro_vae.probes import linear_probe, neighbour_probe
 from pyro_vae.rate_distortion import guide_rate_distortion, model_rate_distortion
 from pyro_vae.refined import Refined
-from pyro_vae.sampling import guide_moments, guide_samples, mean_images
+from pyro_vae.sampling import guide_moments, guide_samples, mean_images, unit_use
 from pyro_vae.script import (
     TRAINING,
     check_device,
@@ -57,9 +57,6 @@ from pyro_vae.script import (
 from pyro_vae.training import fit
 
 SEED = 4  # of everything drawn for the comparison; the trainings have their own
-ACTIVE = (
-    0.01  # a unit is active if its posterior mean varies by more (Burda et al. 2016, sect. 5.2)
-)
 BETAS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
 NOISES = {
     "Gaussian noise": (gaussian_noise, [0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 1.0]),
@@ -200,14 +197,17 @@ def preferred(vaes: Vaes, one: str, other: str, count: int) -> tuple[np.ndarray,
 
 
 def other_pixels(vaes: Vaes, x: Tensor) -> dict:
-    """log p of the same images under three likelihoods of the pixels, each apart; first seeds."""
+    """log p under three likelihoods of the pixels, each apart; first seeds.
+
+    `x` are the first of the images whose grey scores are known.
+    """
     binarised = torch.bernoulli(x, generator=torch.Generator().manual_seed(SEED))
     metrics: dict = {"grey": {}, "binarised": {}, "continuous": {}}
     differences: dict = {kind: {} for kind in metrics}
     for key, (vae, *_) in vaes.items():
         continuous = Model(vae.model.decoder, ContinuousBernoulli)
         found = {
-            "grey": refined(vae, x, f"{key}: grey"),
+            "grey": vae.refined.of(slice(len(x))),
             "binarised": refined(vae, binarised, f"{key}: binarised"),
             "continuous": refined(vae, x, f"{key}: continuous Bernoulli", continuous),
         }
@@ -286,17 +286,9 @@ def units(vaes: Vaes, data: Dataset) -> dict:
     for key, seeds in vaes.items():
         found, orders = [], []
         for vae in seeds:
-            loc, scale = guide_moments(vae.guide, data.test_images)
-            kl = 0.5 * (loc**2 + scale**2 - 1) - scale.log()
-            activity, order = loc.var(0).sort(descending=True)
-            found.append(
-                {
-                    "active": int((activity > ACTIVE).sum()),
-                    "activity": activity.tolist(),
-                    "kl": kl.mean(0)[order].tolist(),
-                }
-            )
-            orders.append(order.tolist())
+            use = unit_use(*guide_moments(vae.guide, data.test_images))
+            found.append({"active": use.active, "activity": use.activity, "kl": use.kl})
+            orders.append(use.order)
         metrics[key] = over_seeds(found) | {"order_of_first_seed": orders[0]}
     return metrics
 
@@ -307,8 +299,9 @@ def unit_images(vae: Vae, x: Tensor, order: list[int], most: int = 12) -> Tensor
     The others stay where the guide puts the image `x`, shape `(1, 1, 28, 28)`.
     """
     rows = []
+    loc, _ = guide_moments(vae.guide, x)
     for unit in order[:most]:
-        z = guide_moments(vae.guide, x)[0].repeat(9, 1)
+        z = loc.repeat(9, 1)
         z[:, unit] = torch.linspace(-3, 3, 9)
         rows.append(mean_images(vae.model, z))
     return torch.stack(rows)

@@ -37,7 +37,7 @@ from pyro_vae.classifier import Classifier, class_probabilities
 from pyro_vae.data import Dataset
 from pyro_vae.features import height, slant, stroke_width, width
 from pyro_vae.files import check_folder
-from pyro_vae.guides import GUIDES, Amortised, MeanField
+from pyro_vae.guides import AMORTISED, Amortised, MeanField
 from pyro_vae.importance import Estimate, estimate, log_likelihood, log_weights
 from pyro_vae.intervals import mean_interval
 from pyro_vae.models import Model
@@ -46,7 +46,13 @@ from pyro_vae.plots import save_figure
 from pyro_vae.probes import linear_probe, neighbour_probe, tree_probe
 from pyro_vae.quadrature import Exact, integrate_plane
 from pyro_vae.refined import Refined
-from pyro_vae.sampling import guide_moments, guide_samples, mean_images, posterior_samples
+from pyro_vae.sampling import (
+    guide_moments,
+    guide_samples,
+    mean_images,
+    posterior_samples,
+    unit_use,
+)
 from pyro_vae.script import (
     check_device,
     check_least,
@@ -173,24 +179,18 @@ def style_ways(vae: Vae, data: Dataset, pairs: list[tuple[int, int]]) -> Figure:
 
 def active_units(vae: Vae, data: Dataset) -> tuple[Figure, dict]:
     """What each of the most used dimensions does to two digits, and how much each is used."""
-    loc, scale = guide_moments(vae.guide, data.test_images, data.test_labels)
-    activity, order = loc.var(0).sort(descending=True)
-    kl = (0.5 * (loc**2 + scale**2 - 1) - scale.log()).mean(0)[order]
-    steps, shown = torch.linspace(-2.5, 2.5, 7), order[:6].tolist()
+    use = unit_use(*guide_moments(vae.guide, data.test_images, data.test_labels))
+    steps = torch.linspace(-2.5, 2.5, 7)
     images = {}
     for digit in (2, 4):
         rows = []
-        for unit in shown:
-            z = torch.zeros(7, loc.shape[1])
+        for unit in use.order[:6]:
+            z = torch.zeros(7, len(use.order))
             z[:, unit] = steps
             rows.append(mean_images(vae.model, z, torch.full((7,), digit)))
         images[digit] = torch.stack(rows)
-    metrics = {
-        "activity": activity.tolist(),
-        "kl": kl.tolist(),
-        "active": int((activity > 0.01).sum()),
-    }
-    return units_figure(images, steps.tolist(), activity.tolist()), metrics
+    metrics = {"activity": use.activity, "kl": use.kl, "active": use.active}
+    return units_figure(images, steps.tolist(), use.activity), metrics
 
 
 # ---------------------------------------------------------------- what z and y carry
@@ -460,8 +460,9 @@ def failures(
 
 def main() -> None:
     parser = make_parser(__doc__.splitlines()[0], latent_dim=DIM)
-    amortised = [name for name, kind in GUIDES.items() if issubclass(kind, Amortised)]
-    parser.add_argument("--guide", choices=amortised, default="mean_field", help="q(z | x, y)")
+    parser.add_argument(
+        "--guide", choices=list(AMORTISED), default="mean_field", help="q(z | x, y)"
+    )
     parser.add_argument(
         "--images",
         type=int,

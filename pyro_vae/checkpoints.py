@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pyro_vae.errors import InputError
 from pyro_vae.files import whole_file
-from pyro_vae.guides import GUIDES, Amortised
+from pyro_vae.guides import AMORTISED, Amortised
 from pyro_vae.models import Model
 from pyro_vae.networks import ARCHITECTURES
 
@@ -125,8 +125,7 @@ def build_vae(
         raise InputError(
             f"architecture {architecture!r} is unknown: choose from {', '.join(ARCHITECTURES)}"
         )
-    amortised = [name for name, kind in GUIDES.items() if issubclass(kind, Amortised)]
-    if guide not in amortised:
-        raise InputError(f"guide {guide!r} is unknown: choose from {', '.join(amortised)}")
+    if guide not in AMORTISED:
+        raise InputError(f"guide {guide!r} is unknown: choose from {', '.join(AMORTISED)}")
     model = Model(ARCHITECTURES[architecture](latent_dim, classes))
-    return model, GUIDES[guide](model, precision=precision)
+    return model, AMORTISED[guide](model, precision=precision)

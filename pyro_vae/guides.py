@@ -250,3 +250,4 @@ GUIDES: dict[str, type[nn.Module]] = {
     "semi_amortised": SemiAmortised,
     "prior": Prior,
 }
+AMORTISED = {name: kind for name, kind in GUIDES.items() if issubclass(kind, Amortised)}

@@ -1,5 +1,7 @@
 """Drawing from a trained autoencoder: latents from guide and posterior, images from both."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -42,6 +44,23 @@ def guide_moments(guide: Amortised, x: Tensor, *labels: Tensor) -> tuple[Tensor,
         means.append(q.mean.cpu())
         deviations.append(q.variance.sqrt().cpu())
     return torch.cat(means), torch.cat(deviations)
+
+
+class UnitUse(NamedTuple):
+    """How much each latent dimension says, the most used first; one number a dimension."""
+
+    order: list[int]  # the dimensions, by activity
+    activity: list[float]  # variance of the posterior mean over the images
+    kl: list[float]  # mean KL from the prior, nats per image
+    active: int  # dimensions with an activity above 0.01 (Burda et al. 2016, section 5.2)
+
+
+def unit_use(mean: Tensor, deviation: Tensor) -> UnitUse:
+    """The use of each dimension by a mean-field guide, from its moments, `(B, d)` each."""
+    kl = (0.5 * (mean**2 + deviation**2 - 1) - deviation.log()).mean(0)
+    activity, order = mean.var(0).sort(descending=True)
+    active = int((activity > 0.01).sum())
+    return UnitUse(order.tolist(), activity.tolist(), kl[order].tolist(), active)
 
 
 def pixel_samples(means: Tensor, seed: int = 0) -> Tensor:

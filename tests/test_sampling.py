@@ -1,5 +1,7 @@
 """Draws held against known distributions; 5 standard errors, so one seed in 1.7 million fails."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from pyro_vae.sampling import (
     pixel_samples,
     posterior_mean,
     posterior_samples,
+    unit_use,
 )
 from tests.problems import LinearGaussian, off_by
 
@@ -101,3 +104,13 @@ def test_the_reader_reads(digits):
     read_again = read(digits.test_images[:6].reshape(2, 3, 1, 28, 28))
     assert read_again.shape == (2, 3)
     assert np.array_equal(read_again.ravel(), read(digits.test_images[:6]))
+
+
+def test_unit_use_is_the_closed_form():
+    """Two dimensions: one that says nothing, and one whose mean moves by 2 with deviation 0.5."""
+    mean = torch.tensor([[0.0, 1.0], [0.0, -1.0]])
+    use = unit_use(mean, torch.tensor([[1.0, 0.5], [1.0, 0.5]]))
+    assert use.order == [1, 0]
+    assert use.activity == [2, 0]
+    assert use.kl == pytest.approx([0.5 * (1 + 0.25 - 1) + math.log(2), 0])
+    assert use.active == 1
