@@ -124,6 +124,7 @@ def train(
         learning_rate=settings["learning_rate"],
         decay=args.frozen_decoder,  # so that what differs between guides is not lost in its noise
         seed=settings["seed"],
+        shards=settings["shards"],
         state_path=state_path,
         resume=args.resume,
         same={
@@ -363,7 +364,7 @@ def main() -> None:
         settings = TRAINING | asked
         check_training_options(
             args.guide_epochs,
-            *(settings[key] for key in ("batch_size", "learning_rate", "seed")),
+            *(settings[key] for key in ("batch_size", "learning_rate", "seed", "shards")),
         )
         config = {**settings, "precision": args.guide_precision, "epochs": args.guide_epochs}
 

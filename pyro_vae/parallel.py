@@ -14,9 +14,17 @@ from torch import Tensor, distributed
 
 
 def join_group(device: str = "cpu") -> None:
-    """Join the group of processes that torchrun has started, if it has."""
-    if "TORCHELASTIC_RUN_ID" in os.environ and not distributed.is_initialized():
-        distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    """Join the group of processes that torchrun has started, if it has.
+
+    Where the device is "cuda", each process takes a GPU of its own.
+    """
+    if "TORCHELASTIC_RUN_ID" not in os.environ or distributed.is_initialized():
+        return
+    if device.startswith("cuda"):
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        distributed.init_process_group("nccl")
+    else:
+        distributed.init_process_group("gloo")
 
 
 def rank() -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from pyro_vae import parallel
 from pyro_vae.checkpoints import (
     build_vae,
     load_tensors,
@@ -33,11 +34,24 @@ from pyro_vae.training import Interrupted, TrainingError, check_training_options
 PACKAGES = ("torch", "torchvision", "pyro-ppl", "arviz", "numpy", "scipy", "scikit-learn")
 
 # The training options and their defaults: the appendix's settings.
-TRAINING = {"epochs": 10, "batch_size": 100, "learning_rate": 1e-3, "precision": "auto", "seed": 0}
+TRAINING = {
+    "epochs": 10,
+    "batch_size": 100,
+    "learning_rate": 1e-3,
+    "precision": "auto",
+    "seed": 0,
+    "shards": 1,
+}
 
 
 # What a checkpoint that does not say otherwise holds: the appendix's autoencoder, as it trains it.
-APPENDIX = {"architecture": "appendix", "classes": 0, "guide": "mean_field", "decay": False}
+APPENDIX = {
+    "architecture": "appendix",
+    "classes": 0,
+    "guide": "mean_field",
+    "decay": False,
+    "shards": 1,
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -237,8 +251,9 @@ def trained_vae(
     )
     config = {"dataset": data.name, **kind, **settings}
     config |= {"history": history, "provenance": provenance()}
-    save_vae(path, model, guide, config)
-    print(f"autoencoder: saved to {path}")
+    if parallel.rank() == 0:
+        save_vae(path, model, guide, config)
+        print(f"autoencoder: saved to {path}")
     return model, guide, config
 
 

@@ -141,8 +141,7 @@ def fit(
 
     Modules need not call `pyro.module`: they are registered here, in a cleared parameter store.
     """
-    check_training_options(epochs, batch_size, learning_rate, seed)
-    check_counts(shards=shards)
+    check_training_options(epochs, batch_size, learning_rate, seed, shards)
     path = Path(state_path) if state_path is not None else None
     settings = {"batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
     settings |= {"images": len(train[0]), "shards": shards, **(same or {})}
@@ -273,10 +272,12 @@ def fit(
     return history
 
 
-def check_training_options(epochs: int, batch_size: int, learning_rate: float, seed: int) -> None:
+def check_training_options(
+    epochs: int, batch_size: int, learning_rate: float, seed: int, shards: int = 1
+) -> None:
     if not isinstance(epochs, int) or epochs < 0:
         raise InputError(f"epochs must be a whole number >= 0, not {epochs!r}")
-    check_counts(batch_size=batch_size)
+    check_counts(batch_size=batch_size, shards=shards)
     if not (0 < learning_rate < math.inf):
         raise InputError(f"learning_rate must be a positive number, not {learning_rate!r}")
     if not isinstance(seed, int) or not 0 <= seed < 2**32:

@@ -6,6 +6,7 @@ import torch
 from pyro.infer import Trace_ELBO
 from torch.nn import functional
 
+from experiments.appendix import BernoulliImageGenerator, GaussianEncoder
 from pyro_vae.checkpoints import build_vae
 from pyro_vae.errors import InputError
 from pyro_vae.importance import log_joint
@@ -20,7 +21,6 @@ from pyro_vae.networks import (
     resolve_precision,
     split_appendix,
 )
-from tests.appendix import BernoulliImageGenerator, GaussianEncoder
 
 
 def appendix(latent_dim):

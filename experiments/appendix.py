@@ -1,4 +1,4 @@
-"""The coursework's appendix: the reference that the package's networks are held against."""
+"""The coursework's appendix: what the tests and the benchmark hold the package against."""
 
 import torch
 from torch import nn

@@ -1,0 +1,400 @@
+"""Speed, side by side: training and log p(x) against the appendix written plainly in PyTorch.
+
+Every contender runs in a process of its own, as its user would run it, and they take turns, so that
+what else the machine does falls on all alike. Beyond speed: that both come to the same quality, how
+far both are from what the processor can do, and how cost grows with the work and the processes.
+
+    python -m experiments.benchmark
+"""
+
+import argparse
+import importlib.util
+import json
+import multiprocessing
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
+
+from experiments.contenders import (
+    Work,
+    our_likelihood,
+    our_training,
+    ours,
+    plain_likelihood,
+    plain_training,
+    pyro_likelihood,
+    pythae_likelihood,
+    refined_likelihood,
+)
+from pyro_vae.checkpoints import build_vae
+from pyro_vae.data import Dataset
+from pyro_vae.files import check_folder
+from pyro_vae.importance import Estimate, log_likelihood
+from pyro_vae.intervals import mean_interval
+from pyro_vae.networks import State, join_appendix, resolve_precision
+from pyro_vae.plots import COLOURS, save_figure
+from pyro_vae.refined import Refined
+from pyro_vae.script import (
+    TRAINING,
+    check_least,
+    load_data,
+    make_parser,
+    result_folder,
+    run,
+    save_metrics,
+)
+from pyro_vae.training import fit
+
+SEED = 6
+Contenders = dict[str, tuple[Callable[..., Work], dict]]
+
+
+# ---------------------------------------------------------------- taking turns
+
+
+def serve(connection: Connection, make: Callable[..., Work], options: dict) -> None:
+    """A contender's process: one round of work at each word from the other end."""
+    work = make(**options)
+    result = work()  # the first is slower: not timed
+    while connection.recv():
+        start = time.perf_counter()
+        result = work()
+        connection.send(time.perf_counter() - start)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # MiB, where this is Linux
+    connection.send((result if isinstance(result, np.ndarray) else None, peak))
+
+
+def take_turns(contenders: Contenders, rounds: int, what: str) -> dict[str, dict]:
+    """Each contender's `seconds` of every round, its last `result`, its `peak_mib` of memory."""
+    context = multiprocessing.get_context("spawn")
+    ends, processes, found = {}, {}, {}
+    for name, (make, options) in contenders.items():
+        ends[name], other = context.Pipe()
+        processes[name] = context.Process(target=serve, args=(other, make, options), daemon=True)
+        processes[name].start()
+        other.close()  # so that a contender that dies ends the run, and is not waited for
+        found[name] = {"seconds": []}
+    names = list(contenders)
+    for number in tqdm(range(rounds), desc=what, unit="round"):
+        shift = number % len(names)
+        for name in names[shift:] + names[:shift]:
+            ends[name].send(True)
+            found[name]["seconds"].append(ends[name].recv())
+    for name, end in ends.items():
+        end.send(False)
+        found[name]["result"], found[name]["peak_mib"] = end.recv()
+        processes[name].join()
+    return found
+
+
+def compared(found: dict[str, dict], images: int, base: str) -> dict[str, dict]:
+    """Images a second, median and quartiles, and how many times as fast as `base`.
+
+    The latter is the median over the rounds of the ratio within a round.
+    """
+    table = {}
+    for name, row in found.items():
+        low, middle, high = np.quantile(images / np.array(row["seconds"]), [0.25, 0.5, 0.75])
+        ratios = np.array(found[base]["seconds"]) / np.array(row["seconds"])
+        table[name] = {
+            "images_a_second": float(middle),
+            "quartiles": [float(low), float(high)],
+            "times_as_fast": float(np.median(ratios)),
+            "times_as_fast_quartiles": np.quantile(ratios, [0.25, 0.75]).tolist(),
+            "rounds": len(ratios),
+            "peak_mib": row["peak_mib"],
+        }
+        if row["result"] is not None:
+            table[name]["log_p"] = mean_interval(row["result"])
+            table[name]["log_p_minus_base"] = mean_interval(row["result"] - found[base]["result"])
+    return table
+
+
+# ---------------------------------------------------------------- the same work, the same quality
+
+
+def fresh_weights(latent_dim: int) -> State:
+    torch.manual_seed(SEED)
+    model, guide = build_vae(latent_dim)
+    return join_appendix(model.decoder.state_dict(), guide.encoder.state_dict())
+
+
+def speed(x: Tensor, state: State, rounds: int) -> dict:
+    """Training and log p(x), each contender against the plain way."""
+    batches, some, few = x[:2000], x[:200], x[:40]
+    training: Contenders = {
+        "plain": (plain_training, {"images": batches, "state": state}),
+        "ours, float32": (
+            our_training,
+            {"images": batches, "state": state, "precision": "float32"},
+        ),
+    }
+    if resolve_precision("auto") == "bfloat16":
+        training["ours, bfloat16 guide"] = (
+            our_training,
+            {"images": batches, "state": state, "precision": "bfloat16"},
+        )
+    task = {"images": some, "state": state, "num_samples": 100}
+    scoring: Contenders = {
+        "plain": (plain_likelihood, task),
+        "ours": (our_likelihood, task),
+        "Pyro, image by image": (pyro_likelihood, task),
+    }
+    if importlib.util.find_spec("pythae"):
+        scoring["pythae get_nll"] = (pythae_likelihood, task)
+    task = {"images": few, "state": state, "num_samples": 1000}
+    tighter: Contenders = {
+        "plain": (plain_likelihood, task),
+        "ours": (our_likelihood, task),
+        "ours, refined guide": (refined_likelihood, task),
+    }
+    return {
+        "training": compared(take_turns(training, rounds, "training"), len(batches), "plain"),
+        "log_p_100": compared(take_turns(scoring, rounds, "100 samples"), len(some), "plain"),
+        "log_p_1000": compared(take_turns(tighter, rounds, "1,000 samples"), len(few), "plain"),
+    }
+
+
+def quality(data: Dataset, start: State, epochs: int, images: int) -> dict:
+    """log p of the same test images by the refined guide, after equal training of both."""
+    train = data.train_images
+    plain = plain_training(train, start)
+    for _ in tqdm(range(epochs), desc="plain training", unit="epoch"):
+        plain_state = plain()
+    print(f"our training, {epochs} epochs")
+    our_state = our_training(train, start, "auto", epochs)()
+    found: dict[str, Estimate] = {}
+    for name, state in (("plain", plain_state), ("ours", our_state)):
+        model, guide = ours(state)
+        found[name] = log_likelihood(
+            model,
+            Refined(model, guide),
+            data.test_images[:images],
+            num_samples=1000,
+            seed=SEED,
+            progress=f"{name}: refined log p",
+        )
+    return {
+        "epochs": epochs,
+        **{name: estimate.summary() for name, estimate in found.items()},
+        "ours_minus_plain": mean_interval(found["ours"].value - found["plain"].value),
+    }
+
+
+# ---------------------------------------------------------------- the distance to the machine
+
+
+def median_seconds(work: Callable[[], object], rounds: int = 9) -> float:
+    work()
+    seconds = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+
+
+def distance(x: Tensor, state: State) -> dict:
+    """GFLOP/s of a step and of a likelihood, beside those of a product of large matrices."""
+    found: dict = {"threads": torch.get_num_threads(), "matrix_product_gflops": {}}
+    for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        a = torch.randn(2048, 2048).to(dtype)
+        found["matrix_product_gflops"][name] = 2 * 2048**3 / median_seconds(lambda a=a: a @ a) / 1e9
+    model, guide = ours(state)
+    some = x[:100]
+
+    def train(images: Tensor) -> None:
+        fit(model, guide, (images,), epochs=1, progress=False)
+
+    def score() -> None:
+        log_likelihood(model, guide, some, num_samples=100)
+
+    for name, once, work, repeats in (
+        ("training", lambda: train(some), lambda: train(x[:1000]), 10),
+        ("log_p_100", score, score, 1),
+    ):
+        with FlopCounterMode(display=False) as counter:
+            once()
+        flops = counter.get_total_flops()
+        found[name] = {
+            "mflop_an_image": flops / len(some) / 1e6,
+            "gflops": repeats * flops / median_seconds(work, 5) / 1e9,
+        }
+    return found
+
+
+# ---------------------------------------------------------------- as the work grows
+
+
+def growth(x: Tensor, state: State) -> dict[str, list[dict]]:
+    """Seconds and peak memory of log p(x), as images, samples and latent dimensions grow.
+
+    Each setting has a process of its own, so that its peak is its own.
+    """
+    settings = {
+        "images": [(n, {"images": x[:n], "num_samples": 100}) for n in (100, 400, 1600)],
+        "samples": [(k, {"images": x[:20], "num_samples": k}) for k in (100, 1000, 10_000)],
+        "latent dimensions": [
+            (d, {"images": x[:100], "num_samples": 100, "state": fresh_weights(d)})
+            for d in (2, 8, 32, 64)
+        ],
+    }
+    found = {}
+    for what, rows in settings.items():
+        found[what] = []
+        for number, options in rows:
+            one = {"ours": (our_likelihood, {"state": state} | options)}
+            row = take_turns(one, 3, f"{number:,} {what}")["ours"]
+            found[what].append(
+                {
+                    what: number,
+                    "seconds": statistics.median(row["seconds"]),
+                    "peak_mib": row["peak_mib"],
+                }
+            )
+    return found
+
+
+def scaling(args: argparse.Namespace, images: int) -> list[dict]:
+    """An epoch of training and log p(x), by 1, 2, ... processes of torchrun, a thread each."""
+    found = []
+    for processes in sorted({1, 2, os.cpu_count() or 1}):
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+            command += [f"--nproc-per-node={processes}", "-m", "experiments.distributed"]
+            command += ["--dataset", args.dataset, "--results", folder, "--images", images]
+            command += ["--latent-dim", args.latent_dim, "--epochs", 1]
+            command += ["--shards", max(2, processes)]  # the same work for 1 and for 2
+            if args.data_root:
+                command += ["--data-root", args.data_root]
+            print(f"{processes} processes")
+            subprocess.run(
+                [str(word) for word in command],
+                check=True,
+                stdout=subprocess.DEVNULL,
+                env=os.environ | {"OMP_NUM_THREADS": "1"},
+            )
+            (path,) = Path(folder).rglob("metrics.json")
+            metrics = json.loads(path.read_text())
+        found.append(
+            {
+                "processes": processes,
+                "train_seconds": metrics["seconds"]["train_or_load"],
+                "score_seconds": metrics["seconds"]["score"],
+                "log_p": metrics["log_p"]["mean"],
+            }
+        )
+    return found
+
+
+# ---------------------------------------------------------------- what it shows
+
+TITLES = {
+    "training": "training",
+    "log_p_100": "log p(x), 100 samples",
+    "log_p_1000": "log p(x), 1,000 samples",
+}
+
+
+def as_text(metrics: dict) -> str:
+    lines = []
+    for key, title in TITLES.items():
+        lines.append(f"{title:<26}{'images/s':>10}{'quartiles':>16}{'faster':>9}{'MiB':>8}")
+        for name, row in metrics["speed"][key].items():
+            low, high = row["quartiles"]
+            lines.append(
+                f"  {name:<24}{row['images_a_second']:>10.1f}{f'{low:.1f} to {high:.1f}':>16}"
+                f"{row['times_as_fast']:>8.2f}x{row['peak_mib']:>8.0f}"
+            )
+    return "\n".join(lines)
+
+
+def benchmark_figure(metrics: dict) -> Figure:
+    """Times as fast as the plain way; how seconds and memory grow; what processes add."""
+    figure = Figure(figsize=(13, 6.6))
+    figure.set_layout_engine("constrained")
+    above, below = figure.subplots(2, 3)
+    for ax, (key, title) in zip(above, TITLES.items(), strict=True):
+        rows = metrics["speed"][key]
+        place = np.arange(len(rows))[::-1]
+        times = np.array([row["times_as_fast"] for row in rows.values()])
+        ends = np.array([row["times_as_fast_quartiles"] for row in rows.values()]).T
+        colours = [COLOURS["posterior"] if name.startswith("ours") else "0.65" for name in rows]
+        ax.barh(place, times, 0.6, color=colours, xerr=np.abs(ends - times), ecolor="0.2")
+        for y, row, end in zip(place, rows.values(), ends[1], strict=True):
+            ax.text(end, y, f"  {row['images_a_second']:,.0f} img/s", va="center", fontsize=9)
+        ax.axvline(1, color="0.3", lw=0.8)
+        ax.set_yticks(place, list(rows))
+        ax.set(title=title, xlim=(0, 1.35 * ends[1].max()), xlabel="times as fast as plain PyTorch")
+    for ax, (what, rows) in zip(below, metrics["growth"].items(), strict=True):
+        numbers = [row[what] for row in rows]
+        ax.plot(numbers, [row["seconds"] for row in rows], "o-", color=COLOURS["posterior"])
+        memory = ax.twinx()
+        memory.plot(numbers, [row["peak_mib"] for row in rows], "s--", color=COLOURS["guide"])
+        memory.set(ylim=(0, 2 * max(row["peak_mib"] for row in rows)))
+        memory.set_ylabel("peak memory, MiB (dashed)", color=COLOURS["guide"])
+        memory.grid(False)
+        ax.set_xscale("log")
+        ax.set_xticks(numbers, [f"{number:,}" for number in numbers])
+        ax.minorticks_off()
+        ax.set(ylim=(0, None), xlabel=what)
+        ax.set_ylabel("seconds", color=COLOURS["posterior"])
+        ax.set_title(f"log p(x), as the {what} grow")
+    figure.suptitle("Speed, each contender in a process of its own, taking turns")
+    return figure
+
+
+def main() -> None:
+    parser = make_parser(__doc__.splitlines()[0], latent_dim=20)
+    parser.add_argument("--rounds", type=int, default=9, help="of each contender")
+    parser.add_argument(
+        "--images", type=int, default=1000, metavar="N", help="test images, to compare quality"
+    )
+    args = parser.parse_args()
+    check_least("--rounds", args.rounds, 1)
+    check_least("--images", args.images, 2)
+    data = load_data(args)
+    folder = result_folder(args, "benchmark", 20)
+    epochs = getattr(args, "epochs", TRAINING["epochs"])
+    print(
+        "benchmark: about 35 minutes on 2 cores, 13 of them to train both ways for 10 epochs. "
+        "Leave the machine to it."
+    )
+    check_folder(folder)
+    start = fresh_weights(args.latent_dim)
+    state = our_training(data.train_images, start, "auto")()  # weights that are no longer random
+    x = data.test_images
+    metrics = {
+        "speed": speed(x, state, args.rounds),
+        "distance": distance(x, state),
+        "growth": growth(x, state),
+        "scaling": scaling(args, args.images),
+        "quality": quality(data, start, epochs, args.images),
+    }
+    print(as_text(metrics))
+    difference = metrics["quality"]["ours_minus_plain"]
+    print(
+        f"log p(x) after {epochs} epochs, ours minus plain: {difference['mean']:+.2f} nats "
+        f"({difference['ci95'][0]:+.2f} to {difference['ci95'][1]:+.2f})"
+    )
+    save_figure(benchmark_figure(metrics), folder / "benchmark.png", data.name)
+    save_metrics(folder / "metrics.json", metrics, args, data, {"epochs": epochs})
+    print(f"figure and metrics.json in {folder}")
+
+
+if __name__ == "__main__":
+    run(main)

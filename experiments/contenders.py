@@ -1,0 +1,162 @@
+"""What the benchmark times: training and log p(x) by this package, by the appendix, by others.
+
+Each function makes one contender ready and returns its work, one round of it at each call. Weights
+are given and returned as a state dict of the appendix's `GaussianEncoder`, which all can take.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pyro
+import torch
+from pyro.infer.importance import vectorized_importance_weights
+from torch import Tensor
+from torch.distributions import Normal
+from torch.utils.data import DataLoader, TensorDataset
+
+from experiments.appendix import BernoulliImageGenerator, GaussianEncoder
+from pyro_vae.checkpoints import build_vae
+from pyro_vae.guides import Amortised
+from pyro_vae.importance import log_likelihood
+from pyro_vae.models import Model
+from pyro_vae.networks import State, join_appendix, split_appendix
+from pyro_vae.refined import Refined
+from pyro_vae.script import keep_memory
+from pyro_vae.training import fit
+
+Work = Callable[[], object]
+
+
+def appendix(state: State) -> GaussianEncoder:
+    """The appendix's networks with these weights."""
+    encoder = GaussianEncoder(BernoulliImageGenerator(state["f.f.0.weight"].shape[1]))
+    encoder.load_state_dict(state)
+    return encoder
+
+
+def ours(state: State, precision: str = "auto") -> tuple[Model, Amortised]:
+    """This package's model and guide with these weights."""
+    decoder, encoder = split_appendix(state)
+    model, guide = build_vae(decoder["f.0.weight"].shape[1], precision)
+    model.decoder.load_state_dict(decoder)
+    guide.encoder.load_state_dict(encoder)
+    return model, guide
+
+
+# ---------------------------------------------------------------- training: one epoch a round
+
+
+def plain_training(images: Tensor, state: State) -> Callable[[], State]:
+    """The appendix's own loop: DataLoader, batches of 100, its bound, Adam, float32."""
+    encoder = appendix(state)
+    optimiser = torch.optim.Adam(encoder.parameters(), lr=1e-3)
+    loader = DataLoader(TensorDataset(images), batch_size=100, shuffle=True)
+
+    def work() -> State:
+        for (x,) in loader:
+            optimiser.zero_grad()
+            (-encoder.loglik_lb(x).mean()).backward()
+            optimiser.step()
+        return encoder.state_dict()
+
+    return work
+
+
+def our_training(images: Tensor, state: State, precision: str, epochs: int = 1) -> Work:
+    """SVI with Trace_ELBO, as the question scripts train."""
+    keep_memory()
+    model, guide = ours(state, precision)
+
+    def work() -> State:
+        fit(model, guide, (images,), epochs=epochs, progress=False)
+        return join_appendix(model.decoder.state_dict(), guide.encoder.state_dict())
+
+    return work
+
+
+# ---------------------------------------------------------------- log p(x) of all images a round
+
+
+def plain_likelihood(images: Tensor, state: State, num_samples: int) -> Work:
+    """Importance sampling as the appendix would write it: log(sigmoid), 2,000 samples a batch."""
+    encoder = appendix(state)
+
+    @torch.no_grad()
+    def work() -> np.ndarray:
+        values = []
+        for x in images.split(max(1, 2000 // num_samples)):
+            loc, scale = encoder(x)
+            z = loc + scale * torch.randn(num_samples, *loc.shape)
+            xr = encoder.f(z.flatten(0, 1)).unflatten(0, (num_samples, len(x)))
+            log_lik = (x * torch.log(xr) + (1 - x) * torch.log(1 - xr)).sum((2, 3, 4))
+            log_prior = Normal(0.0, 1.0).log_prob(z).sum(-1)
+            log_w = log_lik + log_prior - Normal(loc, scale).log_prob(z).sum(-1)
+            values.append(torch.logsumexp(log_w, 0) - math.log(num_samples))
+        return torch.cat(values).double().numpy()
+
+    return work
+
+
+def our_likelihood(images: Tensor, state: State, num_samples: int, precision: str = "auto") -> Work:
+    keep_memory()
+    model, guide = ours(state, precision)
+    return lambda: log_likelihood(model, guide, images, num_samples=num_samples).value
+
+
+def refined_likelihood(images: Tensor, state: State, num_samples: int) -> Work:
+    keep_memory()
+    model, guide = ours(state)
+    refined = Refined(model, guide)
+    return lambda: log_likelihood(model, refined, images, num_samples=num_samples).value
+
+
+def pyro_likelihood(images: Tensor, state: State, num_samples: int) -> Work:
+    """Pyro's own weights. It gives one for all of a batch, so that images come one by one."""
+    model, guide = ours(state)
+
+    @torch.no_grad()
+    def work() -> np.ndarray:
+        values = []
+        for x in images.split(1):
+            pyro.clear_param_store()
+            log_w, _, _ = vectorized_importance_weights(
+                model, guide, x, num_samples=num_samples, max_plate_nesting=1
+            )
+            values.append(torch.logsumexp(log_w, 0) - math.log(num_samples))
+        return torch.stack(values).double().numpy()
+
+    return work
+
+
+def pythae_likelihood(images: Tensor, state: State, num_samples: int) -> Work:
+    """pythae's get_nll, where it is installed.
+
+    It draws whole batches of samples: `batch_size` is set so that they are `num_samples`.
+    """
+    from pythae.models import VAE, VAEConfig
+    from pythae.models.base.base_utils import ModelOutput
+    from pythae.models.nn import BaseDecoder, BaseEncoder
+
+    networks = appendix(state)
+
+    class Encoder(BaseEncoder):
+        def forward(self, x: Tensor) -> ModelOutput:
+            loc, tau = networks.g(x).chunk(2, -1)
+            return ModelOutput(embedding=loc, log_covariance=tau)
+
+    class Decoder(BaseDecoder):
+        def forward(self, z: Tensor) -> ModelOutput:
+            return ModelOutput(reconstruction=networks.f(z))
+
+    config = VAEConfig(input_dim=(1, 28, 28), latent_dim=networks.d, reconstruction_loss="bce")
+    vae = VAE(config, Encoder(), Decoder()).eval()
+    batch = min(100, num_samples)
+
+    @torch.no_grad()
+    def work() -> np.ndarray:
+        return np.array(
+            [vae.get_nll(x, n_samples=num_samples, batch_size=batch) for x in images.split(1)]
+        )
+
+    return work

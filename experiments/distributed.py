@@ -1,0 +1,81 @@
+"""Train an autoencoder and score the test images, by one process or by several.
+
+The processes of torchrun share both: the parts of each training batch (as many as --shards says),
+and the blocks of test images. Neither the weights, but for rounding, nor any image's log p(x)
+depends on how many there are. A process that dies ends the run; --resume goes on with the training
+where its last epoch ended, and with the test images that are not yet scored.
+
+    torchrun --nproc-per-node 2 -m experiments.distributed --shards 2
+"""
+
+import contextlib
+import shutil
+import sys
+import time
+
+from pyro_vae import parallel
+from pyro_vae.checkpoints import fingerprint
+from pyro_vae.files import check_folder
+from pyro_vae.refined import Refined
+from pyro_vae.script import (
+    check_device,
+    check_least,
+    load_data,
+    make_parser,
+    result_folder,
+    run,
+    save_metrics,
+    trained_vae,
+)
+from pyro_vae.shards import sharded_log_likelihood
+
+
+def main() -> None:
+    parser = make_parser(__doc__.splitlines()[0])
+    parser.add_argument("--num-samples", type=int, default=100, metavar="K", help="of each image")
+    parser.add_argument("--images", type=int, default=10_000, metavar="N", help="test images")
+    parser.add_argument("--refined", action="store_true", help="by the refined guide")
+    args = parser.parse_args()
+    check_least("--num-samples", args.num_samples, 1)
+    check_least("--images", args.images, 1)
+    device = check_device(args.device)
+    parallel.join_group(args.device)
+    with contextlib.redirect_stdout(sys.stdout if parallel.rank() == 0 else None):
+        data = load_data(args)
+        folder = result_folder(args, "distributed")
+        check_folder(folder)
+        print(f"{parallel.size()} processes: log p(x) by {args.num_samples} samples an image")
+        start = time.perf_counter()
+        model, guide, config = trained_vae(args, data, args.latent_dim)
+        trained = time.perf_counter()
+        x = data.test_images[: args.images].to(device)
+        found = sharded_log_likelihood(
+            folder / "blocks",
+            model,
+            Refined(model, guide) if args.refined else guide,
+            x,
+            num_samples=args.num_samples,
+            seed=0,
+            same={"weights": fingerprint(model, guide), "refined": args.refined},
+            progress="log p(x)" if parallel.rank() == 0 else None,
+        )
+        scored = time.perf_counter()
+        if parallel.rank() > 0:
+            return
+        metrics = {
+            "processes": parallel.size(),
+            "log_p": found.summary(),
+            "images": {"log_p": found.value.tolist(), "se": found.se.tolist()},
+            "seconds": {"train_or_load": trained - start, "score": scored - trained},
+        }
+        save_metrics(folder / "metrics.json", metrics, args, data, config)
+        shutil.rmtree(folder / "blocks")  # all of it is in metrics.json now
+        summary = metrics["log_p"]
+        print(
+            f"log p(x) = {summary['mean']:.2f} nats per image, {summary['verdict']}; "
+            f"{scored - trained:.0f} s for {len(x)} images; metrics.json in {folder}"
+        )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,136 @@
+"""The benchmark's contenders do the same work; what is measured of them by hand; its figure."""
+
+import numpy as np
+import pytest
+import torch
+
+from experiments import benchmark, contenders
+from pyro_vae.importance import log_likelihood
+from pyro_vae.quadrature import integrate_plane
+from tests.commands import check_wrong_option
+
+
+@pytest.fixture(scope="module")
+def state():
+    return benchmark.fresh_weights(2)
+
+
+@pytest.fixture(scope="module")
+def exact(digits, state):
+    """log p(x) of four images by quadrature, and the weights' standard error at 400 samples."""
+    x, (model, guide) = digits.test_images[:4], contenders.ours(state)
+    log_p = integrate_plane(model, x).log_evidence.numpy()
+    return log_p, log_likelihood(model, guide, x, num_samples=400).se
+
+
+def sleeper(name):
+    """A contender that only says who it is."""
+    return lambda: np.full(3, float(name))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        contenders.plain_likelihood,
+        contenders.our_likelihood,
+        contenders.pyro_likelihood,
+        contenders.refined_likelihood,
+        contenders.pythae_likelihood,
+    ],
+)
+def test_every_contender_estimates_the_same(digits, state, exact, make):
+    """Against quadrature: within 5 standard errors; fails for 1 image in 10^6."""
+    if make is contenders.pythae_likelihood:
+        pytest.importorskip("pythae")
+    log_p, se = exact
+    torch.manual_seed(0)
+    found = make(digits.test_images[:4], state, 400)()
+    assert found.shape == (4,)
+    np.testing.assert_array_less(np.abs(found - log_p), 5 * se + 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("make", "options"),
+    [(contenders.plain_training, {}), (contenders.our_training, {"precision": "float32"})],
+)
+def test_training_starts_from_the_weights_given_and_leaves_them(digits, state, make, options):
+    before = {name: w.clone() for name, w in state.items()}
+    trained = make(digits.train_images[:200], state, **options)()
+    assert trained.keys() == state.keys()
+    for name, w in state.items():
+        assert torch.equal(w, before[name])
+        assert not torch.equal(w, trained[name])
+        # two steps of Adam at 0.001: none moves a weight by more than about its rate
+        assert (w - trained[name]).abs().max() < 0.003
+
+
+def test_contenders_take_turns_in_processes_of_their_own():
+    found = benchmark.take_turns(
+        {"one": (sleeper, {"name": 1}), "two": (sleeper, {"name": 2})}, 3, ""
+    )
+    assert [len(row["seconds"]) for row in found.values()] == [3, 3]
+    assert found["two"]["result"].tolist() == [2, 2, 2]
+    assert all(row["peak_mib"] > 10 for row in found.values())
+
+
+def test_a_contender_that_dies_ends_the_run():
+    with pytest.raises((EOFError, ConnectionError)):
+        benchmark.take_turns({"none": (sleeper, {"name": "not a number"})}, 1, "")
+
+
+def test_ratios_are_taken_within_a_round():
+    found = {
+        "plain": {"seconds": [2.0, 4.0, 6.0], "result": np.zeros(3), "peak_mib": 1.0},
+        "ours": {"seconds": [1.0, 1.0, 3.0], "result": np.ones(3), "peak_mib": 2.0},
+    }
+    row = benchmark.compared(found, images=12, base="plain")["ours"]
+    assert row["images_a_second"] == 12
+    assert row["times_as_fast"] == 2
+    assert row["log_p_minus_base"]["mean"] == 1
+    assert row["peak_mib"] == 2
+
+
+def test_the_distance_counts_the_arithmetic_of_the_decoder(digits, state):
+    found = benchmark.distance(digits.test_images, state)
+    # multiply-adds of the decoder at d = 2, layer for layer, and of the encoder
+    decoder = 2 * 128 + 128 * 1728 + 12 * 36 * 9 * 100 + 4 * 4 * 9 * 784 + 4 * 784
+    encoder = 32 * 9 * 26**2 + 32 * 64 * 9 * 24**2 + 9216 * 128 + 128 * 4
+    expected = 2e-6 * (100 * decoder + encoder)
+    assert found["log_p_100"]["mflop_an_image"] == pytest.approx(expected, rel=1e-3)
+    # a step: each product forward, and twice backward but for the gradient of the images
+    low, high = (2e-6 * k * (decoder + encoder) for k in (2.8, 3.0))
+    assert low < found["training"]["mflop_an_image"] < high
+    assert found["matrix_product_gflops"]["float32"] > found["training"]["gflops"] / 10
+
+
+def test_the_figure_shows_every_contender():
+    row = {
+        "images_a_second": 100.0,
+        "quartiles": [90.0, 110.0],
+        "times_as_fast": 2.0,
+        "times_as_fast_quartiles": [1.9, 2.1],
+        "peak_mib": 500.0,
+    }
+    metrics = {
+        "speed": {key: {"plain": row, "ours": row} for key in benchmark.TITLES},
+        "growth": {
+            what: [{what: n, "seconds": n / 100, "peak_mib": 500.0} for n in (100, 1000)]
+            for what in ("images", "samples", "latent dimensions")
+        },
+    }
+    figure = benchmark.benchmark_figure(metrics)
+    figure.draw_without_rendering()
+    labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert labels == ["plain", "ours"]
+    assert benchmark.as_text(metrics).count("ours") == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--rounds", "0"], "--rounds must be >= 1, not 0"),
+        (["--images", "1"], "--images must be >= 2, not 1"),
+    ],
+)
+def test_wrong_options_end_in_one_line(tmp_path, monkeypatch, capsys, options, message):
+    check_wrong_option(benchmark.main, options, message, tmp_path, monkeypatch, capsys)
