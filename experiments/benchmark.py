@@ -42,7 +42,7 @@ from experiments.contenders import (
 )
 from pyro_vae.checkpoints import build_vae
 from pyro_vae.data import Dataset
-from pyro_vae.files import check_folder
+from pyro_vae.files import hold_folder
 from pyro_vae.importance import Estimate, log_likelihood
 from pyro_vae.intervals import mean_interval
 from pyro_vae.networks import State, join_appendix, resolve_precision
@@ -374,7 +374,7 @@ def main() -> None:
         "benchmark: about 35 minutes on 2 cores, 13 of them to train both ways for 10 epochs. "
         "Leave the machine to it."
     )
-    check_folder(folder)
+    hold_folder(folder)
     start = fresh_weights(args.latent_dim)
     state = our_training(data.train_images, start, "auto")()  # weights that are no longer random
     x = data.test_images

@@ -21,7 +21,7 @@ from pyro_vae.checkpoints import fingerprint
 from pyro_vae.comparison import Evaluation, as_text, evaluate, pairs, table
 from pyro_vae.data import Dataset
 from pyro_vae.errors import InputError, check_counts
-from pyro_vae.files import check_folder
+from pyro_vae.files import hold_folder
 from pyro_vae.guides import GUIDES, Amortised
 from pyro_vae.importance import Estimate, Program, log_joint, log_likelihood, score
 from pyro_vae.intervals import mean_interval
@@ -142,7 +142,7 @@ def train(
 
 def gaps_figure(rows: list[dict], title: str) -> Figure:
     """How far each guide's ELBO stays below log p(x), and why; and what its weights are worth."""
-    figure = Figure(figsize=(12.8, 0.5 * len(rows) + 1.9))
+    figure = Figure(figsize=(12.8, 0.5 * len(rows) + 2.2))
     figure.set_layout_engine("constrained")
     left, middle, right = figure.subplots(1, 3, sharey=True, width_ratios=[1.5, 1.1, 1])
     place = np.arange(len(rows))[::-1]
@@ -173,7 +173,7 @@ def gaps_figure(rows: list[dict], title: str) -> Figure:
     ):
         left.barh([np.nan], [np.nan], color=colour, label=label)
     left.set(
-        xlabel=f"log p(x) − ELBO, nats per image, {rows[0]['gaps']['sum']['images']} images",
+        xlabel=f"log p(x) − ELBO, nats per image, {rows[0]['gaps']['sum']['images']:,} images",
         xlim=(0, widest),
         title="What the ELBO misses (95% intervals)",
     )
@@ -201,11 +201,12 @@ def gaps_figure(rows: list[dict], title: str) -> Figure:
         if abs(difference) > reach:
             mark, side = ("\u25c0", "left") if difference < 0 else ("\u25b6", "right")
             edge = np.copysign(reach, difference)
-            middle.text(edge, y, f" {mark} {difference:.0f} ", va="center", ha=side, fontsize=9)
+            number = f"{difference:.0f}".replace("-", "\u2212")
+            middle.text(edge, y, f" {mark} {number} ", va="center", ha=side, fontsize=9)
     middle.set(
         xlim=(-reach, reach),
         xlabel=f"minus {rows[0]['guide']}'s, nats per image",
-        title=f"Paired differences, {rows[0]['elbo']['images']} images (95% intervals)",
+        title=f"Paired differences, {rows[0]['elbo']['images']:,} images (95% intervals)",
     )
     share = [row["share_trusted"] for row in rows]
     ess = [row["median_ess"] / row["num_samples"] for row in rows]
@@ -213,7 +214,7 @@ def gaps_figure(rows: list[dict], title: str) -> Figure:
     right.barh(place - 0.17, ess, 0.32, color="0.5", label="median effective sample share")
     right.set(xlim=(0, 1), title=f"{rows[0]['num_samples']:,} samples an image")
     right.xaxis.set_major_formatter("{x:.0%}")
-    figure.legend(loc="outside lower center", ncols=7, fontsize=8.5)
+    figure.legend(loc="outside lower center", ncols=4, fontsize=8.5)
     figure.suptitle(title)
     return figure
 
@@ -356,7 +357,7 @@ def main() -> None:
         f"{len(builders)} guides, {args.guide_epochs} epochs each: about {args.guide_epochs + 1} "
         "minutes a guide on 2 cores. --resume goes on where a run was stopped."
     )
-    check_folder(folder)
+    hold_folder(folder)
     if args.frozen_decoder:
         base_model, base_guide, config = trained_vae(args, data, args.latent_dim)
         settings = TRAINING | {key: config[key] for key in TRAINING if key in config}
@@ -409,7 +410,7 @@ def main() -> None:
             rows,
             f"{len(rows)} guides of "
             + ("one generator" if args.frozen_decoder else "generators of their own")
-            + f", d = {args.latent_dim}, {len(x)} test images",
+            + f", d = {args.latent_dim}, {len(x):,} test images",
         )
     }
     metrics: dict = {"rows": {row["guide"]: row for row in rows}, "pairs": pairs(found)}

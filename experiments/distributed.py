@@ -15,7 +15,7 @@ import time
 
 from pyro_vae import parallel
 from pyro_vae.checkpoints import fingerprint
-from pyro_vae.files import check_folder
+from pyro_vae.files import check_folder, hold_folder
 from pyro_vae.refined import Refined
 from pyro_vae.script import (
     check_device,
@@ -43,7 +43,7 @@ def main() -> None:
     with contextlib.redirect_stdout(sys.stdout if parallel.rank() == 0 else None):
         data = load_data(args)
         folder = result_folder(args, "distributed")
-        check_folder(folder)
+        (hold_folder if parallel.rank() == 0 else check_folder)(folder)
         print(f"{parallel.size()} processes: log p(x) by {args.num_samples} samples an image")
         start = time.perf_counter()
         model, guide, config = trained_vae(args, data, args.latent_dim)

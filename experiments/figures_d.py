@@ -54,11 +54,11 @@ def theory_figure(
 
 
 def styles_figure(sets: Tensor) -> Figure:
-    """Four draws of z from the prior, each over the ten digits."""
+    """Four styles drawn from N(0, I), each over the ten digits."""
     return image_rows(
         list(sets),
-        [f"$z_{i + 1}$" for i in range(len(sets))],
-        "Four styles: one z ~ N(0, I) for each row, y = 0, ..., 9",
+        [f"style {i + 1}" for i in range(len(sets))],
+        "Four styles: one draw of N(0, I) for each row, y = 0, ..., 9",
         [[f"y = {digit}" for digit in range(10)]] + [[""] * 10] * (len(sets) - 1),
         size=1.05,
     )
@@ -71,7 +71,7 @@ def transfer_figure(x: Tensor, labels: list[int], sets: Tensor) -> Figure:
     return image_rows(
         rows,
         [f"a {label}" for label in labels],
-        "The style of a real image on all ten digits: one z ~ p(z | x, y) for each row",
+        "The style of a real image on all ten digits: one draw of its posterior for each row",
         [titles] + [[""] * 11] * (len(rows) - 1),
         size=1.0,
     )
@@ -86,7 +86,7 @@ def digits_figure(images: Tensor, read: np.ndarray) -> Figure:
     return image_rows(
         list(images),
         [f"y = {digit}" for digit in range(10)],
-        "Random samples of each digit: y fixed, z ~ N(0, I)",
+        "Random samples of each digit: y fixed, the style drawn from N(0, I)",
         titles,
         size=0.95,
     )
@@ -106,7 +106,7 @@ def ways_figure(rows: list[Tensor]) -> Figure:
 
 
 def units_figure(images: dict[int, Tensor], steps: list[float], activity: list[float]) -> Figure:
-    """What the most used dimensions of z do to two digits, the others at zero."""
+    """What the most used dimensions of style do to two digits, the others at zero."""
     figure = Figure(figsize=(12.6, 6.6))
     figure.set_layout_engine("constrained")
     for part, (digit, rows) in zip(figure.subfigures(1, len(images)), images.items(), strict=True):
@@ -119,7 +119,7 @@ def units_figure(images: dict[int, Tensor], steps: list[float], activity: list[f
                 rotation=0, ha="right", va="center", labelpad=6, fontsize=8.5,
             )  # fmt: skip
         part.suptitle(f"y = {digit}", fontsize=11.5)
-    figure.suptitle("The most used dimensions of z, one at a time, on two digits")
+    figure.suptitle("The most used dimensions of style, one at a time, on two digits")
     return figure
 
 
@@ -248,9 +248,9 @@ def failures_figure(sets: dict[str, Tensor], metrics: dict) -> Figure:
         ax = right.subplots()
         found = metrics[name]
         bars = {
-            "f(z, y) read as y": found["generated"]["mean"],
+            "image read as its y": found["generated"]["mean"],
             "Bayes' rule right": found["bayes"]["accuracy"]["mean"],
-            "y read from z (trees)": found["probes"]["trees"],
+            "y read from style (trees)": found["probes"]["trees"],
         }
         colours = [COLOURS["posterior"], COLOURS["posterior"], COLOURS["guide"]]
         place = np.arange(3)[::-1]

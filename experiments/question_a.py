@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from pyro_vae.data import Dataset, check_indices
 from pyro_vae.errors import InputError
-from pyro_vae.files import check_folder
+from pyro_vae.files import hold_folder
 from pyro_vae.guides import MeanField
 from pyro_vae.importance import log_likelihood
 from pyro_vae.interventions import gaussian_noise, salt_and_pepper
@@ -299,7 +299,7 @@ def main() -> None:
         "question (a): reconstructions, noise, random images, interpolation. About 1 minute on 2 "
         "cores with a trained checkpoint, 7 minutes with 10 epochs of training."
     )
-    check_folder(folder)
+    hold_folder(folder)
     model, guide, config = trained_vae(args, data, args.latent_dim)
     x = data.train_images[shown].to(args.device)
     names = [f"image {index}" for index in shown]

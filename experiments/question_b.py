@@ -32,7 +32,7 @@ from pyro_vae.annealing import annealed_log_likelihood, sandwich
 from pyro_vae.data import Dataset, load_digits
 from pyro_vae.explained import explained_variance
 from pyro_vae.features import FEATURES, entropy_floor, nearest_distance
-from pyro_vae.files import check_folder
+from pyro_vae.files import hold_folder
 from pyro_vae.guides import MeanField
 from pyro_vae.importance import Estimate, Program, estimate, iwae, log_likelihood, log_weights
 from pyro_vae.intervals import mean_interval
@@ -484,7 +484,7 @@ def other_pixels(
         vae.refined(torch.bernoulli(x, generator=random), f"binarised, copy {copy + 1}")
         for copy in range(copies)
     ]
-    continuous_model = Model(vae.model.decoder, pixels=ContinuousBernoulli)
+    continuous_model = Model(vae.model.decoder, ContinuousBernoulli, vae.model.prior)
     continuous = vae.refined(x, "continuous Bernoulli", continuous_model)
     scores = {
         "grey": grey.value,
@@ -552,7 +552,7 @@ def main() -> None:
         "question (b): log p(x) of every test image, and what makes one likely. About 20 minutes "
         "on 2 cores with a trained checkpoint; --images 200 takes about 6."
     )
-    check_folder(folder)
+    hold_folder(folder)
     model, guide, config = trained_vae(args, data, args.latent_dim)
     vae = Vae(model, guide, device)
 

@@ -32,7 +32,7 @@ from pyro_vae.data import Dataset
 from pyro_vae.errors import check_counts
 from pyro_vae.features import entropy_floor, nearest_distance
 from pyro_vae.fidelity import frechet_distance, precision_recall
-from pyro_vae.files import check_folder
+from pyro_vae.files import hold_folder
 from pyro_vae.guides import MeanField
 from pyro_vae.importance import Estimate, log_likelihood
 from pyro_vae.intervals import mean_interval
@@ -205,7 +205,7 @@ def other_pixels(vaes: Vaes, x: Tensor) -> dict:
     metrics: dict = {"grey": {}, "binarised": {}, "continuous": {}}
     differences: dict = {kind: {} for kind in metrics}
     for key, (vae, *_) in vaes.items():
-        continuous = Model(vae.model.decoder, ContinuousBernoulli)
+        continuous = Model(vae.model.decoder, ContinuousBernoulli, vae.model.prior)
         found = {
             "grey": vae.refined.of(slice(len(x))),
             "binarised": refined(vae, binarised, f"{key}: binarised"),
@@ -518,7 +518,7 @@ def main() -> None:
         f"question (c): three autoencoders, {args.seeds} trainings each. About 40 minutes on 2 "
         "cores once they are trained; the two of the appendix's make take 6 minutes each to train."
     )
-    check_folder(folder)
+    hold_folder(folder)
     base = getattr(args, "seed", TRAINING["seed"])
     vaes: Vaes = {key: [] for key in CONTENDERS}
     for seed in range(base, base + args.seeds):

@@ -36,23 +36,18 @@ from pyro_vae.classification import (
 from pyro_vae.classifier import Classifier, class_probabilities
 from pyro_vae.data import Dataset
 from pyro_vae.features import height, slant, stroke_width, width
-from pyro_vae.files import check_folder
+from pyro_vae.files import hold_folder
 from pyro_vae.guides import AMORTISED, Amortised, MeanField
 from pyro_vae.importance import Estimate, estimate, log_likelihood, log_weights
 from pyro_vae.intervals import mean_interval
 from pyro_vae.models import Model
 from pyro_vae.networks import Decoder, Encoder
 from pyro_vae.plots import save_figure
+from pyro_vae.priors import LearnedPrior, StandardPrior
 from pyro_vae.probes import linear_probe, neighbour_probe, tree_probe
 from pyro_vae.quadrature import Exact, integrate_plane
 from pyro_vae.refined import Refined
-from pyro_vae.sampling import (
-    guide_moments,
-    guide_samples,
-    mean_images,
-    posterior_samples,
-    unit_use,
-)
+from pyro_vae.sampling import guide_styles, posterior_samples, styled_images, unit_use
 from pyro_vae.script import (
     check_device,
     check_least,
@@ -69,6 +64,7 @@ from pyro_vae.training import fit
 
 SEED = 5  # of everything drawn here; the training has its own
 DIM = 10  # latent dimensions, unless asked otherwise
+DRAWS = 16  # of the guide, where the mean and the spread of a style are wanted
 STYLE = {"stroke width": stroke_width, "slant": slant, "height": height, "width": width}
 EDGES = np.array([0.1, 0.5, 0.8, 0.95, 0.99, 0.999, 0.9999, 1.0])
 
@@ -90,12 +86,13 @@ class Vae(NamedTuple):
         return log_likelihood(self.model, guide, *rows, num_samples=1000, seed=SEED, progress=what)
 
 
-def every_digit(z: Tensor) -> tuple[Tensor, Tensor]:
-    """Latents `(B, d)`, each with each of ten labels: `(10 B, d)` and `(10 B,)`, y the faster."""
-    return z.repeat_interleave(10, 0), torch.arange(10).repeat(len(z))
+def every_digit(style: Tensor) -> tuple[Tensor, Tensor]:
+    """Styles `(B, d)`, each with each of ten labels: `(10 B, d)` and `(10 B,)`, y the faster."""
+    return style.repeat_interleave(10, 0), torch.arange(10).repeat(len(style))
 
 
-def draw_prior(vae: Vae, count: int, seed: int = SEED) -> Tensor:
+def draw_styles(vae: Vae, count: int, seed: int = SEED) -> Tensor:
+    """e ~ N(0, I), `(count, d)`."""
     random = torch.Generator().manual_seed(seed)
     return torch.randn(count, vae.model.decoder.latent_dim, generator=random)
 
@@ -143,13 +140,14 @@ def theory(vae: Vae, data: Dataset, count: int = 4) -> tuple[Figure, dict]:
 
 def style_sets(vae: Vae, data: Dataset, chosen: np.ndarray) -> dict[str, Figure]:
     """Four styles over ten digits: from the prior, and from the posteriors of four real images."""
-    z = draw_prior(vae, 4)
-    sets = mean_images(vae.model, *every_digit(z)).unflatten(0, (4, 10))
+    sets = styled_images(vae.model, *every_digit(draw_styles(vae, 4))).unflatten(0, (4, 10))
     x, y = data.test_images[chosen], data.test_labels[chosen]
     rows = (x.to(vae.device), y.to(vae.device))
     refined = Refined(vae.model, vae.guide)
     own, _ = posterior_samples(vae.model, refined, *rows, num_draws=1, seed=SEED)
-    transferred = mean_images(vae.model, *every_digit(own[0].cpu())).unflatten(0, (4, 10))
+    with torch.no_grad():
+        styles = vae.model.prior.style(own[0], rows[1]).cpu()
+    transferred = styled_images(vae.model, *every_digit(styles)).unflatten(0, (4, 10))
     return {
         "styles": styles_figure(sets),
         "transfer": transfer_figure(x, y.tolist(), transferred),
@@ -158,9 +156,8 @@ def style_sets(vae: Vae, data: Dataset, chosen: np.ndarray) -> dict[str, Figure]
 
 def digit_samples(vae: Vae, classifier: Classifier) -> Figure:
     """Ten random styles of every digit, with what the classifier reads where it reads another."""
-    z = draw_prior(vae, 100, seed=SEED + 1)
     y = torch.arange(10).repeat_interleave(10)
-    images = mean_images(vae.model, z, y)
+    images = styled_images(vae.model, draw_styles(vae, 100, seed=SEED + 1), y)
     read = class_probabilities(classifier, images).argmax(1)
     return digits_figure(images.unflatten(0, (10, 10)), read.reshape(10, 10))
 
@@ -170,24 +167,26 @@ def style_ways(vae: Vae, data: Dataset, pairs: list[tuple[int, int]]) -> Figure:
     rows = []
     for pair in pairs:
         x, y = data.test_images[list(pair)], data.test_labels[list(pair)]
-        ends, _ = guide_moments(vae.guide, x, y)
-        z = torch.lerp(ends[0], ends[1], torch.linspace(0, 1, 9)[:, None])
-        way = mean_images(vae.model, z, y[:1].repeat(9))
+        ends = guide_styles(vae.model, vae.guide, x, y, num_samples=DRAWS, seed=SEED).mean(0)
+        styles = torch.lerp(ends[0], ends[1], torch.linspace(0, 1, 9)[:, None])
+        way = styled_images(vae.model, styles, y[:1].repeat(9))
         rows.append(torch.cat([x[:1], way, x[1:]]))
     return ways_figure(rows)
 
 
 def active_units(vae: Vae, data: Dataset) -> tuple[Figure, dict]:
     """What each of the most used dimensions does to two digits, and how much each is used."""
-    use = unit_use(*guide_moments(vae.guide, data.test_images, data.test_labels))
+    rows = (data.test_images, data.test_labels)
+    styles = guide_styles(vae.model, vae.guide, *rows, num_samples=DRAWS, seed=SEED)
+    use = unit_use(styles.mean(0), styles.std(0))
     steps = torch.linspace(-2.5, 2.5, 7)
     images = {}
     for digit in (2, 4):
         rows = []
         for unit in use.order[:6]:
-            z = torch.zeros(7, len(use.order))
-            z[:, unit] = steps
-            rows.append(mean_images(vae.model, z, torch.full((7,), digit)))
+            styles = torch.zeros(7, len(use.order))
+            styles[:, unit] = steps
+            rows.append(styled_images(vae.model, styles, torch.full((7,), digit)))
         images[digit] = torch.stack(rows)
     metrics = {"activity": use.activity, "kl": use.kl, "active": use.active}
     return units_figure(images, steps.tolist(), use.activity), metrics
@@ -197,35 +196,27 @@ def active_units(vae: Vae, data: Dataset) -> tuple[Figure, dict]:
 
 
 def measures(vae: Vae, data: Dataset, classifier: Classifier, count: int) -> dict:
-    """Does y say which digit, z nothing of it, and z one style for all ten?
+    """Does y say which digit, the style nothing of it, and is it one style for all ten?
 
-    Every number is of `count` images or styles or, for the probes, of z ~ q(z | x, y) of the test
-    images: read from one half, tried on the other.
+    Every number is of `count` images or styles or, for the probes, of the styles of the test images
+    by z ~ q(z | x, y): read from one half, tried on the other.
     """
-    z = draw_prior(vae, count, seed=SEED + 2)
     y = torch.arange(count) % 10
-    p = class_probabilities(classifier, mean_images(vae.model, z, y))
-    read = p.argmax(1)
+    images = styled_images(vae.model, draw_styles(vae, count, seed=SEED + 2), y)
+    read = class_probabilities(classifier, images).argmax(1)
     right = (read == y.numpy()).astype(float)
 
-    latents = torch.cat(
-        [
-            guide_samples(
-                vae.guide, *(row.to(vae.device) for row in rows), num_samples=1, seed=i
-            ).cpu()[0]
-            for i, rows in enumerate(
-                zip(data.test_images.split(500), data.test_labels.split(500), strict=True)
-            )
-        ]
-    )
-    latents, labels = latents.double().numpy(), data.test_labels.numpy()
+    labels = data.test_labels.numpy()
+    rows = (data.test_images, data.test_labels)
+    latents = guide_styles(vae.model, vae.guide, *rows, num_samples=1, seed=SEED)[0]
+    latents = latents.double().numpy()
     order = np.random.default_rng(SEED).permutation(len(labels))
     seen, unseen = order[: len(order) // 2], order[len(order) // 2 :]
     halves = (latents[seen], labels[seen], latents[unseen], labels[unseen])
     tree_accuracy, nats = tree_probe(*halves)
 
     styles = count // 20
-    images = mean_images(vae.model, *every_digit(draw_prior(vae, styles, seed=SEED + 3)))
+    images = styled_images(vae.model, *every_digit(draw_styles(vae, styles, seed=SEED + 3)))
     shared = {}
     for name, feature in STYLE.items():
         values = feature(images).reshape(styles, 10)
@@ -427,17 +418,18 @@ def failures(
     count: int,
     device: torch.device,
 ) -> tuple[Figure, dict]:
-    """The same model trained right, with a guide that is not given y, and with random labels."""
+    """The same model trained right, and with one thing wrong: prior, guide, or labels."""
     mixed = torch.randperm(len(data.train_labels), generator=torch.Generator().manual_seed(SEED))
     kinds = {
-        "as it should be": (MeanField, data.train_labels),
-        "guide without y": (Blind, data.train_labels),
-        "labels at random": (MeanField, data.train_labels[mixed]),
+        "as it should be": (MeanField, LearnedPrior, data.train_labels),
+        "prior N(0, I)": (MeanField, StandardPrior, data.train_labels),
+        "guide without y": (Blind, LearnedPrior, data.train_labels),
+        "labels at random": (MeanField, LearnedPrior, data.train_labels[mixed]),
     }
     metrics, sets = {}, {}
-    for name, (guide_type, labels) in kinds.items():
+    for name, (guide_type, prior_type, labels) in kinds.items():
         torch.manual_seed(SEED)
-        model = Model(Decoder(latent_dim, classes=10)).to(device)
+        model = Model(Decoder(latent_dim, 10), prior=prior_type(latent_dim, 10)).to(device)
         vae = Vae(model, guide_type(model).to(device))
         print(f"{name}: training for {epochs} epochs")
         rows = (data.train_images.to(device), labels.to(device))
@@ -451,7 +443,8 @@ def failures(
             "bayes": accuracy_of(table_of(found), own),
             "information": label_information(table_of(found), own),
         }
-        sets[name] = mean_images(model, *every_digit(draw_prior(vae, 2))).unflatten(0, (2, 10))
+        styles = every_digit(draw_styles(vae, 2))
+        sets[name] = styled_images(model, *styles).unflatten(0, (2, 10))
     return failures_figure(sets, metrics), {"epochs": epochs, **metrics}
 
 
@@ -484,21 +477,24 @@ def main() -> None:
         "question (d): style and digit apart. About 40 minutes on 2 cores once the conditional "
         "autoencoders are trained, 6 minutes each; --images 200 takes a quarter of it."
     )
-    check_folder(folder)
+    hold_folder(folder)
     own = "conditional" if args.latent_dim == DIM else f"conditional_d{args.latent_dim}"
     own += "" if args.guide == "mean_field" else f"_{args.guide}"
+    kind = {"classes": 10, "prior": "learned", "decay": True}
     model, guide, config = trained_vae(
-        args, data, args.latent_dim, own, classes=10, guide_name=args.guide, decay=True
+        args, data, args.latent_dim, own, guide_name=args.guide, **kind
     )
     vae = Vae(model, guide)
     others = argparse.Namespace(**vars(args) | {"checkpoint": None})
     plain = trained_vae(
-        others, data, args.latent_dim, f"unconditional_d{args.latent_dim}", decay=True
+        others,
+        data,
+        args.latent_dim,
+        f"unconditional_d{args.latent_dim}",
+        **kind | {"classes": 0},
     )
     flat = argparse.Namespace(**vars(others) | {"epochs": args.failure_epochs})
-    plane_model, plane_guide, _ = trained_vae(
-        flat, data, 2, "conditional_d2", classes=10, decay=True
-    )
+    plane_model, plane_guide, _ = trained_vae(flat, data, 2, "conditional_d2", **kind)
     classifier = trained_classifier(args, data)
 
     figures: dict[str, Figure] = {}

@@ -1,6 +1,7 @@
 """Weights on disk: written whole, read without running code, checked against their networks."""
 
 import hashlib
+import io
 from pathlib import Path
 
 import torch
@@ -11,12 +12,15 @@ from pyro_vae.files import whole_file
 from pyro_vae.guides import AMORTISED, Amortised
 from pyro_vae.models import Model
 from pyro_vae.networks import ARCHITECTURES
+from pyro_vae.priors import PRIORS
 
 
 def save_tensors(path: str | Path, content: dict) -> None:
     """Write a dict of tensors, numbers, strings, lists and dicts, all at once or not at all."""
+    buffer = io.BytesIO()  # torch's own writer reports a full disk as an error of its own kind
+    torch.save(content, buffer)
     with whole_file(path) as partial:
-        torch.save(content, partial)
+        partial.write_bytes(buffer.getbuffer())
 
 
 def load_tensors(path: str | Path, kind: str, keys: set[str]) -> dict:
@@ -68,7 +72,7 @@ def fingerprint(*parts: object) -> str:
 
 
 def save_vae(path: str | Path, model: Model, guide: Amortised, config: dict) -> None:
-    """Write the checkpoint of a trained autoencoder: `decoder`, `encoder`, `config`.
+    """Write the checkpoint of a trained autoencoder: `decoder`, `prior`, `encoder`, `config`.
 
     And as `family` the weights that a guide has beside its encoder's: a flow's, for instance.
     """
@@ -77,6 +81,7 @@ def save_vae(path: str | Path, model: Model, guide: Amortised, config: dict) -> 
         path,
         {
             "decoder": model.decoder.state_dict(),
+            "prior": model.prior.state_dict(),
             "encoder": guide.encoder.state_dict(),
             "family": family,
             "config": config,
@@ -87,8 +92,8 @@ def save_vae(path: str | Path, model: Model, guide: Amortised, config: dict) -> 
 def load_vae(path: str | Path) -> tuple[Model, Amortised, dict]:
     """An autoencoder from a checkpoint: model, guide, and the config it came from.
 
-    A config without `architecture`, `classes` or `guide` is the appendix's: without labels, and
-    mean-field.
+    A config without `architecture`, `classes`, `guide` or `prior` is the appendix's: no labels,
+    mean-field, N(0, I).
     """
     content = load_tensors(path, "a checkpoint", {"decoder", "encoder", "config"})
     config = content["config"]
@@ -98,13 +103,14 @@ def load_vae(path: str | Path) -> tuple[Model, Amortised, dict]:
             config["precision"],
             **{
                 name: config[name]
-                for name in ("architecture", "classes", "guide")
+                for name in ("architecture", "classes", "guide", "prior")
                 if name in config
             },
         )
     except (KeyError, TypeError) as error:
         raise InputError(f"{path} has no latent_dim and precision in its config") from error
     load_weights(model.decoder, content["decoder"], path)
+    load_weights(model.prior, content.get("prior", {}), path)
     weights = {f"encoder.{name}": w for name, w in content["encoder"].items()}
     load_weights(guide, weights | content.get("family", {}), path)
     return model, guide, config
@@ -116,6 +122,7 @@ def build_vae(
     architecture: str = "appendix",
     classes: int = 0,
     guide: str = "mean_field",
+    prior: str = "standard",
 ) -> tuple[Model, Amortised]:
     """An autoencoder, untrained: a Bernoulli generator, and one of the guides by name.
 
@@ -125,7 +132,10 @@ def build_vae(
         raise InputError(
             f"architecture {architecture!r} is unknown: choose from {', '.join(ARCHITECTURES)}"
         )
+    if prior not in PRIORS:
+        raise InputError(f"prior {prior!r} is unknown: choose from {', '.join(PRIORS)}")
     if guide not in AMORTISED:
         raise InputError(f"guide {guide!r} is unknown: choose from {', '.join(AMORTISED)}")
-    model = Model(ARCHITECTURES[architecture](latent_dim, classes))
+    decoder = ARCHITECTURES[architecture](latent_dim, classes)
+    model = Model(decoder, prior=PRIORS[prior](latent_dim, classes))
     return model, AMORTISED[guide](model, precision=precision)

@@ -1,5 +1,7 @@
 """Files that are either whole or absent, whatever kills the program that writes them."""
 
+import fcntl
+import glob
 import os
 import tempfile
 from collections.abc import Iterator
@@ -23,6 +25,9 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f"{glob.escape(path.name)}.*.partial"):
+            if not _runs(left.suffixes[-2]):  # its process was killed as it wrote
+                left.unlink(missing_ok=True)
         yield partial
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
@@ -34,6 +39,30 @@ def whole_file(path: str | Path) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
+_held: dict[Path, int] = {}  # folders that are this process's until it ends
+
+
+def hold_folder(folder: Path) -> None:
+    """Make `folder` and keep other runs out of it until this process ends, however it does.
+
+    Raises InputError, before long work and not after it, if it cannot be written to or is held by
+    another run: the two would replace each other's results.
+    """
+    check_folder(folder)
+    folder = folder.resolve()
+    if folder in _held:
+        return
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(number)
+        raise InputError(
+            f"another run is writing to {folder}: wait for it, or name another folder by --results"
+        ) from error
+    _held[folder] = number
+
+
 def check_folder(folder: Path) -> None:
     """Make `folder`, or raise InputError: before long work, not after it."""
     try:
@@ -41,6 +70,17 @@ def check_folder(folder: Path) -> None:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise _cannot_write(folder, error) from error
+
+
+def _runs(suffix: str) -> bool:
+    """Whether there is a process with the number in a file's suffix `.number`."""
+    try:
+        os.kill(int(suffix[1:]), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:  # another user's
+        pass
+    return True
 
 
 def _cannot_write(path: Path, error: OSError) -> InputError:

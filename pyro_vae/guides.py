@@ -163,15 +163,16 @@ class Spline(Flow):
 
 
 class Prior(nn.Module):
-    """The prior N(0, I), blind to the image: what a guide is worth is measured from here."""
+    """The model's prior, blind to the image: what a guide is worth is measured from here."""
 
     def __init__(self, model: Model):
         super().__init__()
-        self.d = model.decoder.latent_dim
+        self.target = (model,)  # in a tuple: the model's parameters are not the guide's
 
     def forward(self, x: Tensor, *labels: Tensor) -> None:
+        prior = self.target[0].prior(x, *labels)
         with pyro.plate("data", len(x)):
-            pyro.sample("z", dist.Normal(x.new_zeros(self.d), 1).to_event(1))
+            pyro.sample("z", prior)
 
 
 class SemiAmortised(MeanField):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pyro_vae.data import check_images
+from pyro_vae.priors import StandardPrior
 
 
 class GreyBernoulli(dist.Bernoulli):
@@ -73,24 +74,29 @@ class Tempered(dist.TorchDistribution):
 
 
 class Model(nn.Module):
-    """z_b ~ N(0, I_d), x_b ~ pixels(decoder(z_b)), independently for the images b of a batch.
+    """z_b ~ prior, x_b ~ pixels(decoder(z_b)), independently for the images b of a batch.
 
     Called as `model(x)`, or `model(x, y)` where the decoder takes labels, it places the latent site
     "z", event shape `(d,)`, and the observed site "x", event shape `(1, 28, 28)`, in one plate
     "data" over the B images of `x`, shape `(B, 1, 28, 28)`. `pixels` gives the distribution of the
-    pixels from their logits; both sites have log probabilities in nats per image.
+    pixels from their logits; both sites have log probabilities in nats per image. The prior is
+    N(0, I_d) unless another of `pyro_vae.priors` is given.
     """
 
     def __init__(
-        self, decoder: nn.Module, pixels: Callable[..., dist.TorchDistribution] = GreyBernoulli
+        self,
+        decoder: nn.Module,
+        pixels: Callable[..., dist.TorchDistribution] = GreyBernoulli,
+        prior: nn.Module | None = None,
     ):
         super().__init__()
         self.decoder = decoder
         self.pixels = pixels
+        self.prior = prior or StandardPrior(decoder.latent_dim)
 
     def forward(self, x: Tensor, *labels: Tensor) -> None:
         check_images(x)
-        prior = dist.Normal(x.new_zeros(self.decoder.latent_dim), 1).to_event(1)
+        prior = self.prior(x, *labels)
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", prior)
             pyro.sample("x", self.pixels(logits=self.decoder(z, *labels)).to_event(3), obs=x)

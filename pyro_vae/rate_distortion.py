@@ -72,7 +72,7 @@ def model_rate_distortion(
     if not beta > 0:
         raise InputError(f"beta must be > 0, not {beta}")
     check_counts(num_samples=num_samples)
-    tempered = Model(model.decoder, partial(Tempered, model.pixels, beta))
+    tempered = Model(model.decoder, partial(Tempered, model.pixels, beta), model.prior)
     refined = Refined(tempered, guide)
     found = []
     with torch.random.fork_rng():

@@ -9,6 +9,7 @@ from pyro_vae.errors import check_counts
 from pyro_vae.guides import Amortised
 from pyro_vae.importance import Program, draw, log_joint
 from pyro_vae.models import Model
+from pyro_vae.parallel import seed_of
 
 
 @torch.no_grad()
@@ -35,6 +36,26 @@ def mean_images(model: Model, z: Tensor, *labels: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def styled_images(model: Model, style: Tensor, *labels: Tensor) -> Tensor:
+    """The mean images f(e, y) = decoder(T_y(e), y) of styles e, `(B, d)`; see `pyro_vae.priors`."""
+    rows = [row.to(next(model.parameters()).device) for row in (style, *labels)]
+    return mean_images(model, model.prior.latent(*rows), *rows[1:])
+
+
+@torch.no_grad()
+def guide_styles(
+    model: Model, guide: Program, x: Tensor, *labels: Tensor, num_samples: int, seed: int = 0
+) -> Tensor:
+    """Styles e = T_y^-1(z), z ~ q(z | x, y), shape `(K, B, d)`, on the CPU, for any B."""
+    device, styles = next(model.parameters()).device, []
+    for block, rows in enumerate(zip(*(row.split(500) for row in (x, *labels)), strict=True)):
+        rows = [row.to(device) for row in rows]
+        z = guide_samples(guide, *rows, num_samples=num_samples, seed=seed_of(seed, block))
+        styles.append(model.prior.style(z, *rows[1:]).cpu())
+    return torch.cat(styles, 1)
+
+
+@torch.no_grad()
 def guide_moments(guide: Amortised, x: Tensor, *labels: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of q(z | x) in each coordinate, `(B, d)` each, on the CPU."""
     device = next(guide.parameters()).device
@@ -56,7 +77,10 @@ class UnitUse(NamedTuple):
 
 
 def unit_use(mean: Tensor, deviation: Tensor) -> UnitUse:
-    """The use of each dimension by a mean-field guide, from its moments, `(B, d)` each."""
+    """The use of each dimension, from the moments of q for each image, `(B, d)` each.
+
+    The KL is that of Gaussians with these moments from N(0, 1).
+    """
     kl = (0.5 * (mean**2 + deviation**2 - 1) - deviation.log()).mean(0)
     activity, order = mean.var(0).sort(descending=True)
     active = int((activity > 0.01).sum())

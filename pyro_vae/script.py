@@ -49,6 +49,7 @@ APPENDIX = {
     "architecture": "appendix",
     "classes": 0,
     "guide": "mean_field",
+    "prior": "standard",
     "decay": False,
     "shards": 1,
 }
@@ -186,6 +187,7 @@ def trained_vae(
     architecture: str = "appendix",
     classes: int = 0,
     guide_name: str = "mean_field",
+    prior: str = "standard",
     decay: bool = False,
 ) -> tuple[Model, Amortised, dict]:
     """An autoencoder with `latent_dim` dimensions: from its checkpoint, or trained now.
@@ -204,6 +206,7 @@ def trained_vae(
         "architecture": architecture,
         "classes": classes,
         "guide": guide_name,
+        "prior": prior,
         "decay": decay,
     }
     settings["precision"] = resolve_precision(settings["precision"], args.device)
@@ -229,7 +232,9 @@ def trained_vae(
     check_folder(path.parent)
     print(f"autoencoder: training {path.stem} for {settings['epochs']} epochs on {data.name}")
     torch.manual_seed(settings["seed"])
-    model, guide = build_vae(latent_dim, settings["precision"], architecture, classes, guide_name)
+    model, guide = build_vae(
+        latent_dim, settings["precision"], architecture, classes, guide_name, prior
+    )
     model.to(device), guide.to(device)
     train, test = (
         tuple(rows.to(device) for rows in (images, labels)[: 2 if classes else 1])

@@ -1,0 +1,96 @@
+"""Work that is killed again and again, and checked after every kill.
+
+    python -m tests.faults FOLDER KILLS SEED
+
+The parent imports everything once and starts each attempt by fork, so that a kill costs no import.
+An attempt goes on where the last one was killed. One that ends is started over in an empty folder,
+until there have been KILLS kills; then the last is left to end.
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+
+from pyro_vae.checkpoints import build_vae, load_tensors, load_vae, save_vae
+from pyro_vae.files import hold_folder, whole_file
+from pyro_vae.plots import save_figure
+from pyro_vae.shards import sharded_log_likelihood
+from pyro_vae.training import fit
+
+
+def work(folder: Path) -> None:
+    """Training, a checkpoint, log-likelihoods, a figure, metrics: what a script does, in small."""
+    torch.set_num_threads(1)
+    hold_folder(folder)
+    random_images = torch.Generator().manual_seed(0)
+    x = torch.rand(420, 1, 28, 28, generator=random_images)
+    torch.manual_seed(0)
+    model, guide = build_vae(2, architecture="dense")
+    path = folder / "checkpoints" / "some.pt"
+    state_path = path.with_suffix(".training.pt")
+    if not path.exists():
+        options = {"epochs": 6, "batch_size": 60, "progress": False}
+        history = fit(model, guide, (x,), (x[:50],), state_path=state_path, resume=True, **options)
+        config = {"latent_dim": 2, "precision": "float32", "architecture": "dense"}
+        save_vae(path, model, guide, config | {"history": history})
+    model, guide, config = load_vae(path)
+    found = sharded_log_likelihood(folder / "blocks", model, guide, x, num_samples=50)
+    figure = Figure(figsize=(3, 2))
+    figure.subplots().plot(found.value, ".")
+    save_figure(figure, folder / "figure.png", "mnist")
+    with whole_file(folder / "metrics.json") as partial:
+        metrics = {"log_p": found.value.tolist(), "history": config["history"]}
+        partial.write_text(json.dumps(metrics))
+
+
+def check_whole(folder: Path) -> None:
+    """Every file under its own name can be read from beginning to end."""
+    for path in folder.rglob("*.*"):
+        if path.suffix == ".pt":
+            load_tensors(path, "a file of tensors", set())
+        elif path.suffix == ".png":
+            imread(path)
+        elif path.suffix == ".json":
+            json.loads(path.read_text())
+
+
+def main(folder: Path, kills: int, seed: int) -> None:
+    random.seed(seed)
+    killed = ended = 0
+    while True:
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                work(folder)
+                status = 0
+            finally:
+                os._exit(status)
+        if killed < kills:
+            time.sleep(random.uniform(0, 0.5))
+            os.kill(child, signal.SIGKILL)  # does nothing to one that has ended
+        _, status = os.waitpid(child, 0)
+        check_whole(folder)
+        if os.WIFSIGNALED(status):
+            killed += 1
+            continue
+        if status != 0:
+            raise RuntimeError(f"an attempt after {killed} kills ended with status {status}")
+        if killed == kills:
+            break
+        ended += 1
+        shutil.rmtree(folder)
+    print(f"{killed} kills, {ended + 1} runs")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
