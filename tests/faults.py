@@ -3,10 +3,12 @@
     python -m tests.faults FOLDER KILLS SEED
 
 The parent imports everything once and starts each attempt by fork, so that a kill costs no import.
-An attempt goes on where the last one was killed. One that ends is started over in an empty folder,
-until there have been KILLS kills; then the last is left to end.
+Half of the kills wait for a file that is being written. An attempt goes on where the last one was
+killed. One that ends is started over in an empty folder, until there have been KILLS kills; then
+the last is left to end.
 """
 
+import contextlib
 import json
 import os
 import random
@@ -52,6 +54,24 @@ def work(folder: Path) -> None:
         partial.write_text(json.dumps(metrics))
 
 
+def await_write(folder: Path, seconds: float = 0.5) -> None:
+    """Return as soon as any file below `folder` appears or changes: as it is written."""
+
+    def state() -> dict[str, tuple[int, int]]:
+        found = {}
+        for place, _, names in os.walk(folder):
+            for name in names:
+                path = os.path.join(place, name)
+                with contextlib.suppress(FileNotFoundError):
+                    stat = os.stat(path)
+                    found[path] = (stat.st_mtime_ns, stat.st_size)
+        return found
+
+    before, end = state(), time.monotonic() + seconds
+    while state() == before and time.monotonic() < end:
+        pass
+
+
 def check_whole(folder: Path) -> None:
     """Every file under its own name can be read from beginning to end."""
     for path in folder.rglob("*.*"):
@@ -76,7 +96,9 @@ def main(folder: Path, kills: int, seed: int) -> None:
             finally:
                 os._exit(status)
         if killed < kills:
-            time.sleep(random.uniform(0, 0.5))
+            time.sleep(random.uniform(0, 0.4))
+            if killed % 2:
+                await_write(folder)
             os.kill(child, signal.SIGKILL)  # does nothing to one that has ended
         _, status = os.waitpid(child, 0)
         check_whole(folder)
