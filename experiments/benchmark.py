@@ -2,7 +2,7 @@
 
 Every contender runs in a process of its own, as its user would run it, and they take turns, so that
 what else the machine does falls on all alike. Beyond speed: that both come to the same quality, how
-far both are from what the processor can do, and how cost grows with the work and the processes.
+far this package is from what the processor can do, and how cost grows with the work.
 
     python -m experiments.benchmark
 """
@@ -10,9 +10,10 @@ far both are from what the processor can do, and how cost grows with the work an
 import argparse
 import importlib.util
 import json
+import math
 import multiprocessing
 import os
-import resource
+import re
 import statistics
 import subprocess
 import sys
@@ -42,6 +43,7 @@ from experiments.contenders import (
 )
 from pyro_vae.checkpoints import build_vae
 from pyro_vae.data import Dataset
+from pyro_vae.errors import InputError
 from pyro_vae.files import hold_folder
 from pyro_vae.importance import Estimate, log_likelihood
 from pyro_vae.intervals import mean_interval
@@ -70,12 +72,24 @@ def serve(connection: Connection, make: Callable[..., Work], options: dict) -> N
     """A contender's process: one round of work at each word from the other end."""
     work = make(**options)
     result = work()  # the first is slower: not timed
+    connection.send("ready")
     while connection.recv():
         start = time.perf_counter()
         result = work()
         connection.send(time.perf_counter() - start)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # MiB, where this is Linux
-    connection.send((result if isinstance(result, np.ndarray) else None, peak))
+    connection.send((result if isinstance(result, np.ndarray) else None, peak_mib()))
+
+
+def peak_mib() -> float | None:
+    """The most memory this process has held, in MiB; None where the system is not Linux.
+
+    Not getrusage's: that of a new process starts at its parent's.
+    """
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return None
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024
 
 
 def take_turns(contenders: Contenders, rounds: int, what: str) -> dict[str, dict]:
@@ -87,18 +101,27 @@ def take_turns(contenders: Contenders, rounds: int, what: str) -> dict[str, dict
         processes[name] = context.Process(target=serve, args=(other, make, options), daemon=True)
         processes[name].start()
         other.close()  # so that a contender that dies ends the run, and is not waited for
+        hear(ends[name], name)
         found[name] = {"seconds": []}
     names = list(contenders)
     for number in tqdm(range(rounds), desc=what, unit="round"):
         shift = number % len(names)
         for name in names[shift:] + names[:shift]:
             ends[name].send(True)
-            found[name]["seconds"].append(ends[name].recv())
+            found[name]["seconds"].append(hear(ends[name], name))
     for name, end in ends.items():
         end.send(False)
-        found[name]["result"], found[name]["peak_mib"] = end.recv()
+        found[name]["result"], found[name]["peak_mib"] = hear(end, name)
         processes[name].join()
     return found
+
+
+def hear(end: Connection, name: str) -> object:
+    """What a contender's process says next."""
+    try:
+        return end.recv()
+    except EOFError:
+        raise RuntimeError(f"the contender {name!r} died: its own error is above") from None
 
 
 def compared(found: dict[str, dict], images: int, base: str) -> dict[str, dict]:
@@ -138,6 +161,7 @@ def speed(x: Tensor, state: State, rounds: int) -> dict:
     batches, some, few = x[:2000], x[:200], x[:40]
     training: Contenders = {
         "plain": (plain_training, {"images": batches, "state": state}),
+        "plain, memory kept": (plain_training, {"images": batches, "state": state, "keep": True}),
         "ours, float32": (
             our_training,
             {"images": batches, "state": state, "precision": "float32"},
@@ -151,6 +175,7 @@ def speed(x: Tensor, state: State, rounds: int) -> dict:
     task = {"images": some, "state": state, "num_samples": 100}
     scoring: Contenders = {
         "plain": (plain_likelihood, task),
+        "plain, memory kept": (plain_likelihood, task | {"keep": True}),
         "ours": (our_likelihood, task),
         "Pyro, image by image": (pyro_likelihood, task),
     }
@@ -170,8 +195,12 @@ def speed(x: Tensor, state: State, rounds: int) -> dict:
 
 
 def quality(data: Dataset, start: State, epochs: int, images: int) -> dict:
-    """log p of the same test images by the refined guide, after equal training of both."""
+    """log p of the same test images by the refined guide, after equal training of both.
+
+    One training each, from the same weights: the interval is over images, not over trainings.
+    """
     train = data.train_images
+    torch.manual_seed(SEED)
     plain = plain_training(train, start)
     for _ in tqdm(range(epochs), desc="plain training", unit="epoch"):
         plain_state = plain()
@@ -215,7 +244,7 @@ def distance(x: Tensor, state: State) -> dict:
         a = torch.randn(2048, 2048).to(dtype)
         found["matrix_product_gflops"][name] = 2 * 2048**3 / median_seconds(lambda a=a: a @ a) / 1e9
     model, guide = ours(state)
-    some = x[:100]
+    some, more = x[:100], x[:1000]
 
     def train(images: Tensor) -> None:
         fit(model, guide, (images,), epochs=1, progress=False)
@@ -223,16 +252,16 @@ def distance(x: Tensor, state: State) -> dict:
     def score() -> None:
         log_likelihood(model, guide, some, num_samples=100)
 
-    for name, once, work, repeats in (
-        ("training", lambda: train(some), lambda: train(x[:1000]), 10),
-        ("log_p_100", score, score, 1),
+    for name, once, work, images in (
+        ("training", lambda: train(some), lambda: train(more), len(more)),
+        ("log_p_100", score, score, len(some)),
     ):
         with FlopCounterMode(display=False) as counter:
             once()
-        flops = counter.get_total_flops()
+        flops = counter.get_total_flops() / len(some)  # an image
         found[name] = {
-            "mflop_an_image": flops / len(some) / 1e6,
-            "gflops": repeats * flops / median_seconds(work, 5) / 1e9,
+            "mflop_an_image": flops / 1e6,
+            "gflops": images * flops / median_seconds(work, 5) / 1e9,
         }
     return found
 
@@ -246,7 +275,9 @@ def growth(x: Tensor, state: State) -> dict[str, list[dict]]:
     Each setting has a process of its own, so that its peak is its own.
     """
     settings = {
-        "images": [(n, {"images": x[:n], "num_samples": 100}) for n in (100, 400, 1600)],
+        "images": [
+            (n, {"images": x[:n], "num_samples": 100}) for n in (100, 400, 1600) if n <= len(x)
+        ],
         "samples": [(k, {"images": x[:20], "num_samples": k}) for k in (100, 1000, 10_000)],
         "latent dimensions": [
             (d, {"images": x[:100], "num_samples": 100, "state": fresh_weights(d)})
@@ -270,15 +301,19 @@ def growth(x: Tensor, state: State) -> dict[str, list[dict]]:
 
 
 def scaling(args: argparse.Namespace, images: int) -> list[dict]:
-    """An epoch of training and log p(x), by 1, 2, ... processes of torchrun, a thread each."""
+    """Seconds of training and of log p(x), by 1, 2, ... processes of torchrun, a thread each.
+
+    Training is one epoch and the test ELBO after it.
+    """
     found = []
-    for processes in sorted({1, 2, os.cpu_count() or 1}):
+    numbers = sorted({1, 2, os.cpu_count() or 1})
+    for processes in numbers:
         with tempfile.TemporaryDirectory() as folder:
             command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
             command += [f"--nproc-per-node={processes}", "-m", "experiments.distributed"]
             command += ["--dataset", args.dataset, "--results", folder, "--images", images]
             command += ["--latent-dim", args.latent_dim, "--epochs", 1]
-            command += ["--shards", max(2, processes)]  # the same work for 1 and for 2
+            command += ["--shards", numbers[-1]]  # the same work for all
             if args.data_root:
                 command += ["--data-root", args.data_root]
             print(f"{processes} processes")
@@ -318,13 +353,17 @@ def as_text(metrics: dict) -> str:
             low, high = row["quartiles"]
             lines.append(
                 f"  {name:<24}{row['images_a_second']:>10.1f}{f'{low:.1f} to {high:.1f}':>16}"
-                f"{row['times_as_fast']:>8.2f}x{row['peak_mib']:>8.0f}"
+                f"{row['times_as_fast']:>8.2f}x{row['peak_mib'] or math.nan:>8.0f}"
             )
+    lines.append("processes, a thread each    train, s   score, s")
+    for row in metrics["scaling"]:
+        seconds = f"{row['train_seconds']:>11.1f}{row['score_seconds']:>11.1f}"
+        lines.append(f"  {row['processes']:<24}{seconds}")
     return "\n".join(lines)
 
 
 def benchmark_figure(metrics: dict) -> Figure:
-    """Times as fast as the plain way; how seconds and memory grow; what processes add."""
+    """Times as fast as the plain way; how seconds and memory grow."""
     figure = Figure(figsize=(13, 6.6))
     figure.set_layout_engine("constrained")
     above, below = figure.subplots(2, 3)
@@ -344,8 +383,9 @@ def benchmark_figure(metrics: dict) -> Figure:
         numbers = [row[what] for row in rows]
         ax.plot(numbers, [row["seconds"] for row in rows], "o-", color=COLOURS["posterior"])
         memory = ax.twinx()
-        memory.plot(numbers, [row["peak_mib"] for row in rows], "s--", color=COLOURS["guide"])
-        memory.set(ylim=(0, 2 * max(row["peak_mib"] for row in rows)))
+        peaks = [row["peak_mib"] or 0 for row in rows]
+        memory.plot(numbers, peaks, "s--", color=COLOURS["guide"])
+        memory.set(ylim=(0, 2 * max(1, *peaks)))
         memory.set_ylabel("peak memory, MiB (dashed)", color=COLOURS["guide"])
         memory.grid(False)
         ax.set_xscale("log")
@@ -367,9 +407,15 @@ def main() -> None:
     args = parser.parse_args()
     check_least("--rounds", args.rounds, 1)
     check_least("--images", args.images, 2)
+    epochs = getattr(args, "epochs", TRAINING["epochs"])
+    check_least("--epochs", epochs, 1)
+    unused = {"batch_size", "learning_rate", "precision", "seed", "shards"} & vars(args).keys()
+    unused |= {name for name in ("checkpoint", "train", "resume") if getattr(args, name)}
+    if unused or args.device != "cpu":
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(unused) or ["device"])
+        raise InputError(f"{names}: the benchmark sets this itself, on the CPU: leave it out")
     data = load_data(args)
     folder = result_folder(args, "benchmark", 20)
-    epochs = getattr(args, "epochs", TRAINING["epochs"])
     print(
         "benchmark: about 35 minutes on 2 cores, 13 of them to train both ways for 10 epochs. "
         "Leave the machine to it."

@@ -228,10 +228,7 @@ def posteriors_figure(
     Contours hold 50% and 95% of a guide's mass; one that would leave the picture is not drawn.
     """
     plane = integrate_plane(model, x)
-    w = (plane.log_posterior.exp() * plane.cell).float()[..., None]  # (n * n, B, 1)
-    z = plane.z.float()
-    mean = (w * z).sum(0)
-    sd = (w * (z - mean).square()).sum(0).sqrt()
+    mean, sd = (moment.float() for moment in plane.moments())
     figure = Figure(figsize=(1.9 * (len(guides) + 1) + 0.4, 2.05 * len(x) + 0.9))
     figure.set_layout_engine("constrained")
     axes = figure.subplots(len(x), len(guides) + 1, squeeze=False)
@@ -241,13 +238,12 @@ def posteriors_figure(
         half = 4.5 * float(sd[b].max())
         ticks = [torch.linspace(float(c) - half, float(c) + half, 141) for c in mean[b]]
         grid = torch.cartesian_prod(*ticks)[:, None]  # (n * n, 1, 2)
-        posterior = (
-            log_joint(model, [x[b : b + 1]], {"z": grid.to(x)})[:, 0] - plane.log_evidence[b]
-        )
+        log_p = log_joint(model, [x[b : b + 1]], {"z": grid.to(x)})[:, 0]
+        posterior = (log_p - plane.log_evidence[b]).exp()
         extent = [*(float(tick[end]) for tick in ticks for end in (0, -1))]
         for ax, (name, guide) in zip(row[1:], guides.items(), strict=True):
             ax.imshow(
-                posterior.exp().view(141, 141).T,
+                posterior.view(141, 141).T,
                 extent=extent,
                 origin="lower",
                 cmap="Blues",
@@ -305,10 +301,8 @@ def exact(model: Model, x: Tensor) -> tuple[np.ndarray, np.ndarray]:
     log_p, spread = [], []
     for part in tqdm(x.split(5), desc="quadrature"):
         plane = integrate_plane(model, part, points=81)
-        w = (plane.log_posterior.exp() * plane.cell)[..., None]  # (n * n, b, 1)
-        mean = (w * plane.z).sum(0)
         log_p.append(plane.log_evidence)
-        spread.append((w * (plane.z - mean).square()).sum((0, 2)).sqrt())
+        spread.append(plane.moments()[1].square().sum(-1).sqrt())
     return torch.cat(log_p).numpy(), torch.cat(spread).numpy()
 
 

@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-import pyro
 import torch
 from pyro.infer.importance import vectorized_importance_weights
 from torch import Tensor
@@ -47,8 +46,13 @@ def ours(state: State, precision: str = "auto") -> tuple[Model, Amortised]:
 # ---------------------------------------------------------------- training: one epoch a round
 
 
-def plain_training(images: Tensor, state: State) -> Callable[[], State]:
-    """The appendix's own loop: DataLoader, batches of 100, its bound, Adam, float32."""
+def plain_training(images: Tensor, state: State, keep: bool = False) -> Callable[[], State]:
+    """The appendix's own loop: DataLoader, batches of 100, its bound, Adam, float32.
+
+    With `keep` the allocator keeps freed memory, as this package's scripts have it.
+    """
+    if keep:
+        keep_memory()
     encoder = appendix(state)
     optimiser = torch.optim.Adam(encoder.parameters(), lr=1e-3)
     loader = DataLoader(TensorDataset(images), batch_size=100, shuffle=True)
@@ -78,8 +82,13 @@ def our_training(images: Tensor, state: State, precision: str, epochs: int = 1) 
 # ---------------------------------------------------------------- log p(x) of all images a round
 
 
-def plain_likelihood(images: Tensor, state: State, num_samples: int) -> Work:
-    """Importance sampling as the appendix would write it: log(sigmoid), 2,000 samples a batch."""
+def plain_likelihood(images: Tensor, state: State, num_samples: int, keep: bool = False) -> Work:
+    """Importance sampling as the appendix would write it: log(sigmoid), 20 images x 100 samples.
+
+    Of other numbers of samples as many images as make 2,000 of both.
+    """
+    if keep:
+        keep_memory()
     encoder = appendix(state)
 
     @torch.no_grad()
@@ -98,9 +107,9 @@ def plain_likelihood(images: Tensor, state: State, num_samples: int) -> Work:
     return work
 
 
-def our_likelihood(images: Tensor, state: State, num_samples: int, precision: str = "auto") -> Work:
+def our_likelihood(images: Tensor, state: State, num_samples: int) -> Work:
     keep_memory()
-    model, guide = ours(state, precision)
+    model, guide = ours(state)
     return lambda: log_likelihood(model, guide, images, num_samples=num_samples).value
 
 
@@ -119,7 +128,6 @@ def pyro_likelihood(images: Tensor, state: State, num_samples: int) -> Work:
     def work() -> np.ndarray:
         values = []
         for x in images.split(1):
-            pyro.clear_param_store()
             log_w, _, _ = vectorized_importance_weights(
                 model, guide, x, num_samples=num_samples, max_plate_nesting=1
             )

@@ -5,7 +5,7 @@ and the blocks of test images. Neither the weights, but for rounding, nor any im
 depends on how many there are. A process that dies ends the run; --resume goes on with the training
 where its last epoch ended, and with the test images that are not yet scored.
 
-    torchrun --nproc-per-node 2 -m experiments.distributed --shards 2
+    torchrun --nproc-per-node 2 -m experiments.distributed --shards 2 --results runs
 """
 
 import contextlib
@@ -44,6 +44,7 @@ def main() -> None:
         data = load_data(args)
         folder = result_folder(args, "distributed")
         (hold_folder if parallel.rank() == 0 else check_folder)(folder)
+        parallel.meet()  # none begins before the first has the folder
         print(f"{parallel.size()} processes: log p(x) by {args.num_samples} samples an image")
         start = time.perf_counter()
         model, guide, config = trained_vae(args, data, args.latent_dim)

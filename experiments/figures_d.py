@@ -129,8 +129,8 @@ def classification_figure(metrics: dict) -> Figure:
     figure.set_layout_engine("constrained")
     left, middle, right = figure.subplots(1, 3, width_ratios=[1.15, 1, 0.9])
     rows = {
-        f"guide, {k} sample{'s' * (k != '1')}": found["accuracy"]
-        for k, found in sorted(metrics["by_samples"].items(), key=lambda item: int(item[0]))
+        "guide's ELBO" if k == "elbo" else f"guide, {k} samples": found["accuracy"]
+        for k, found in metrics["by_samples"].items()
     }
     rows["100, doubtful ones\nby the refined guide"] = metrics["with_refined"]["accuracy"]
     rows["the classifier\n(trained for it)"] = metrics["classifier"]["accuracy"]

@@ -11,6 +11,7 @@ import argparse
 from typing import NamedTuple
 
 import numpy as np
+import pyro.distributions as dist
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -41,13 +42,13 @@ from pyro_vae.guides import AMORTISED, Amortised, MeanField
 from pyro_vae.importance import Estimate, estimate, log_likelihood, log_weights
 from pyro_vae.intervals import mean_interval
 from pyro_vae.models import Model
-from pyro_vae.networks import Decoder, Encoder
+from pyro_vae.networks import Decoder
 from pyro_vae.plots import save_figure
 from pyro_vae.priors import LearnedPrior, StandardPrior
 from pyro_vae.probes import linear_probe, neighbour_probe, tree_probe
 from pyro_vae.quadrature import Exact, integrate_plane
 from pyro_vae.refined import Refined
-from pyro_vae.sampling import guide_styles, posterior_samples, styled_images, unit_use
+from pyro_vae.sampling import ACTIVE, guide_styles, posterior_samples, styled_images
 from pyro_vae.script import (
     check_device,
     check_least,
@@ -113,9 +114,7 @@ def theory(vae: Vae, data: Dataset, count: int = 4) -> tuple[Figure, dict]:
     drawn, ess = posterior_samples(
         vae.model, refined, *rows, num_draws=400, num_samples=5000, seed=SEED
     )
-    weight = (plane.log_posterior.exp() * plane.cell)[..., None]
-    mean = (weight * plane.z).sum(0)  # (B, 2)
-    sd = (weight * (plane.z - mean).square()).sum(0).sqrt()
+    mean, sd = plane.moments()
     # of the mean of 400 draws, in standard errors of it
     apart = ((drawn.double().mean(0) - mean) / (sd / np.sqrt(len(drawn)))).abs()
     metrics = {
@@ -178,18 +177,20 @@ def active_units(vae: Vae, data: Dataset) -> tuple[Figure, dict]:
     """What each of the most used dimensions does to two digits, and how much each is used."""
     rows = (data.test_images, data.test_labels)
     styles = guide_styles(vae.model, vae.guide, *rows, num_samples=DRAWS, seed=SEED)
-    use = unit_use(styles.mean(0), styles.std(0))
+    # of the posterior means; what the noise of so few draws adds to it is taken off
+    activity = styles.mean(0).var(0) - styles.var(0).mean(0) / DRAWS
+    activity, order = activity.sort(descending=True)
     steps = torch.linspace(-2.5, 2.5, 7)
     images = {}
     for digit in (2, 4):
         rows = []
-        for unit in use.order[:6]:
-            styles = torch.zeros(7, len(use.order))
+        for unit in order[:6].tolist():
+            styles = torch.zeros(7, len(order))
             styles[:, unit] = steps
             rows.append(styled_images(vae.model, styles, torch.full((7,), digit)))
         images[digit] = torch.stack(rows)
-    metrics = {"activity": use.activity, "kl": use.kl, "active": use.active}
-    return units_figure(images, steps.tolist(), use.activity), metrics
+    metrics = {"activity": activity.tolist(), "active": int((activity > ACTIVE).sum())}
+    return units_figure(images, steps.tolist(), activity.tolist()), metrics
 
 
 # ---------------------------------------------------------------- what z and y carry
@@ -198,8 +199,9 @@ def active_units(vae: Vae, data: Dataset) -> tuple[Figure, dict]:
 def measures(vae: Vae, data: Dataset, classifier: Classifier, count: int) -> dict:
     """Does y say which digit, the style nothing of it, and is it one style for all ten?
 
-    Every number is of `count` images or styles or, for the probes, of the styles of the test images
-    by z ~ q(z | x, y): read from one half, tried on the other.
+    `count` images say whether y is drawn, ten for each of count / 20 styles whether a style is one.
+    The probes are of the styles of the test images by z ~ q(z | x, y): read from one half, tried on
+    the other.
     """
     y = torch.arange(count) % 10
     images = styled_images(vae.model, draw_styles(vae, count, seed=SEED + 2), y)
@@ -208,11 +210,11 @@ def measures(vae: Vae, data: Dataset, classifier: Classifier, count: int) -> dic
 
     labels = data.test_labels.numpy()
     rows = (data.test_images, data.test_labels)
-    latents = guide_styles(vae.model, vae.guide, *rows, num_samples=1, seed=SEED)[0]
-    latents = latents.double().numpy()
+    found = guide_styles(vae.model, vae.guide, *rows, num_samples=1, seed=SEED)[0]
+    found = found.double().numpy()
     order = np.random.default_rng(SEED).permutation(len(labels))
     seen, unseen = order[: len(order) // 2], order[len(order) // 2 :]
-    halves = (latents[seen], labels[seen], latents[unseen], labels[unseen])
+    halves = (found[seen], labels[seen], found[unseen], labels[unseen])
     tree_accuracy, nats = tree_probe(*halves)
 
     styles = count // 20
@@ -221,8 +223,8 @@ def measures(vae: Vae, data: Dataset, classifier: Classifier, count: int) -> dic
     for name, feature in STYLE.items():
         values = feature(images).reshape(styles, 10)
         shared[name] = {
-            "shared_z": shared_correlation(values),
-            "shuffled_z": shared_correlation(shuffled(values)),
+            "shared": shared_correlation(values),
+            "shuffled": shared_correlation(shuffled(values)),
         }
     return {
         "generated": mean_interval(right)
@@ -271,7 +273,7 @@ def classify(
             progress=f"Bayes' rule, {num_samples} samples",
         )
         by = {num_samples: table_of(found)} | (
-            {1: table_of(found, "elbo")} if num_samples == 10 else {}
+            {"elbo": table_of(found, "elbo")} if num_samples == 10 else {}
         )
         for k, log_p in by.items():
             metrics["by_samples"][str(k)] = accuracy_of(log_p, labels)
@@ -293,7 +295,6 @@ def classify(
         "refined log p(x | y) of doubtful images",
     )
     mixed = log_p.copy()
-    mixed[close] = -np.inf  # labels further down the list are out of the question
     mixed[close[:, None], ranked[close, :3]] = again.value.reshape(-1, 3)
     metrics["with_refined"] = accuracy_of(mixed, labels) | {
         "images_scored_again": len(close),
@@ -328,7 +329,7 @@ def classify(
         "bayes": calibration(p, labels, EDGES),
         "classifier": calibration(judge, labels, EDGES),
     }
-    metrics["information"] = label_information(log_p, labels)
+    metrics["information"] = label_information(mixed, labels)
     wrong = np.flatnonzero(p.argmax(1) != labels)
     wrong = wrong[np.argsort(-p.max(1)[wrong])]
     metrics["mistakes"] = [
@@ -384,7 +385,7 @@ def label_worth(
         "conditional": conditional.summary() | {"pixels": "grey (surrogate score)"},
         "unconditional": unconditional.summary() | {"pixels": "grey (surrogate score)"},
         "difference": mean_interval(difference),
-        "difference_of_elbo": mean_interval(conditional.elbo - unconditional.elbo),
+        "difference_of_elbo_of_refined": mean_interval(conditional.elbo - unconditional.elbo),
         "by_digit": {
             str(digit): mean_interval(difference[labels == digit])
             for digit in range(10)
@@ -401,39 +402,36 @@ def label_worth(
 class Blind(MeanField):
     """A guide that is not given the label: q(z | x)."""
 
-    def __init__(self, model: Model, precision: str = "auto"):
-        super().__init__(model, precision)
-        self.encoder = Encoder(2 * model.decoder.latent_dim, precision)
-
-    def q(self, x: Tensor, *labels: Tensor):
-        return self.distribution(self.encoder(x))
+    def q(self, x: Tensor, *labels: Tensor) -> dist.TorchDistribution:
+        return super().q(x, torch.zeros_like(labels[0]))  # the same for every image
 
 
 def failures(
     data: Dataset,
     classifier: Classifier,
-    latent_dim: int,
+    config: dict,
     epochs: int,
-    batch_size: int,
     count: int,
     device: torch.device,
 ) -> tuple[Figure, dict]:
-    """The same model trained right, and with one thing wrong: prior, guide, or labels."""
+    """Trained as `config` says but for `epochs` epochs: right, and with one thing wrong each."""
+    latent_dim, own_guide = config["latent_dim"], AMORTISED[config["guide"]]
+    options = {name: config[name] for name in ("batch_size", "learning_rate", "decay", "shards")}
     mixed = torch.randperm(len(data.train_labels), generator=torch.Generator().manual_seed(SEED))
     kinds = {
-        "as it should be": (MeanField, LearnedPrior, data.train_labels),
-        "prior N(0, I)": (MeanField, StandardPrior, data.train_labels),
+        "as it should be": (own_guide, LearnedPrior, data.train_labels),
+        "prior N(0, I)": (own_guide, StandardPrior, data.train_labels),
         "guide without y": (Blind, LearnedPrior, data.train_labels),
-        "labels at random": (MeanField, LearnedPrior, data.train_labels[mixed]),
+        "labels at random": (own_guide, LearnedPrior, data.train_labels[mixed]),
     }
     metrics, sets = {}, {}
     for name, (guide_type, prior_type, labels) in kinds.items():
         torch.manual_seed(SEED)
         model = Model(Decoder(latent_dim, 10), prior=prior_type(latent_dim, 10)).to(device)
-        vae = Vae(model, guide_type(model).to(device))
+        vae = Vae(model, guide_type(model, precision=config["precision"]).to(device))
         print(f"{name}: training for {epochs} epochs")
         rows = (data.train_images.to(device), labels.to(device))
-        fit(model, vae.guide, rows, epochs=epochs, batch_size=batch_size, decay=True, seed=SEED)
+        fit(model, vae.guide, rows, epochs=epochs, seed=SEED, **options)
         some = data.test_images[: max(20, count // 5)].to(device)
         found = class_log_likelihoods(
             model, vae.guide, some, num_samples=100, seed=SEED, progress=name
@@ -493,13 +491,12 @@ def main() -> None:
         f"unconditional_d{args.latent_dim}",
         **kind | {"classes": 0},
     )
-    flat = argparse.Namespace(**vars(others) | {"epochs": args.failure_epochs})
-    plane_model, plane_guide, _ = trained_vae(flat, data, 2, "conditional_d2", **kind)
+    plane_model, plane_guide, _ = trained_vae(others, data, 2, "conditional_plane", **kind)
     classifier = trained_classifier(args, data)
 
     figures: dict[str, Figure] = {}
     metrics: dict = {}
-    figures["theory"], metrics["theory"] = theory(Vae(plane_model, plane_guide), data)
+    figures["theory"], metrics["theory"] = theory(Vae(plane_model.cpu(), plane_guide.cpu()), data)
     count = 10 * args.images
     labels = data.test_labels.numpy()
     first = {digit: np.flatnonzero(labels == digit) for digit in range(10)}
@@ -519,9 +516,8 @@ def main() -> None:
     figures["failures"], metrics["failures"] = failures(
         data,
         classifier,
-        args.latent_dim,
+        config,
         args.failure_epochs,
-        config["batch_size"],
         count // 5,
         device,
     )

@@ -35,7 +35,8 @@ def load_tensors(path: str | Path, kind: str, keys: set[str]) -> dict:
             "of another program; delete it and train again"
         ) from error
     if not isinstance(content, dict) or not keys <= content.keys():
-        raise InputError(f"{path} is not {kind}: it lacks {sorted(keys)}; name another file")
+        lacking = sorted(keys - content.keys()) if isinstance(content, dict) else sorted(keys)
+        raise InputError(f"{path} is not {kind}: it lacks {lacking}; name another file")
     return content
 
 

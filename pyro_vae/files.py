@@ -16,7 +16,8 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     """A path to write to; when the block ends well, it is renamed to `path` in one step.
 
     A reader of `path` sees the old file or the new one, never a part. The data reaches the disk
-    before the name does, so that this holds for a power cut too.
+    before the name does, so that this holds for a power cut too. Parts are told apart by the
+    numbers of their processes: the programs that write to one folder must run on one machine.
 
         with whole_file("metrics.json") as partial:
             partial.write_text(...)
@@ -39,6 +40,26 @@ def whole_file(path: str | Path) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
+@contextmanager
+def only_writer(path: Path) -> Iterator[None]:
+    """Keep other runs from writing `path`, and what goes with it, while the block lasts.
+
+    Raises InputError if another run does.
+    """
+    lock = path.with_name(f"{path.name}.lock")
+    with lock.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                f"another run is writing {path}: wait for it, or name another file or folder"
+            ) from error
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
 _held: dict[Path, int] = {}  # folders that are this process's until it ends
 
 
@@ -52,14 +73,16 @@ def hold_folder(folder: Path) -> None:
     folder = folder.resolve()
     if folder in _held:
         return
-    number = os.open(folder, os.O_RDONLY)
     try:
+        number = os.open(folder, os.O_RDONLY)
         fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(number)
         raise InputError(
             f"another run is writing to {folder}: wait for it, or name another folder by --results"
         ) from error
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
     _held[folder] = number
 
 
@@ -76,7 +99,7 @@ def _runs(suffix: str) -> bool:
     """Whether there is a process with the number in a file's suffix `.number`."""
     try:
         os.kill(int(suffix[1:]), 0)
-    except (ValueError, ProcessLookupError):
+    except (ValueError, OverflowError, ProcessLookupError):
         return False
     except PermissionError:  # another user's
         pass

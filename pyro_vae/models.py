@@ -1,4 +1,4 @@
-"""Generators as Pyro models: p(z) p(x | z), and p(z) p(x | z, y) where the decoder takes y."""
+"""Generators as Pyro models: p(z) p(x | z), and p(z | y) p(x | z, y) where they take labels."""
 
 import math
 from collections.abc import Callable

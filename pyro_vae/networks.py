@@ -136,21 +136,26 @@ ARCHITECTURES = {"appendix": Decoder, "dense": DenseDecoder}
 
 def beside(inputs: Tensor, classes: int, *labels: Tensor) -> Tensor:
     """`inputs`, `(*, B, n)`, with the one-hot labels of the B images: `(*, B, n + classes)`."""
-    if len(labels) != (classes > 0):
-        wanted = f"labels y of {classes} classes" if classes else "no labels"
-        raise InputError(f"this network takes {wanted}, and was given {len(labels)} more arguments")
+    check_labels("this network", classes, inputs.shape[-2] if labels else 0, *labels)
     if not labels:
         return inputs
-    (y,) = labels
-    if y.dtype != torch.int64 or y.shape != inputs.shape[-2:-1]:
-        raise InputError(
-            f"y must be one int64 label for each of {inputs.shape[-2]} images, "
-            f"not {str(y.dtype).removeprefix('torch.')} {tuple(y.shape)}"
-        )
-    if y.min() < 0 or y.max() >= classes:
-        raise InputError(f"y must hold labels from 0 to {classes - 1}")
-    one_hot = functional.one_hot(y, classes).to(inputs)
+    one_hot = functional.one_hot(labels[0], classes).to(inputs)
     return torch.cat([inputs, one_hot.expand(*inputs.shape[:-1], classes)], -1)
+
+
+def check_labels(taker: str, classes: int, images: int, *labels: Tensor) -> None:
+    """Raise InputError unless `labels` is what `taker` takes: a y of `classes` classes, or none."""
+    if len(labels) != (classes > 0):
+        wanted = f"labels y of {classes} classes" if classes else "no labels"
+        raise InputError(f"{taker} takes {wanted}, and was given {len(labels)} more arguments")
+    for y in labels:
+        if y.dtype != torch.int64 or y.shape != (images,):
+            raise InputError(
+                f"y must be one int64 label for each of {images} images, "
+                f"not {str(y.dtype).removeprefix('torch.')} {tuple(y.shape)}"
+            )
+        if y.min() < 0 or y.max() >= classes:
+            raise InputError(f"y must hold labels from 0 to {classes - 1}")
 
 
 def channels_last(x: Tensor) -> Tensor:

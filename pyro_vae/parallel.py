@@ -7,10 +7,13 @@ share the parts.
 
 import os
 from collections.abc import Iterable
+from datetime import timedelta
 
 import numpy as np
 import torch
 from torch import Tensor, distributed
+
+from pyro_vae.errors import InputError
 
 
 def join_group(device: str = "cpu") -> None:
@@ -20,11 +23,18 @@ def join_group(device: str = "cpu") -> None:
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ or distributed.is_initialized():
         return
+    patience = timedelta(days=1)  # one may have to wait for another's longer share
     if device.startswith("cuda"):
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        distributed.init_process_group("nccl")
+        number = int(os.environ["LOCAL_RANK"])
+        if device != "cuda" or number >= torch.cuda.device_count():
+            raise InputError(
+                f"--device {device}: several processes take a GPU each, and this machine has "
+                f"{torch.cuda.device_count()}: use --device cuda and as many processes, or cpu"
+            )
+        torch.cuda.set_device(number)
+        distributed.init_process_group("nccl", timeout=patience)
     else:
-        distributed.init_process_group("gloo")
+        distributed.init_process_group("gloo", timeout=patience)
 
 
 def rank() -> int:
@@ -40,6 +50,12 @@ def size() -> int:
 def own(parts: int) -> range:
     """Which of `parts` parts, by number, are this process's."""
     return range(rank(), parts, size())
+
+
+def meet() -> None:
+    """Wait until every process of the group is here."""
+    if size() > 1:
+        distributed.barrier()
 
 
 def add_up(tensors: Iterable[Tensor]) -> None:

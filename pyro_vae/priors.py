@@ -3,11 +3,12 @@
 A prior is the law of z = T_y(e) for a style e ~ N(0, I_d) that knows nothing of the label. Whatever
 the bijection T_y, the generator is X = f(e, y), f(e, y) = decoder(T_y(e), y).
 
-Why more than N(0, I): the ELBO, averaged over the images of a label, falls short by
-KL(q(z | y) || p(z | y)), where q(z | y) is the mean of their q(z | x, y). If p is N(0, I) for every
-label, this is a few nats out of a hundred, and training leaves it: the z of real images then lie in
-another region for each label, so that z says which digit it is, and f of a fresh draw is none. A
-T_y that is learned moves each label's region onto N(0, I).
+Why more than N(0, I): let q(z | y) be the mean of q(z | x, y) over the images of a label. With
+decoder and guide as they are, the mean ELBO is lower by KL(q(z | y) || p(z | y)) than it would be
+with q(z | y) as the prior. If p is N(0, I) for every label, training leaves some nats of this: the
+z of real images then lie in another region for each label, so that z says which digit it is, and a
+fresh draw of N(0, I) lies outside of most regions, and f makes no digit of it. A learned T_y
+carries N(0, I) onto the region of its label.
 
 References:
     Hoffman, Johnson (2016), ELBO surgery (the mean of the posteriors against the prior).
@@ -21,7 +22,7 @@ from pyro.nn import ConditionalAutoRegressiveNN
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pyro_vae.errors import InputError
+from pyro_vae.networks import check_labels
 
 
 class StandardPrior(nn.Module):
@@ -75,9 +76,7 @@ class LearnedPrior(nn.Module):
 
     def bijection(self, images: int, *labels: Tensor) -> list[T.Transform]:
         """T_y of each of B images, as transforms to be applied in turn."""
-        if len(labels) != (self.classes > 0):
-            wanted = f"labels y of {self.classes} classes" if self.classes else "no labels"
-            raise InputError(f"this prior takes {wanted}, and was given {len(labels)}")
+        check_labels("this prior", self.classes, images, *labels)
         weight = self.affine.weight
         y = labels[0] if labels else torch.zeros(images, dtype=torch.int64, device=weight.device)
         loc, log_scale = self.affine(y).chunk(2, -1)

@@ -21,6 +21,12 @@ class Plane(NamedTuple):
     log_posterior: Tensor  # log p(z | x) at the nodes, (n * n, B)
     cell: Tensor  # area of a node's cell, (B,)
 
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of p(z | x) along both axes, `(B, 2)` each."""
+        weight = (self.log_posterior.exp() * self.cell)[..., None]  # (n * n, B, 1)
+        mean = (weight * self.z).sum(0)
+        return mean, (weight * (self.z - mean).square()).sum(0).sqrt()
+
 
 @torch.no_grad()
 def integrate_plane(
@@ -29,8 +35,9 @@ def integrate_plane(
     """Integrate p(x, z) over z in R^2 by the product trapezoid rule.
 
     A first grid over [-limit, limit]^2 finds where the integrand is more than e^-30 of its maximum;
-    a second one of the same size over that box alone, with a margin, gives the integral. What is
-    left outside the first grid is at most 4e-9 of the prior mass at limit = 6.
+    a second one of the same size over that box alone, with a margin, gives the integral. Raises
+    InputError where the integrand is still high at the edge of the first grid. (N(0, I) has 4e-9 of
+    its mass beyond a limit of 6; a learned prior may have more.)
     """
     if points < 3 or not limit > 0:
         raise InputError(f"points must be >= 3 and limit > 0, not {points} and {limit}")
@@ -44,13 +51,15 @@ def integrate_plane(
 
     corner = torch.full((len(x), 2), limit, dtype=torch.float64)
     z, step, log_p = grid(-corner, corner)
+    border = ((nodes == 0) | (nodes == points - 1)).sum(1)  # 1 at the edge, 2 in a corner
+    if (log_p[border > 0].amax(0) > log_p.amax(0) - 14).any():
+        raise InputError(f"the integrand reaches beyond [-{limit:g}, {limit:g}]: raise limit")
     inside = (log_p > log_p.amax(0) - 30)[..., None]
     z, step, log_p = grid(
         torch.where(inside, z, math.inf).amin(0) - step,
         torch.where(inside, z, -math.inf).amax(0) + step,
     )
-    # trapezoid weights: a node on the border counts half, in a corner a quarter
-    border = ((nodes == 0) | (nodes == points - 1)).sum(1)
+    # trapezoid weights: a node at the edge counts half, in a corner a quarter
     log_cell = step.log().sum(1)
     log_evidence = (log_p - border[:, None] * math.log(2)).logsumexp(0) + log_cell
     return Plane(log_evidence, z, log_p - log_evidence, log_cell.exp())

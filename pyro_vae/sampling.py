@@ -67,23 +67,23 @@ def guide_moments(guide: Amortised, x: Tensor, *labels: Tensor) -> tuple[Tensor,
     return torch.cat(means), torch.cat(deviations)
 
 
+ACTIVE = 0.01  # the variance of a dimension's posterior mean (Burda et al. 2016, section 5.2)
+
+
 class UnitUse(NamedTuple):
     """How much each latent dimension says, the most used first; one number a dimension."""
 
     order: list[int]  # the dimensions, by activity
     activity: list[float]  # variance of the posterior mean over the images
     kl: list[float]  # mean KL from the prior, nats per image
-    active: int  # dimensions with an activity above 0.01 (Burda et al. 2016, section 5.2)
+    active: int  # dimensions with an activity above ACTIVE
 
 
 def unit_use(mean: Tensor, deviation: Tensor) -> UnitUse:
-    """The use of each dimension, from the moments of q for each image, `(B, d)` each.
-
-    The KL is that of Gaussians with these moments from N(0, 1).
-    """
+    """The use of each dimension by a mean-field guide, from its moments, `(B, d)` each."""
     kl = (0.5 * (mean**2 + deviation**2 - 1) - deviation.log()).mean(0)
     activity, order = mean.var(0).sort(descending=True)
-    active = int((activity > 0.01).sum())
+    active = int((activity > ACTIVE).sum())
     return UnitUse(order.tolist(), activity.tolist(), kl[order].tolist(), active)
 
 

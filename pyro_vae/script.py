@@ -8,6 +8,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from pyro_vae.checkpoints import (
 from pyro_vae.classifier import Classifier, train_classifier
 from pyro_vae.data import Dataset, load_dataset
 from pyro_vae.errors import InputError
-from pyro_vae.files import check_folder, whole_file
+from pyro_vae.files import check_folder, only_writer, whole_file
 from pyro_vae.guides import Amortised
 from pyro_vae.models import Model
 from pyro_vae.networks import check_latent_dim, resolve_precision
@@ -231,34 +232,35 @@ def trained_vae(
 
     check_folder(path.parent)
     print(f"autoencoder: training {path.stem} for {settings['epochs']} epochs on {data.name}")
-    torch.manual_seed(settings["seed"])
-    model, guide = build_vae(
-        latent_dim, settings["precision"], architecture, classes, guide_name, prior
-    )
-    model.to(device), guide.to(device)
-    train, test = (
-        tuple(rows.to(device) for rows in (images, labels)[: 2 if classes else 1])
-        for images, labels in (
-            (data.train_images, data.train_labels),
-            (data.test_images, data.test_labels),
+    with only_writer(path) if parallel.rank() == 0 else nullcontext():
+        torch.manual_seed(settings["seed"])
+        model, guide = build_vae(
+            latent_dim, settings["precision"], architecture, classes, guide_name, prior
         )
-    )
-    history = fit(
-        model,
-        guide,
-        train,
-        test,
-        state_path=state_path,
-        resume=args.resume,
-        decay=decay,
-        same={"dataset": data.name, "precision": settings["precision"]},
-        **options,
-    )
-    config = {"dataset": data.name, **kind, **settings}
-    config |= {"history": history, "provenance": provenance()}
-    if parallel.rank() == 0:
-        save_vae(path, model, guide, config)
-        print(f"autoencoder: saved to {path}")
+        model.to(device), guide.to(device)
+        train, test = (
+            tuple(rows.to(device) for rows in (images, labels)[: 2 if classes else 1])
+            for images, labels in (
+                (data.train_images, data.train_labels),
+                (data.test_images, data.test_labels),
+            )
+        )
+        history = fit(
+            model,
+            guide,
+            train,
+            test,
+            state_path=state_path,
+            resume=args.resume,
+            decay=decay,
+            same={"dataset": data.name, "precision": settings["precision"]},
+            **options,
+        )
+        config = {"dataset": data.name, **kind, **settings}
+        config |= {"history": history, "provenance": provenance()}
+        if parallel.rank() == 0:
+            save_vae(path, model, guide, config)
+            print(f"autoencoder: saved to {path}")
     return model, guide, config
 
 

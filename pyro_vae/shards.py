@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 from tqdm import tqdm
 
 from pyro_vae import parallel
@@ -60,9 +60,9 @@ def sharded_log_likelihood(
         arrays.pop("num_samples")
         content = {name: torch.from_numpy(np.asarray(array)) for name, array in arrays.items()}
         save_tensors(paths[number], {"block": content, "settings": settings})
-    if parallel.size() > 1:
-        distributed.barrier()
+    parallel.meet()
     found = [_read(path, settings) for path in paths]
+    parallel.meet()  # before any process goes on, and may delete them
     names = [name for name in Estimate._fields if name != "num_samples"]
     return Estimate(
         **{name: np.concatenate([block[name].numpy() for block in found]) for name in names},

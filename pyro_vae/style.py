@@ -1,4 +1,4 @@
-"""Whether one latent means one style: do the digits that share a z share their features?"""
+"""Whether a style is one style: do the ten digits drawn from it share their features?"""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ def shared_correlation(values: np.ndarray) -> float:
     """The mean correlation, over pairs of digits, of a feature across styles.
 
     Args:
-        values: the feature of the image f(z_i, y), `(styles, digits)`.
+        values: the feature of the image f(e_i, y) of style e_i, `(styles, digits)`.
 
     Each digit's values are compared with another's in the same styles, so that what is typical of a
     digit plays no part: 1 where a style moves all digits alike, 0 in expectation where the styles

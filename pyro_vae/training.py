@@ -90,14 +90,19 @@ class ShardedELBO(Trace_ELBO):
         super().__init__()
         self.shards = shards
         self.seeds: tuple[int, ...] = ()  # of the step; set before each
+        self.stop = threading.Event()  # set: this process was asked to stop
+        self.stopping = False  # a process was, before the last step
 
     def loss_and_grads(self, model: Program, guide: Program, *rows: Tensor) -> float:
         parts = list(zip(*(row.tensor_split(self.shards) for row in rows), strict=True))
-        loss = torch.zeros((), dtype=torch.float64, device=rows[0].device)
+        # of the batch, and how many processes were asked to stop: they stop together
+        loss, stops = torch.zeros(2, 1, dtype=torch.float64, device=rows[0].device)
         for shard in parallel.own(self.shards):
             torch.manual_seed(parallel.seed_of(*self.seeds, shard))
             loss += super().loss_and_grads(model, guide, *parts[shard])
-        parallel.add_up([loss])
+        stops += self.stop.is_set()
+        parallel.add_up([loss, stops])
+        self.stopping = bool(stops)
         return float(loss)
 
 
@@ -226,7 +231,7 @@ def fit(
         disable=not progress or parallel.rank() > 0,
         desc="training",
     )
-    with bar, _stop_signals() as stop:
+    with bar, _stop_signals(elbo.stop):
         while position["epoch"] < epochs:
             order_state = order.get_state()
             batches = torch.randperm(images, generator=order).split(batch_size)
@@ -251,7 +256,7 @@ def fit(
                 position["step"] = step + 1
                 bar.update()
                 bar.set_postfix(elbo=f"{-loss / len(batch[0]):.1f}", refresh=False)
-                if stop.is_set() and step + 1 < steps:
+                if elbo.stopping and step + 1 < steps:
                     save(order_state)
                     raise Interrupted(_stopped(path))
             record = {"epoch": position["epoch"] + 1, "train_elbo": -position["total"] / images}
@@ -267,7 +272,7 @@ def fit(
             elbos = [f"{k.replace('_elbo', '')} {v:.2f}" for k, v in record.items() if k != "epoch"]
             if progress and parallel.rank() == 0:
                 bar.write(f"epoch {record['epoch']}: ELBO {', '.join(elbos)} nats per image")
-            if stop.is_set():
+            if elbo.stopping:
                 raise Interrupted(_stopped(path))
     return history
 
@@ -307,14 +312,13 @@ def _stopped(path: Path | None) -> str:
 
 
 @contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """An event that SIGINT or SIGTERM sets, so that a step is never cut in half.
+def _stop_signals(stop: threading.Event) -> Iterator[None]:
+    """Let SIGINT and SIGTERM set `stop`, so that a step is never cut in half.
 
     A second signal acts as usual, at once. Outside the main thread signals cannot be caught.
     """
-    stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield stop
+        yield
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -325,7 +329,7 @@ def _stop_signals() -> Iterator[threading.Event]:
     for number in before:
         signal.signal(number, handle)
     try:
-        yield stop
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

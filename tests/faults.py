@@ -83,9 +83,19 @@ def check_whole(folder: Path) -> None:
             json.loads(path.read_text())
 
 
+def progress(folder: Path) -> int:
+    """How much of the work is on disk: epochs, and files of what comes after them."""
+    state = folder / "checkpoints" / "some.training.pt"
+    if not state.exists():
+        return 0
+    epochs = load_tensors(state, "a training state", {"position"})["position"]["epoch"]
+    return epochs + sum(path.suffix != ".partial" for path in folder.rglob("*.*"))
+
+
 def main(folder: Path, kills: int, seed: int) -> None:
     random.seed(seed)
     killed = ended = 0
+    patience, done = 1.0, 0
     while True:
         child = os.fork()
         if child == 0:
@@ -96,7 +106,7 @@ def main(folder: Path, kills: int, seed: int) -> None:
             finally:
                 os._exit(status)
         if killed < kills:
-            time.sleep(random.uniform(0, 0.4))
+            time.sleep(random.uniform(0, 0.4) * patience)
             if killed % 2:
                 await_write(folder)
             os.kill(child, signal.SIGKILL)  # does nothing to one that has ended
@@ -104,12 +114,15 @@ def main(folder: Path, kills: int, seed: int) -> None:
         check_whole(folder)
         if os.WIFSIGNALED(status):
             killed += 1
+            # so that a slow machine gets on too: wait longer while nothing new is done
+            patience = 1.0 if progress(folder) > done else 1.5 * patience
+            done = progress(folder)
             continue
         if status != 0:
             raise RuntimeError(f"an attempt after {killed} kills ended with status {status}")
         if killed == kills:
             break
-        ended += 1
+        ended, done = ended + 1, 0
         shutil.rmtree(folder)
     print(f"{killed} kills, {ended + 1} runs")
 

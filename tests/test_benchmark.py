@@ -73,8 +73,16 @@ def test_contenders_take_turns_in_processes_of_their_own():
     assert all(row["peak_mib"] > 10 for row in found.values())
 
 
+def test_the_peak_is_the_contenders_own():
+    """A parent that holds 600 MB more than its contender."""
+    fat = torch.ones(150_000_000)
+    found = benchmark.take_turns({"one": (sleeper, {"name": 1})}, 1, "")
+    assert found["one"]["peak_mib"] < benchmark.peak_mib() - 300
+    assert fat[0] == 1
+
+
 def test_a_contender_that_dies_ends_the_run():
-    with pytest.raises((EOFError, ConnectionError)):
+    with pytest.raises(RuntimeError, match="the contender 'none' died"):
         benchmark.take_turns({"none": (sleeper, {"name": "not a number"})}, 1, "")
 
 
@@ -113,6 +121,7 @@ def test_the_figure_shows_every_contender():
     }
     metrics = {
         "speed": {key: {"plain": row, "ours": row} for key in benchmark.TITLES},
+        "scaling": [{"processes": 2, "train_seconds": 30.0, "score_seconds": 20.0}],
         "growth": {
             what: [{what: n, "seconds": n / 100, "peak_mib": 500.0} for n in (100, 1000)]
             for what in ("images", "samples", "latent dimensions")
@@ -130,6 +139,9 @@ def test_the_figure_shows_every_contender():
     [
         (["--rounds", "0"], "--rounds must be >= 1, not 0"),
         (["--images", "1"], "--images must be >= 2, not 1"),
+        (["--epochs", "0"], "--epochs must be >= 1, not 0"),
+        (["--precision", "float32"], "--precision: the benchmark sets this itself"),
+        (["--device", "cuda"], "--device: the benchmark sets this itself"),
     ],
 )
 def test_wrong_options_end_in_one_line(tmp_path, monkeypatch, capsys, options, message):

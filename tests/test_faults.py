@@ -10,9 +10,17 @@ import torch
 
 from pyro_vae.checkpoints import save_tensors
 from pyro_vae.errors import InputError
-from pyro_vae.files import hold_folder, whole_file
-from tests import faults
+from pyro_vae.files import hold_folder, only_writer, whole_file
 from tests.commands import ROOT
+
+WRITE = """
+import sys
+from pathlib import Path
+from pyro_vae.files import only_writer
+with only_writer(Path(sys.argv[1])):
+    print("writing", flush=True)
+    sys.stdin.read()
+"""
 
 HOLD = """
 import sys
@@ -58,7 +66,8 @@ def test_fifty_kills_change_no_bit(tmp_path):
     out, err = done.communicate()
     assert done.returncode == 0, err
     assert out.startswith("50 kills")
-    faults.work(tmp_path / "whole")
+    never = start("-m", "tests.faults", tmp_path / "whole", 0, 0)
+    assert never.communicate()[0].startswith("0 kills")
     expected = {path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("*.*")}
     found = {path.relative_to(tmp_path / "killed") for path in (tmp_path / "killed").rglob("*.*")}
     assert found == expected  # and no part of a file is left
@@ -111,4 +120,17 @@ def test_a_second_run_in_one_folder_is_refused_until_the_first_is_dead(tmp_path)
     second = start("-c", HOLD, tmp_path)
     _, err = second.communicate("")
     assert "another run is writing to" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_run_at_a_time_writes_a_checkpoint(tmp_path):
+    path = tmp_path / "some.pt"
+    first = start("-c", WRITE, path)
+    assert first.stdout.readline() == "writing\n"
+    with pytest.raises(InputError, match=r"another run is writing .*some.pt"), only_writer(path):
+        pass
+    first.kill()
+    first.communicate()
+    with only_writer(path):
+        pass
     assert list(tmp_path.iterdir()) == []

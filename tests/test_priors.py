@@ -43,9 +43,23 @@ def test_style_and_latent_are_inverse_and_the_density_is_that_of_the_map(latent_
     torch.testing.assert_close(prior(x, *y).log_prob(z[0]), expected)
 
 
+def test_each_image_has_the_prior_of_its_own_label():
+    prior, y = stirred(3, 10), torch.tensor([4, 7, 4])
+    style, x = torch.randn(5, 3, 3, dtype=torch.float64), torch.zeros(3, 1, 28, 28).double()
+    z = prior.latent(style, y)
+    log_p = prior(x, y).log_prob(style)
+    for b in range(3):
+        own = slice(b, b + 1)
+        torch.testing.assert_close(prior.latent(style[:, own], y[own]), z[:, own])
+        torch.testing.assert_close(prior(x[own], y[own]).log_prob(style[:, own]), log_p[:, own])
+    same, other = (prior.latent(style[:, :1], torch.tensor([label])) for label in (4, 7))
+    torch.testing.assert_close(same, z[:, :1])
+    assert not torch.allclose(same, other, atol=0.01)
+
+
 def test_the_density_integrates_to_one():
     prior, x = stirred(2, 10), torch.zeros(3, 1, 28, 28, dtype=torch.float64)
-    ticks = torch.linspace(-9, 9, 361, dtype=torch.float64)
+    ticks = torch.linspace(-9, 9, 241, dtype=torch.float64)
     grid = torch.cartesian_prod(ticks, ticks)[:, None].expand(-1, 3, -1)
     mass = prior(x, *labels(10)).log_prob(grid).exp().sum(0) * (ticks[1] - ticks[0]) ** 2
     torch.testing.assert_close(mass, torch.ones(3, dtype=torch.float64), atol=1e-3, rtol=0)
@@ -76,6 +90,10 @@ def test_labels_are_asked_for_and_refused():
     x = torch.zeros(3, 1, 28, 28)
     with pytest.raises(InputError, match="labels y of 10 classes, and was given 0"):
         LearnedPrior(2, 10)(x)
+    with pytest.raises(InputError, match="one int64 label for each of 3 images, not int64"):
+        LearnedPrior(2, 10)(x, torch.arange(1))
+    with pytest.raises(InputError, match="y must hold labels from 0 to 9"):
+        LearnedPrior(2, 10)(x, torch.tensor([0, 10, 1]))
     with pytest.raises(InputError, match="no labels, and was given 1"):
         LearnedPrior(2)(x, torch.arange(3))
     with pytest.raises(InputError, match="prior 'flat' is unknown: choose from standard, learned"):

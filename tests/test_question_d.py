@@ -8,6 +8,7 @@ import torch
 
 from experiments import question_d
 from pyro_vae.checkpoints import build_vae, load_vae, save_vae
+from pyro_vae.guides import Prior
 from pyro_vae.networks import Decoder
 from tests.commands import check_wrong_option, run_script
 
@@ -37,6 +38,13 @@ def test_the_blind_guide_does_not_see_the_label():
     assert torch.equal(first, other)
     assert isinstance(model.decoder, Decoder)
     assert model.decoder.classes == 10
+
+
+def test_a_guide_that_says_nothing_has_no_active_unit(digits):
+    model, _ = build_vae(3, classes=10, prior="learned")
+    _, metrics = question_d.active_units(question_d.Vae(model, Prior(model)), digits)
+    assert metrics["active"] == 0
+    assert len(metrics["activity"]) == 3
 
 
 @pytest.mark.parametrize("guide", ["mean_field", "full_rank", "spline"])
@@ -85,7 +93,7 @@ def test_the_script_writes_its_figures_metrics_and_checkpoints(folder):
     names = {path.name for path in folder.iterdir()}
     assert names == {f"{name}.png" for name in figures} | {"metrics.json"}
     checkpoints = {path.name for path in (folder.parent / "checkpoints").glob("*.pt")}
-    assert {"conditional.pt", "conditional_d2.pt", "classifier.pt"} <= checkpoints
+    assert {"conditional.pt", "conditional_plane.pt", "classifier.pt"} <= checkpoints
 
 
 def test_the_metrics_agree_with_one_another(folder):

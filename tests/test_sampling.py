@@ -7,14 +7,18 @@ import pytest
 import torch
 
 from experiments.question_a import lost_between
+from pyro_vae.checkpoints import build_vae
 from pyro_vae.interventions import gaussian_noise, salt_and_pepper
+from pyro_vae.parallel import seed_of
 from pyro_vae.reading import nearest_neighbour_reader
 from pyro_vae.sampling import (
     decode,
     guide_samples,
+    guide_styles,
     pixel_samples,
     posterior_mean,
     posterior_samples,
+    styled_images,
     unit_use,
 )
 from tests.problems import LinearGaussian, off_by
@@ -49,6 +53,23 @@ def test_the_posterior_mean_is_the_posteriors():
     assert (mean - loc).abs().max() < 0.05  # the guide itself is 0.2 off
     again, _ = posterior_mean(problem.model, problem.shifted_guide, x[:100], num_samples=20_000)
     assert torch.equal(mean[:100], again)
+
+
+def test_styles_go_through_the_prior_and_back():
+    """More images than a block holds, each with its own label; latents known by hand."""
+    torch.manual_seed(0)
+    model, guide = build_vae(2, classes=10, prior="learned")
+    shift = torch.arange(10.0)[:, None].expand(-1, 2)
+    model.prior.affine.weight.data = torch.cat([shift, torch.full((10, 2), math.log(2))], 1)
+    y = torch.arange(600) % 10  # z = y + 2 e
+    style = torch.randn(600, 2)
+    expected = decode(model, y[:, None] + 2 * style, y)
+    torch.testing.assert_close(styled_images(model, style, y), expected)
+    x = torch.rand(600, 1, 28, 28)
+    styles = guide_styles(model, guide, x, y, num_samples=2, seed=3)
+    assert styles.shape == (2, 600, 2)
+    z = guide_samples(guide, x[500:], y[500:], num_samples=2, seed=seed_of(3, 1))
+    torch.testing.assert_close(styles[:, 500:], (z - y[500:, None]) / 2)
 
 
 def test_guide_samples_are_the_guides(trained, digits):
