@@ -41,6 +41,17 @@ def test_wrong_arguments_are_named():
         integrate_plane(problem.model, problem.data(1), points=2)
 
 
+def test_a_posterior_at_the_edge_of_the_grid_is_refused_and_a_wide_one_is_not():
+    problem = LinearGaussian(noise=10.0)  # the posterior is nearly the prior
+    x = problem.data(3)
+    plane = integrate_plane(problem.model, x)
+    torch.testing.assert_close(plane.log_evidence, problem.log_likelihood(x), atol=1e-6, rtol=0)
+    far = torch.cat([x, x[:1] + 1000])
+    for model, rows, options in ((problem.model, far, {}), (problem.model, x, {"limit": 3.0})):
+        with pytest.raises(InputError, match=r"reaches the edge of .* raise limit, and points"):
+            integrate_plane(model, rows, **options)
+
+
 def test_weights_under_the_exact_posterior_are_constant(trained, digits):
     """And equal p(x): to what the density moves within a cell, here 1%; on a Gaussian as well."""
     problem = LinearGaussian()
