@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -30,6 +31,7 @@ from pyro_vae.networks import Decoder, check_latent_dim, resolve_precision
 from pyro_vae.plots import COLOURS, save_figure, show_image
 from pyro_vae.quadrature import integrate_plane
 from pyro_vae.refined import Refined
+from pyro_vae.sampling import guide_samples
 from pyro_vae.script import (
     TRAINING,
     check_device,
@@ -225,43 +227,50 @@ def posteriors_figure(
 ) -> Figure:
     """The exact posterior of each image (d = 2), and the contours of each guide over it.
 
-    Contours hold 50% and 95% of a guide's mass; one that would leave the picture is not drawn.
+    A picture holds the posterior and the first guide. Contours hold 50% and 95% of a guide's mass;
+    one that would leave the picture is not drawn.
     """
     plane = integrate_plane(model, x)
-    mean, sd = (moment.float() for moment in plane.moments())
+    first = guide_samples(next(iter(guides.values())), x, num_samples=500, seed=SEED)
     figure = Figure(figsize=(1.9 * (len(guides) + 1) + 0.4, 2.05 * len(x) + 0.9))
     figure.set_layout_engine("constrained")
     axes = figure.subplots(len(x), len(guides) + 1, squeeze=False)
     for b, row in enumerate(axes):
         show_image(row[0], x[b])
         row[0].set_ylabel(labels[b], fontsize=9)
-        half = 4.5 * float(sd[b].max())
-        ticks = [torch.linspace(float(c) - half, float(c) + half, 141) for c in mean[b]]
+        bulk = plane.log_posterior[:, b] > plane.log_posterior[:, b].max() - 7
+        low, high = torch.cat([plane.z[bulk, b], first[:, b].double().cpu()]).aminmax(dim=0)
+        centre, half = (low + high) / 2, 0.7 * float((high - low).max())
+        ticks = [torch.linspace(float(c) - half, float(c) + half, 201) for c in centre]
+        area = float(ticks[0][1] - ticks[0][0]) ** 2
         grid = torch.cartesian_prod(*ticks)[:, None]  # (n * n, 1, 2)
         log_p = log_joint(model, [x[b : b + 1]], {"z": grid.to(x)})[:, 0]
         posterior = (log_p - plane.log_evidence[b]).exp()
         extent = [*(float(tick[end]) for tick in ticks for end in (0, -1))]
         for ax, (name, guide) in zip(row[1:], guides.items(), strict=True):
             ax.imshow(
-                posterior.view(141, 141).T,
+                posterior.view(201, 201).T,
                 extent=extent,
                 origin="lower",
                 cmap="Blues",
+                norm=PowerNorm(0.5, vmin=0),  # a second, fainter mode is seen too
                 aspect="auto",
             )
             density = score(guide, [x[b : b + 1]], {"z": grid.to(x)})[:, 0].double().exp().cpu()
-            levels = mass_levels(density.numpy(), float(ticks[0][1] - ticks[0][0]) ** 2)
+            levels = mass_levels(density.numpy(), area)
             if levels:
                 ax.contour(
                     *[tick.numpy() for tick in ticks],
-                    density.view(141, 141).T.numpy(),
+                    density.view(201, 201).T.numpy(),
                     levels=levels,
                     colors=COLOURS["guide"],
                     linewidths=1.3,
                 )
             else:
-                ax.set_xlabel("wider than the picture", fontsize=8, color=COLOURS["guide"])
+                held = float(density.sum()) * area
+                ax.set_xlabel(f"{held:.0%} of it in here", fontsize=8, color=COLOURS["guide"])
             ax.tick_params(labelsize=6.5)
+            ax.locator_params(nbins=4)
             ax.grid(False)
             if b == 0:
                 ax.set_title(name.replace("_", "\n"), fontsize=9.5)

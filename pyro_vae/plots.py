@@ -29,7 +29,7 @@ COLOURS = {"guide": "#d95f02", "posterior": "#1b6ca8", "annealed": "#4d9221"}
 
 def show_image(ax: Axes, image: Tensor, title: str = "") -> None:
     """One image, shape `(1, 28, 28)`; black is 0 and white is 1 in every figure."""
-    ax.imshow(image.reshape(image.shape[-2:]).cpu(), cmap="gray", vmin=0, vmax=1)
+    ax.imshow(image.reshape(image.shape[-2:]).cpu().numpy(), cmap="gray", vmin=0, vmax=1)
     ax.set_title(title, fontsize=8.5, pad=3)
     ax.set_xticks([])
     ax.set_yticks([])

@@ -109,11 +109,11 @@ class Exact:
     within a cell of the grid.
     """
 
-    def __init__(self, model: Program, points: int = 241):
-        self.model, self.points = model, points
+    def __init__(self, model: Program, points: int = 241, limit: float = 6.0):
+        self.model, self.points, self.limit = model, points, limit
 
     def __call__(self, x: Tensor, *labels: Tensor) -> None:
         with poutine.block():  # the model's own sites are no sites of the guide
-            plane = integrate_plane(self.model, x, *labels, points=self.points)
+            plane = integrate_plane(self.model, x, *labels, points=self.points, limit=self.limit)
         with pyro.plate("data", len(x)):
             pyro.sample("z", Cells(plane, self.points, x.dtype))
