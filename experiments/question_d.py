@@ -65,7 +65,7 @@ from pyro_vae.style import shared_correlation, shuffled
 from pyro_vae.training import fit
 
 SEED = 5  # of everything drawn here; the training has its own
-DIM = 10  # latent dimensions, unless asked otherwise
+DIM, EPOCHS = 10, 20  # latent dimensions and epochs, unless asked otherwise
 DRAWS = 16  # of the guide, where the mean and the spread of a style are wanted
 STYLE = {"stroke width": stroke_width, "slant": slant, "height": height, "width": width}
 EDGES = np.array([0.1, 0.5, 0.8, 0.95, 0.99, 0.999, 0.9999, 1.0])
@@ -466,7 +466,7 @@ def failures(
 
 
 def main() -> None:
-    parser = make_parser(__doc__.splitlines()[0], latent_dim=DIM)
+    parser = make_parser(__doc__.splitlines()[0], latent_dim=DIM, epochs=EPOCHS)
     parser.add_argument(
         "--guide", choices=list(AMORTISED), default="mean_field", help="q(z | x, y)"
     )
@@ -494,7 +494,7 @@ def main() -> None:
     hold_folder(folder)
     own = "conditional" if args.latent_dim == DIM else f"conditional_d{args.latent_dim}"
     own += "" if args.guide == "mean_field" else f"_{args.guide}"
-    kind = {"classes": 10, "prior": "learned", "decay": True}
+    kind = {"architecture": "per_label", "classes": 10, "prior": "learned", "decay": True}
     model, guide, config = trained_vae(
         args, data, args.latent_dim, own, guide_name=args.guide, **kind
     )
@@ -505,7 +505,7 @@ def main() -> None:
         data,
         args.latent_dim,
         f"unconditional_d{args.latent_dim}",
-        **kind | {"classes": 0},
+        **kind | {"architecture": "appendix", "classes": 0},
     )
     plane_model, plane_guide, _ = trained_vae(others, data, 2, "conditional_plane", **kind)
     classifier = trained_classifier(args, data)

@@ -7,7 +7,9 @@ log(sigmoid(.)) is -inf at a saturated pixel where the likelihood computed from 
 and both accept any leading dimensions, so that K samples of B images pass as `(K, B, ...)`.
 
 With `classes` > 0 both also take the labels `y`, shape `(B,)`, of the images: one-hot, they enter
-beside the inputs of the first fully connected layer. With `classes` = 0 nothing is added.
+beside the inputs of the first fully connected layer. With `classes` = 0 nothing is added. One-hot
+labels only move that layer's biases; `LabelDecoder` and `LabelEncoder` give each label a layer of
+its own instead.
 
 A decoder names as `encoder` the network of its own make that goes the other way: a guide asks for
 it (`pyro_vae.guides.Amortised`). `ARCHITECTURES` has the decoders by name.
@@ -47,6 +49,10 @@ class Encoder(nn.Module):
         )
 
     def forward(self, x: Tensor, *labels: Tensor) -> Tensor:
+        return self.g[7](self.features(x, *labels))
+
+    def features(self, x: Tensor, *labels: Tensor) -> Tensor:
+        """What the last layer is given, `(*, 128)`."""
         batch, first = x.shape[:-3], self.g[5]
         images = channels_last(x.reshape(-1, 1, 28, 28))
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
@@ -59,7 +65,7 @@ class Encoder(nn.Module):
         if self.classes or labels:
             y = beside(hidden[..., :0], self.classes, *labels)
             hidden = hidden + functional.linear(y, first.weight[:, 9216:])
-        return self.g[6:](hidden)
+        return self.g[6](hidden)
 
 
 class Decoder(nn.Module):
@@ -86,9 +92,62 @@ class Decoder(nn.Module):
         )
 
     def forward(self, z: Tensor, *labels: Tensor) -> Tensor:
-        inputs = beside(z, self.classes, *labels)
-        planes = self.f[:9](inputs.reshape(-1, inputs.shape[-1]))
-        return self.f[9:](channels_last(planes)).reshape(*z.shape[:-1], 1, 28, 28)
+        return self.image(self.f[0](beside(z, self.classes, *labels)))
+
+    def image(self, first: Tensor) -> Tensor:
+        """The logits from what the first layer gives, `(*, 128)`."""
+        planes = self.f[1:9](first.reshape(-1, 128))
+        return self.f[9:](channels_last(planes)).reshape(*first.shape[:-1], 1, 28, 28)
+
+
+class PerLabel(nn.Module):
+    """A linear layer of its own for each label: `(*, B, inputs)` to `(*, B, outputs)`.
+
+    The weights start alike, so that an input means the same for every label until training has
+    reasons to tell them apart; the biases start `apart` from one another.
+    """
+
+    def __init__(self, inputs: int, outputs: int, classes: int, apart: float = 0.0):
+        super().__init__()
+        check_counts(classes=classes)
+        like = nn.Linear(inputs, outputs)
+        self.classes = classes
+        self.weight = nn.Parameter(like.weight.detach()[:, None].repeat(1, classes, 1))
+        bias = like.bias.detach()[:, None] + apart * torch.randn(outputs, classes)
+        self.bias = nn.Parameter(bias)
+
+    def forward(self, inputs: Tensor, *labels: Tensor) -> Tensor:
+        check_labels("this network", self.classes, inputs.shape[-2], *labels)
+        (y,) = labels
+        return torch.einsum("...bi,obi->...bo", inputs, self.weight[:, y]) + self.bias[:, y].T
+
+
+class LabelEncoder(Encoder):
+    """As `Encoder`, with a last layer for each label."""
+
+    def __init__(self, outputs: int, precision: str = "float32", classes: int = 10):
+        super().__init__(outputs, precision, classes)
+        self.g[7] = PerLabel(128, outputs, classes)
+
+    def forward(self, x: Tensor, *labels: Tensor) -> Tensor:
+        return self.g[7](self.features(x, *labels), *labels)
+
+
+class LabelDecoder(Decoder):
+    """As `Decoder`, with a first layer for each label: each draws its digit from z in its own way.
+
+    The biases start as far apart as a coordinate of z would move them, so that training meets
+    labels that differ, and need not tell them apart by z.
+    """
+
+    encoder = LabelEncoder
+
+    def __init__(self, latent_dim: int = 4, classes: int = 10):
+        super().__init__(latent_dim, classes)
+        self.f[0] = PerLabel(latent_dim, 128, classes, apart=0.5)
+
+    def forward(self, z: Tensor, *labels: Tensor) -> Tensor:
+        return self.image(self.f[0](z, *labels))
 
 
 class DenseEncoder(nn.Module):
@@ -131,7 +190,7 @@ class DenseDecoder(nn.Module):
         return self.f(beside(z, self.classes, *labels)).unflatten(-1, (1, 28, 28))
 
 
-ARCHITECTURES = {"appendix": Decoder, "dense": DenseDecoder}
+ARCHITECTURES = {"appendix": Decoder, "per_label": LabelDecoder, "dense": DenseDecoder}
 
 
 def beside(inputs: Tensor, classes: int, *labels: Tensor) -> Tensor:

@@ -53,7 +53,7 @@ class LearnedPrior(nn.Module):
     one T for all images.
     """
 
-    def __init__(self, latent_dim: int, classes: int = 0, layers: int = 3, hidden: int = 128):
+    def __init__(self, latent_dim: int, classes: int = 0, layers: int = 6, hidden: int = 256):
         super().__init__()
         self.latent_dim, self.classes = latent_dim, classes
         kinds = max(1, classes)

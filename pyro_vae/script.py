@@ -63,11 +63,14 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message} (see --help)\n")
 
 
-def make_parser(description: str, latent_dim: int | None = 4) -> argparse.ArgumentParser:
+def make_parser(
+    description: str, latent_dim: int | None = 4, **training: object
+) -> argparse.ArgumentParser:
     """A parser of the options that every question script has.
 
     A script about one autoencoder, of `latent_dim` dimensions unless asked otherwise, has
     `--latent-dim` and `--checkpoint` too; `latent_dim` is None for one that compares several.
+    `training` has the script's own defaults, where they are not those of TRAINING.
     """
     parser = Parser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     data = parser.add_argument_group("data and results")
@@ -90,12 +93,12 @@ def make_parser(description: str, latent_dim: int | None = 4) -> argparse.Argume
     train.add_argument(
         "--resume", action="store_true", help="go on with a training that stopped, if there is one"
     )
-    for name, default in TRAINING.items():
+    for name, default in (TRAINING | training).items():
         train.add_argument(
             f"--{name.replace('_', '-')}",
             type=type(default),
-            default=argparse.SUPPRESS,  # so that a default can be told from a wish
-            help=f"(default: {default})",
+            default=training.get(name, argparse.SUPPRESS),  # a default can be told from a wish
+            help="for this question" if name in training else f"(default: {default})",
         )
     return parser
 
