@@ -29,6 +29,7 @@ from experiments.figures_d import (
     units_figure,
     ways_figure,
 )
+from pyro_vae.checkpoints import build_vae
 from pyro_vae.classification import (
     calibration,
     class_log_likelihoods,
@@ -43,9 +44,7 @@ from pyro_vae.guides import AMORTISED, Amortised, MeanField
 from pyro_vae.importance import Estimate, Program, estimate, log_likelihood, log_weights
 from pyro_vae.intervals import mean_interval
 from pyro_vae.models import Model
-from pyro_vae.networks import Decoder
 from pyro_vae.plots import save_figure
-from pyro_vae.priors import LearnedPrior, StandardPrior
 from pyro_vae.probes import linear_probe, neighbour_probe, tree_probe
 from pyro_vae.quadrature import Exact, integrate_plane
 from pyro_vae.refined import Refined
@@ -431,20 +430,27 @@ def failures(
     device: torch.device,
 ) -> tuple[Figure, dict]:
     """Trained as `config` says but for `epochs` epochs: right, and with one thing wrong each."""
-    latent_dim, own_guide = config["latent_dim"], AMORTISED[config["guide"]]
+    own = {
+        name: config[name]
+        for name in ("latent_dim", "precision", "architecture", "classes", "guide", "prior")
+    }
     options = {name: config[name] for name in ("batch_size", "learning_rate", "decay", "shards")}
     mixed = torch.randperm(len(data.train_labels), generator=torch.Generator().manual_seed(SEED))
+    appendix = {"architecture": "appendix", "prior": "standard"}
     kinds = {
-        "as it should be": (own_guide, LearnedPrior, data.train_labels),
-        "prior N(0, I)": (own_guide, StandardPrior, data.train_labels),
-        "guide without y": (Blind, LearnedPrior, data.train_labels),
-        "labels at random": (own_guide, LearnedPrior, data.train_labels[mixed]),
+        "as it should be": (own, None, data.train_labels),
+        "prior N(0, I)": (own | {"prior": "standard"}, None, data.train_labels),
+        "prior N(0, I), y one-hot": (own | appendix, None, data.train_labels),
+        "guide without y": (own, Blind, data.train_labels),
+        "labels at random": (own, None, data.train_labels[mixed]),
     }
     metrics, sets = {}, {}
-    for name, (guide_type, prior_type, labels) in kinds.items():
+    for name, (kind, guide_type, labels) in kinds.items():
         torch.manual_seed(SEED)
-        model = Model(Decoder(latent_dim, 10), prior=prior_type(latent_dim, 10)).to(device)
-        vae = Vae(model, guide_type(model, precision=config["precision"]).to(device))
+        model, guide = build_vae(**kind)
+        if guide_type is not None:
+            guide = guide_type(model, precision=kind["precision"])
+        vae = Vae(model.to(device), guide.to(device))
         print(f"{name}: training for {epochs} epochs")
         rows = (data.train_images.to(device), labels.to(device))
         fit(model, vae.guide, rows, epochs=epochs, seed=SEED, **options)
@@ -524,7 +530,7 @@ def main() -> None:
     figures["units"], metrics["units"] = active_units(vae, data)
     metrics["measures"] = measures(vae, data, classifier, count)
     shown, metrics["classification"] = classify(
-        vae, data, classifier, few=max(10, args.images // 5), doubtful=max(10, args.images // 2)
+        vae, data, classifier, few=max(10, args.images // 10), doubtful=max(10, args.images // 2)
     )
     figures |= shown
     chosen = np.random.default_rng(SEED).permutation(len(labels))[: args.images]
