@@ -24,7 +24,14 @@ from pyro_vae.data import Dataset
 from pyro_vae.errors import InputError, check_counts
 from pyro_vae.files import hold_folder
 from pyro_vae.guides import GUIDES, Amortised
-from pyro_vae.importance import Estimate, Program, log_joint, log_likelihood, score
+from pyro_vae.importance import (
+    Estimate,
+    Program,
+    log_joint,
+    log_likelihood,
+    log_weights,
+    score,
+)
 from pyro_vae.intervals import mean_interval
 from pyro_vae.models import Model
 from pyro_vae.networks import Decoder, check_latent_dim, resolve_precision
@@ -60,12 +67,18 @@ def find_guide(spec: str) -> tuple[str, Builder]:
         )
     try:
         return name, getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError, TypeError, SyntaxError) as error:
-        raise InputError(f"--guides: {spec!r} cannot be imported: {error}") from error
+    except Exception as error:  # a user's own code
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise InputError(f"--guides: {spec!r} cannot be imported: {reason}") from error
 
 
-def make_guide(name: str, builder: Builder, model: Model, args: argparse.Namespace) -> nn.Module:
-    """The guide that `builder` makes of the model, on the device and in the precision asked for."""
+def make_guide(
+    name: str, builder: Builder, model: Model, args: argparse.Namespace, x: Tensor
+) -> nn.Module:
+    """The guide that `builder` makes of the model, on the device and in the precision asked for.
+
+    It is tried on a few images `x`: what is wrong with it shows before any other is trained.
+    """
     try:
         guide = builder(model)
     except InputError:
@@ -80,7 +93,13 @@ def make_guide(name: str, builder: Builder, model: Model, args: argparse.Namespa
         )
     if isinstance(guide, Amortised):
         guide.encoder.precision = args.guide_precision
-    return guide.to(args.device)
+    guide.to(args.device)
+    try:
+        log_weights(model, guide, x, num_samples=2)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise InputError(f"--guides: {name} fails on an image with {reason}") from error
+    return guide
 
 
 def warm_start(guide: nn.Module, known: nn.Module) -> None:
@@ -155,14 +174,11 @@ def gaps_figure(rows: list[dict], title: str) -> Figure:
         total = gaps["sum"]["mean"]
         if total > widest:
             left.text(widest, y, f" {total:.0f} \u25b6", va="center", ha="right", fontsize=9)
+        parts = {"approximation": COLOURS["posterior"], "amortisation": COLOURS["guide"]}
         if "approximation" not in gaps:
-            left.barh(y, total, 0.6, color="0.7", zorder=0)
-            continue
+            parts = {"sum": "0.7"}
         start = 0.0
-        for key, colour in (
-            ("approximation", COLOURS["posterior"]),
-            ("amortisation", COLOURS["guide"]),
-        ):
+        for key, colour in parts.items():
             mean, ends = gaps[key]["mean"], gaps[key]["ci95"]
             left.barh(y, mean, 0.6, left=start, color=colour)
             end = start + mean
@@ -176,8 +192,11 @@ def gaps_figure(rows: list[dict], title: str) -> Figure:
         left.barh([np.nan], [np.nan], color=colour, label=label)
     left.set(
         xlabel=f"log p(x) − ELBO, nats per image, {rows[0]['gaps']['sum']['images']:,} images",
-        xlim=(0, widest),
-        title="What the ELBO misses (95% intervals)",
+        xlim=(
+            min(0.0, *(row["gaps"][key]["ci95"][0] for row in rows for key in row["gaps"])),
+            widest,
+        ),
+        title="What the ELBO misses (95% interval of each part)",
     )
     left.set_yticks(place, [row["guide"] for row in rows])
     for key, colour, offset, label in (
@@ -227,11 +246,15 @@ def posteriors_figure(
 ) -> Figure:
     """The exact posterior of each image (d = 2), and the contours of each guide over it.
 
-    A picture holds the posterior and the first guide. Contours hold 50% and 95% of a guide's mass;
-    one that would leave the picture is not drawn.
+    A picture holds the posterior and the amortised guides. Contours hold 50% and 95% of a guide's
+    mass; where less lies in the picture, it says how much.
     """
     plane = integrate_plane(model, x)
-    first = guide_samples(next(iter(guides.values())), x, num_samples=500, seed=SEED)
+    drawn = [
+        guide_samples(guide, x, num_samples=200, seed=SEED).double().cpu()
+        for guide in guides.values()
+        if isinstance(guide, Amortised)
+    ]
     figure = Figure(figsize=(1.9 * (len(guides) + 1) + 0.4, 2.05 * len(x) + 0.9))
     figure.set_layout_engine("constrained")
     axes = figure.subplots(len(x), len(guides) + 1, squeeze=False)
@@ -239,8 +262,8 @@ def posteriors_figure(
         show_image(row[0], x[b])
         row[0].set_ylabel(labels[b], fontsize=9)
         bulk = plane.log_posterior[:, b] > plane.log_posterior[:, b].max() - 7
-        low, high = torch.cat([plane.z[bulk, b], first[:, b].double().cpu()]).aminmax(dim=0)
-        centre, half = (low + high) / 2, 0.7 * float((high - low).max())
+        low, high = torch.cat([plane.z[bulk, b], *(z[:, b] for z in drawn)]).aminmax(dim=0)
+        centre, half = (low + high) / 2, 0.6 * float((high - low).max())
         ticks = [torch.linspace(float(c) - half, float(c) + half, 201) for c in centre]
         area = float(ticks[0][1] - ticks[0][0]) ** 2
         grid = torch.cartesian_prod(*ticks)[:, None]  # (n * n, 1, 2)
@@ -275,7 +298,8 @@ def posteriors_figure(
             if b == 0:
                 ax.set_title(name.replace("_", "\n"), fontsize=9.5)
     figure.suptitle(
-        "Exact posterior over the latent plane (shading) and each guide (50% and 95% contours)"
+        "Exact posterior over the latent plane (shading: square root of its density) and each "
+        "guide (50% and 95% contours)"
     )
     return figure
 
@@ -357,8 +381,9 @@ def main() -> None:
     kind = "frozen" if args.frozen_decoder else "joint"
     folder = args.results / f"compare_guides_{kind}_d{args.latent_dim}"
     print(
-        f"{len(builders)} guides, {args.guide_epochs} epochs each: about {args.guide_epochs + 1} "
-        "minutes a guide on 2 cores. --resume goes on where a run was stopped."
+        f"{len(builders)} guides, {args.guide_epochs} epochs each: about {args.guide_epochs + 2} "
+        "minutes a guide on 2 cores, six times that for a semi-amortised one, and 5 for the "
+        "refined. --resume goes on where a run was stopped."
     )
     hold_folder(folder)
     if args.frozen_decoder:
@@ -379,7 +404,8 @@ def main() -> None:
             model = copy.deepcopy(base_model).requires_grad_(False)
         else:
             model = Model(Decoder(args.latent_dim)).to(device)
-        made[name] = (model, make_guide(name, builder, model, args))
+        some = data.test_images[:2].to(device)
+        made[name] = (model, make_guide(name, builder, model.to(device), args, some))
         if args.frozen_decoder:
             warm_start(made[name][1], base_guide.encoder)
 
@@ -425,7 +451,7 @@ def main() -> None:
         first = next(iter(found.values()))
         gap = log_p - first.estimate.elbo[some]
         shown, names = four_posteriors(gap, spread, labels)
-        guides = {name: guide for name, (_, guide) in made.items()}
+        guides = {name: guide for name, (_, guide) in made.items()} | {"refined": refined}
         figures["posteriors"] = posteriors_figure(base_model, guides, x[shown], names)
     for name, figure in figures.items():
         save_figure(figure, folder / f"{name}.png", data.name)

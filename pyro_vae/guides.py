@@ -18,7 +18,7 @@ from pyro.nn import ConditionalAutoRegressiveNN
 from torch import Tensor, nn
 
 from pyro_vae.errors import InputError
-from pyro_vae.importance import Program, score
+from pyro_vae.importance import Program, log_joint, score
 from pyro_vae.models import Model
 
 
@@ -223,21 +223,56 @@ def ascend(
     return numbers.detach()
 
 
-def optimal(model: Program, guide: Amortised, steps: int = 300, draws: int = 8) -> Program:
-    """q*: the member of the guide's family with the highest ELBO for each image, as a guide.
+def imitate(guide: Amortised, numbers: Tensor, z: Tensor, steps: int = 200) -> Tensor:
+    """The numbers, shape `(B, outputs)`, that make the draws `z`, `(N, B, d)`, most likely.
 
-    Found from the encoder's numbers by `ascend`; what the family shares among images, such as a
-    flow's networks, stays as it is.
+    Found by Adam from `numbers`, image by image.
     """
+    numbers = numbers.detach().clone().requires_grad_()
+    optimiser = torch.optim.Adam([numbers], lr=0.1)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    with torch.enable_grad():
+        for _ in range(steps):
+            log_q = guide.distribution(numbers).log_prob(z).mean(0)  # (B,)
+            (numbers.grad,) = torch.autograd.grad(-log_q.sum(), [numbers])
+            optimiser.step()
+            schedule.step()
+    return numbers.detach()
 
-    def q_star(x: Tensor, *labels: Tensor) -> None:
-        with torch.no_grad():
-            numbers = guide.encoder(x, *labels)
-        numbers = ascend(model, guide, numbers, [x, *labels], steps, draws)
-        with pyro.plate("data", len(x)):
-            pyro.sample("z", guide.distribution(numbers))
 
-    return q_star
+@torch.no_grad()
+def optimal(
+    model: Program,
+    guide: Amortised,
+    rows: list[Tensor],
+    z: Tensor,
+    steps: int = 300,
+    draws: int = 8,
+) -> Tensor:
+    """The numbers `(B, outputs)` of q*, the member of the family with each image's highest ELBO.
+
+    Found by `ascend` from the encoder's numbers, and from those that imitate the draws `z`,
+    `(N, B, d)`, of a guide close to p(z | x), since the encoder may have put an image at a lesser
+    mode; the better of both ends is taken. What the family shares among images, such as a flow's
+    networks, stays as it is.
+    """
+    own = guide.encoder(*rows)
+    starts = [own, imitate(guide, own, z)]
+    ends = torch.stack([ascend(model, guide, start, rows, steps, draws) for start in starts])
+    elbos = torch.stack(
+        [elbo_samples(model, guide, numbers, rows, 200).mean(0) for numbers in ends]
+    )
+    return ends[elbos.argmax(0), torch.arange(len(own))]
+
+
+@torch.no_grad()
+def elbo_samples(
+    model: Program, guide: Amortised, numbers: Tensor, rows: list[Tensor], num_samples: int
+) -> Tensor:
+    """log p(x, z_k) - log q(z_k), `(K, B)`, z_k from the members of the family at `numbers`."""
+    q = guide.distribution(numbers)
+    z = q.expand((num_samples, len(numbers))).sample()
+    return log_joint(model, rows, {"z": z}) - q.log_prob(z)
 
 
 # Guides by name: each is called with the model. The refined guide is not among them, since it is

@@ -37,7 +37,7 @@ def test_the_gaps_are_the_closed_forms(problem):
     best_scale = torch.linalg.inv(covariance).diagonal().rsqrt().expand(8, -1)
     log_p = problem.log_likelihood(x)
     best = problem.elbo(x, mean, best_scale)
-    gaps = found.gaps()
+    gaps = found.gaps
     for key, exact in (
         ("approximation", log_p - best),
         ("amortisation", best - problem.elbo(x, loc, scale)),
@@ -46,14 +46,13 @@ def test_the_gaps_are_the_closed_forms(problem):
         assert gaps[key].shape == (5,)
         np.testing.assert_allclose(gaps[key], exact[:5], atol=0.03)
         assert exact.min() > 0.05  # the tolerance would not hide the gap
-    np.testing.assert_allclose(gaps["approximation"] + gaps["amortisation"], gaps["sum"])
 
 
 def test_a_guide_without_a_family_has_no_gaps(problem):
     x = problem.data(4)
     found = evaluate(problem.model, problem.wide_guide, x, num_samples=200)
-    assert list(found.gaps()) == ["sum"]
-    np.testing.assert_allclose(found.gaps()["sum"], found.log_p.value - found.estimate.elbo)
+    assert list(found.gaps) == ["sum"]
+    np.testing.assert_allclose(found.gaps["sum"], found.log_p.value - found.estimate.elbo)
     assert found.parameters == 0
     (row,) = table({"wide": found})
     line = as_text([row]).splitlines()[2]
