@@ -298,8 +298,8 @@ def posteriors_figure(
             if b == 0:
                 ax.set_title(name.replace("_", "\n"), fontsize=9.5)
     figure.suptitle(
-        "Exact posterior over the latent plane (shading: square root of its density) and each "
-        "guide (50% and 95% contours)"
+        "Exact posterior over the latent plane (shading: square root of its density)\n"
+        "and each guide (50% and 95% contours)"
     )
     return figure
 

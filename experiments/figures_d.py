@@ -216,7 +216,7 @@ def information_figure(difference: np.ndarray, labels: np.ndarray, metrics: dict
     mean = metrics["difference"]["mean"]
     for value, style, name in (
         (mean, "-", f"mean {mean:.2f}"),
-        (metrics["entropy_of_the_label"], "--", "log 10, what a label can say"),
+        (metrics["entropy_of_the_label"], "--", "log 10, the label's entropy"),
     ):
         left.axvline(value, color="k", ls=style, lw=1.2, label=name)
     left.set(
@@ -250,7 +250,7 @@ def failures_figure(sets: dict[str, Tensor], metrics: dict) -> Figure:
         bars = {
             "image read as its y": found["generated"]["mean"],
             "Bayes' rule right": found["bayes"]["accuracy"]["mean"],
-            "y read from style (trees)": found["probes"]["trees"],
+            "y read from style": found["probes"]["best"],
         }
         colours = [COLOURS["posterior"], COLOURS["posterior"], COLOURS["guide"]]
         place = np.arange(3)[::-1]

@@ -430,7 +430,7 @@ def usefulness(vaes: Vaes, data: Dataset) -> dict:
             )
             found.append(
                 {
-                    "linear": linear_probe(z, y, other_z, other_y),
+                    "linear": linear_probe(z, y, other_z, other_y)[0],
                     "neighbours": neighbour_probe(z, y, other_z, other_y),
                 }
             )

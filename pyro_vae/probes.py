@@ -1,10 +1,17 @@
 """What latents tell of the labels: accuracies of readers fitted to some and tried on others.
 
 All functions take latents `(N, d)` and labels `(N,)` to fit to, and others to be tried on, and
-return the share of the latter that are read correctly: their accuracy.
+return the share of the latter that are read correctly: their accuracy. Those that give
+probabilities also return what the latents tell of the labels at least, in nats: H(y) minus the
+cross-entropy of the probabilities on the other latents, in expectation a lower bound of the mutual
+information I(z; y). It falls below zero where the reader is surer than it should be.
+
+References:
+    Barber, Agakov (2003), The IM algorithm: a variational approach to information maximization.
 """
 
 import numpy as np
+from sklearn.base import ClassifierMixin
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
@@ -12,10 +19,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 
-def linear_probe(z: np.ndarray, y: np.ndarray, other_z: np.ndarray, other_y: np.ndarray) -> float:
+def linear_probe(
+    z: np.ndarray, y: np.ndarray, other_z: np.ndarray, other_y: np.ndarray
+) -> tuple[float, float]:
     """Logistic regression on standardised latents: are the labels linearly separable?"""
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    return float(probe.fit(z, y).score(other_z, other_y))
+    return _read(probe.fit(z, y), other_z, other_y)
 
 
 def neighbour_probe(
@@ -29,14 +38,22 @@ def neighbour_probe(
 def tree_probe(
     z: np.ndarray, y: np.ndarray, other_z: np.ndarray, other_y: np.ndarray
 ) -> tuple[float, float]:
-    """Boosted trees: their accuracy, and what the latents tell of the labels at least, in nats.
+    """Boosted trees, stopped where a tenth of the latents, held out, are read no better."""
+    probe = HistGradientBoostingClassifier(
+        max_iter=300,
+        learning_rate=0.03,
+        max_leaf_nodes=8,
+        l2_regularization=10,
+        early_stopping=True,
+        n_iter_no_change=5,
+        random_state=0,
+    )
+    return _read(probe.fit(z, y), other_z, other_y)
 
-    The latter is H(y) minus the cross-entropy of the trees' probabilities on the other latents, a
-    lower bound of the mutual information I(z; y) in expectation (Barber, Agakov 2003, The IM
-    algorithm); it can fall below zero, where there is nothing to be read.
-    """
-    probe = HistGradientBoostingClassifier(max_iter=100, early_stopping=False, random_state=0)
-    p = probe.fit(z, y).predict_proba(other_z)
+
+def _read(probe: ClassifierMixin, other_z: np.ndarray, other_y: np.ndarray) -> tuple[float, float]:
+    """Accuracy and nats of a fitted reader."""
+    p = probe.predict_proba(other_z)
     place = np.searchsorted(probe.classes_, other_y)
     log_p = np.log(p[np.arange(len(other_y)), place])
     share = np.bincount(other_y) / len(other_y)

@@ -25,6 +25,16 @@ def shared_correlation(values: np.ndarray) -> float:
     return float(correlation[np.triu_indices(len(correlation), 1)].mean())
 
 
+def shared_interval(values: np.ndarray, resamples: int = 200, seed: int = 0) -> list[float]:
+    """The 95% bootstrap interval of `shared_correlation`, over styles."""
+    random = np.random.default_rng(seed)
+    again = [
+        shared_correlation(values[random.integers(len(values), size=len(values))])
+        for _ in range(resamples)
+    ]
+    return np.quantile(again, [0.025, 0.975]).tolist()
+
+
 def shuffled(values: np.ndarray, seed: int = 0) -> np.ndarray:
     """`values`, `(styles, digits)`, with the styles of each digit in an order of its own."""
     return np.random.default_rng(seed).permuted(values, axis=0)
