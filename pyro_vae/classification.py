@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_vae.errors import InputError
+from pyro_vae.errors import InputError, check_counts, check_table
 from pyro_vae.importance import Estimate, Program, log_likelihood
 from pyro_vae.intervals import mean_interval
 
@@ -27,6 +27,7 @@ def class_log_likelihoods(
     progress: str | None = None,
 ) -> list[Estimate]:
     """log p(x | y) of each image of `x` with each label y = 0, ..., classes - 1 in turn."""
+    check_counts(classes=classes)
     return [
         log_likelihood(
             model,
@@ -45,6 +46,8 @@ def label_probabilities(log_p: np.ndarray, prior: np.ndarray | None = None) -> n
     """p(y | x), `(B, C)`, from log p(x | y), `(B, C)`, and p(y), `(C,)`, by default uniform."""
     if log_p.ndim != 2 or np.isnan(log_p).any() or np.isneginf(log_p).all(1).any():
         raise InputError("log_p must be (B, C) without NaN, and finite for a label of each image")
+    if prior is not None and (prior.shape != log_p.shape[1:] or not (prior > 0).all()):
+        raise InputError(f"prior must be {log_p.shape[1]} shares > 0, one for each label")
     log_joint = log_p + (0.0 if prior is None else np.log(prior))
     weights = np.exp(log_joint - log_joint.max(1, keepdims=True))
     return weights / weights.sum(1, keepdims=True)
@@ -58,12 +61,15 @@ def label_information(log_p: np.ndarray, labels: np.ndarray) -> dict:
     ignored or misread.
     """
     p = label_probabilities(log_p)
+    _check_labels(labels, p)
     own = p[np.arange(len(labels)), labels]
     return mean_interval(np.log(own.clip(1e-300)) + np.log(log_p.shape[1]))
 
 
 def calibration(p: np.ndarray, labels: np.ndarray, edges: np.ndarray) -> list[dict]:
     """Of the images whose largest p(y | x) lies between two `edges`: how sure, how often right."""
+    check_table(p=p)
+    _check_labels(labels, p)
     sure, right = p.max(1), p.argmax(1) == labels
     place = np.clip(np.searchsorted(edges, sure, side="right") - 1, 0, len(edges) - 2)
     return [
@@ -77,3 +83,9 @@ def calibration(p: np.ndarray, labels: np.ndarray, edges: np.ndarray) -> list[di
         for b in range(len(edges) - 1)
         if (place == b).any()
     ]
+
+
+def _check_labels(labels: np.ndarray, p: np.ndarray) -> None:
+    images, classes = p.shape
+    if labels.shape != (images,) or labels.min() < 0 or labels.max() >= classes:
+        raise InputError(f"labels must be one from 0 to {classes - 1} for each of {images} images")

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from pyro_vae.data import Dataset
-from pyro_vae.errors import check_counts
+from pyro_vae.data import Dataset, check_images
+from pyro_vae.errors import check_counts, check_number
 from pyro_vae.interventions import shift
 
 
@@ -54,6 +54,7 @@ def train_classifier(
     The learning rate falls to zero on a cosine. Only the training images and labels are looked at.
     """
     check_counts(epochs=epochs, batch_size=batch_size)
+    check_number("learning_rate", learning_rate, 1e-9)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         classifier = Classifier()
@@ -79,10 +80,12 @@ def train_classifier(
 @torch.no_grad()
 def class_probabilities(classifier: Classifier, x: Tensor) -> np.ndarray:
     """The probability of each digit, `(B, 10)`, for images `(B, 1, 28, 28)`."""
+    check_images(x)
     return torch.cat([classifier(part).softmax(1) for part in x.split(1000)]).double().numpy()
 
 
 @torch.no_grad()
 def class_features(classifier: Classifier, x: Tensor) -> np.ndarray:
     """The activations before the last layer, `(B, 64)`, for images `(B, 1, 28, 28)`."""
+    check_images(x)
     return torch.cat([classifier.f[:-1](part) for part in x.split(1000)]).double().numpy()

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.datasets import mnist
 
-from pyro_vae.errors import InputError
+from pyro_vae.errors import InputError, kind
 
 # MD5 of the four uncompressed files. torchvision knows only those of the compressed downloads,
 # and checks nothing when the uncompressed ones are already there.
@@ -126,9 +126,9 @@ def _unit_interval(pixels: Tensor, white: int) -> Tensor:
 def check_images(images: Tensor) -> Tensor:
     """`images`, or InputError unless they are `(B, 1, 28, 28)` floats in [0, 1] without NaN."""
     if not isinstance(images, Tensor) or not images.is_floating_point():
-        raise InputError(f"images must be a float tensor, not {_kind(images)}")
+        raise InputError(f"images must be a float tensor, not {kind(images)}")
     if images.dim() != 4 or images.shape[1:] != (1, 28, 28) or len(images) == 0:
-        raise InputError(f"images must have shape (B, 1, 28, 28), B >= 1, not {_kind(images)}")
+        raise InputError(f"images must have shape (B, 1, 28, 28), B >= 1, not {kind(images)}")
     low, high = images.aminmax()
     if not (low >= 0 and high <= 1):  # also false for NaN
         raise InputError(
@@ -144,9 +144,3 @@ def check_indices(indices: list[int], images: Tensor, name: str = "images") -> l
         if not 0 <= index < len(images):
             raise InputError(f"{name}: no image {index}; choose from 0 to {len(images) - 1}")
     return indices
-
-
-def _kind(value: object) -> str:
-    if isinstance(value, Tensor):
-        return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
-    return type(value).__name__

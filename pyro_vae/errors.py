@@ -1,5 +1,10 @@
 """The one exception that means "the input was wrong", as opposed to "the program is"."""
 
+import math
+
+import numpy as np
+from torch import Tensor
+
 
 class InputError(ValueError):
     """Wrong input. The message is one line that names the argument and the remedy.
@@ -8,8 +13,54 @@ class InputError(ValueError):
     """
 
 
-def check_counts(**counts: object) -> None:
-    """Raise InputError unless each of the named values is a whole number >= 1."""
+def check_counts(least: int = 1, /, **counts: object) -> None:
+    """Raise InputError unless each of the named values is a whole number, `least` or more."""
     for name, value in counts.items():
-        if not isinstance(value, int) or value < 1:
-            raise InputError(f"{name} must be a whole number >= 1, not {value!r}")
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise InputError(f"{name} must be a whole number >= {least}, not {value!r}")
+
+
+def check_number(name: str, value: object, low: float, high: float = math.inf) -> None:
+    """Raise InputError unless `value` is a finite number from `low` to `high`."""
+    if not isinstance(value, int | float) or not (low <= value <= high and math.isfinite(value)):
+        raise InputError(f"{name} must be a number from {low:g} to {high:g}, not {value!r}")
+
+
+def check_callables(**programs: object) -> None:
+    """Raise InputError unless each can be called, as a Pyro model or guide is."""
+    for name, program in programs.items():
+        if not callable(program):
+            raise InputError(
+                f"{name} must be a Pyro program, a function or module, not {kind(program)}"
+            )
+
+
+def check_rows(*rows: object) -> None:
+    """Raise InputError unless these are tensors of equal length >= 1: images x, and labels y."""
+    for name, tensor in zip(("x", "y", *("labels",) * len(rows)), rows, strict=False):
+        if not isinstance(tensor, Tensor) or tensor.dim() == 0:
+            raise InputError(
+                f"{name} must be a tensor with a row for each image, not {kind(tensor)}"
+            )
+        if len(tensor) != len(rows[0]):
+            raise InputError(f"{name} must have a row for each of {len(rows[0])} images")
+    if not rows or len(rows[0]) == 0:
+        raise InputError("x must hold at least one image")
+
+
+def check_table(**arrays: object) -> None:
+    """Raise InputError unless each is an array (N, d), N and d >= 1, of finite numbers."""
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray) or array.ndim != 2 or array.size == 0:
+            raise InputError(f"{name} must be an array (N, d), N and d >= 1, not {kind(array)}")
+        if not np.isfinite(array).all():
+            raise InputError(f"{name} must hold finite numbers")
+
+
+def kind(value: object) -> str:
+    """What `value` is, in a few words, for a message."""
+    if isinstance(value, Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} {value.shape}"
+    return type(value).__name__

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingRegressor
 
+from pyro_vae.errors import InputError
+
 
 class Explained(NamedTuple):
     """R^2 on the images held out, and its 95% interval over the choice of these images."""
@@ -33,6 +35,10 @@ def explained_variance(
         held_out: which images are held out, `(B,)` bool.
         categorical: names of the features whose values are only labels.
     """
+    if held_out.dtype != bool or not 1 < held_out.sum() < len(held_out):
+        raise InputError("held_out must be bool, True for two images or more and not for all")
+    if not features or any(len(v) != len(target) for v in (*features.values(), held_out)):
+        raise InputError(f"features, at least one, and held_out must be ({len(target)},) as target")
     table = np.column_stack(list(features.values()))
     trees = HistGradientBoostingRegressor(
         learning_rate=0.05,

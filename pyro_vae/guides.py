@@ -17,7 +17,7 @@ from pyro.distributions import transforms as T
 from pyro.nn import ConditionalAutoRegressiveNN
 from torch import Tensor, nn
 
-from pyro_vae.errors import InputError
+from pyro_vae.errors import InputError, check_counts
 from pyro_vae.importance import Program, log_joint, score
 from pyro_vae.models import Model
 
@@ -90,6 +90,7 @@ class Mixture(Amortised):
     """
 
     def __init__(self, model: Model, precision: str = "auto", components: int = 4):
+        check_counts(components=components)
         self.d, self.components = model.decoder.latent_dim, components
         super().__init__(model, components * (2 * self.d + 1), precision)
 
@@ -112,6 +113,7 @@ class Flow(Amortised):
             raise InputError(
                 "an autoregressive flow needs latent_dim >= 2: use MeanField or Mixture"
             )
+        check_counts(layers=layers, context=context)
         super().__init__(model, 2 * self.d + context, precision)
         order = torch.arange(self.d)
         # a module list, or the maps' parameters would be lost
@@ -184,6 +186,7 @@ class SemiAmortised(MeanField):
     """
 
     def __init__(self, model: Model, precision: str = "auto", steps: int = 8):
+        check_counts(steps=steps)
         super().__init__(model, precision)
         self.target = (model,)  # in a tuple: the model's parameters are not the guide's
         self.steps = steps
@@ -207,6 +210,7 @@ def ascend(
 
     The step size falls to zero on a cosine. `rows` are the model's arguments, `[x]` or `[x, y]`.
     """
+    check_counts(steps=steps, draws=draws)
     numbers = numbers.detach().clone().requires_grad_()
     optimiser = torch.optim.Adam([numbers], lr=learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)

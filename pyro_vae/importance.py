@@ -24,10 +24,10 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 from tqdm import tqdm
 
-from pyro_vae.errors import InputError, check_counts
+from pyro_vae.errors import InputError, check_callables, check_counts, check_rows
 from pyro_vae.intervals import mean_interval
 from pyro_vae.parallel import seed_of
-from pyro_vae.psis import khat_threshold, pareto_khat
+from pyro_vae.psis import check_log_weights, khat_threshold, pareto_khat
 
 Program = Callable[..., object]  # a Pyro model or guide: program(x) or program(x, y)
 
@@ -119,6 +119,7 @@ def log_weights(
 
 def estimate(log_w: Tensor) -> Estimate:
     """Everything that log weights `(K, B)` tell of log p(x). -inf is a weight of zero."""
+    check_log_weights(log_w)
     num_samples = len(log_w)
     log_w = log_w.double()
     if log_w.isnan().any() or (log_w == math.inf).any():
@@ -175,6 +176,9 @@ def _blocks(
     progress: str | None,
 ) -> Iterator[Tensor]:
     """Log weights `(K, b)` of successive blocks of b images."""
+    check_callables(model=model, guide=guide)
+    check_rows(x, *labels)
+    check_counts(0, seed=seed)
     blocks = image_blocks(len(x), num_samples)
     with tqdm(total=len(x), desc=progress, unit="img", disable=progress is None) as bar:
         for block in blocks:
@@ -261,7 +265,10 @@ def score(model: Program, rows: list[Tensor], latents: dict[str, Tensor]) -> Ten
 
 def sample_sites(program: Program, rows: list[Tensor]) -> list[dict]:
     """The sample sites of one run of a model or guide, each with its log probability."""
-    trace = poutine.trace(program).get_trace(*rows)
+    try:
+        trace = poutine.trace(program).get_trace(*rows)
+    except InputError as error:  # Pyro adds the shapes of the trace, in further lines
+        raise InputError(str(error).splitlines()[0]) from error
     trace.compute_log_prob()
     sites = [trace.nodes[name] for name in trace.stochastic_nodes + trace.observation_nodes]
     return [site for site in sites if is_random(site)]

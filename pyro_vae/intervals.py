@@ -3,6 +3,8 @@
 import numpy as np
 from scipy import stats
 
+from pyro_vae.errors import InputError
+
 
 def mean_interval(values: np.ndarray) -> dict:
     """The mean of `values`, `(B,)`, and its 95% interval over the choice of the B images.
@@ -11,6 +13,8 @@ def mean_interval(values: np.ndarray) -> dict:
     same images this is the paired interval. A single image says nothing of others: its interval is
     infinite.
     """
+    if values.ndim != 1 or len(values) == 0:
+        raise InputError(f"values must be (B,), B >= 1, not {values.shape}")
     mean = float(values.mean())
     half = np.inf
     if len(values) > 1:

@@ -11,6 +11,8 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
+from pyro_vae.data import check_images
+from pyro_vae.errors import InputError, check_counts, check_number
 from pyro_vae.features import CENTRE, centre, slant
 
 FINE = 4  # fine pixels to a pixel, along each axis
@@ -22,6 +24,8 @@ def thicken(x: Tensor, by: float) -> Tensor:
     Grey dilation (erosion) with a disc of diameter |by|, to the nearest half of a pixel (Castro et
     al. 2019, Morpho-MNIST).
     """
+    check_images(x)
+    check_number("by", by, -14, 14)
     radius = round(abs(by) / 2 * FINE)
     grid = np.arange(-radius, radius + 1)
     disc = grid[:, None] ** 2 + grid**2 <= radius**2
@@ -33,11 +37,14 @@ def thicken(x: Tensor, by: float) -> Tensor:
 
 def lean(x: Tensor, by: float) -> Tensor:
     """The image sheared to the right by `by` columns for each row up, about the ink's centre."""
+    check_images(x)
+    check_number("by", by, -14, 14)
     return _lean(x, np.full(len(x), by))
 
 
 def upright(x: Tensor) -> Tensor:
     """The image sheared until it leans neither way."""
+    check_images(x)
     return _lean(x, -slant(x))
 
 
@@ -53,6 +60,8 @@ def _lean(x: Tensor, by: np.ndarray) -> Tensor:
 
 def resize(x: Tensor, factor: float) -> Tensor:
     """The digit `factor` times as large, about the middle of the image; its stroke as well."""
+    check_images(x)
+    check_number("factor", factor, 0.01, 100)
     scale = np.eye(2) / factor
     offset = CENTRE * (1 - 1 / factor)
     return _images(
@@ -62,16 +71,23 @@ def resize(x: Tensor, factor: float) -> Tensor:
 
 def blur(x: Tensor, sigma: float) -> Tensor:
     """Convolved with a Gaussian of standard deviation `sigma` pixels."""
+    check_images(x)
+    check_number("sigma", sigma, 0)
     return _images([ndimage.gaussian_filter(image, sigma) for image in x[:, 0].numpy()])
 
 
 def binarise(x: Tensor) -> Tensor:
     """Black or white at each pixel, whichever is nearer."""
+    check_images(x)
     return (x >= 0.5).to(x)
 
 
 def shift(x: Tensor, down: int, right: int) -> Tensor:
     """Moved by whole pixels; what leaves the image is lost, what enters is black."""
+    check_images(x)
+    for name, by in (("down", down), ("right", right)):
+        if not isinstance(by, int) or abs(by) > 28:
+            raise InputError(f"{name} must be a whole number from -28 to 28, not {by!r}")
     shifted = torch.zeros_like(x)
     height, width = 28 - abs(down), 28 - abs(right)
     to = (max(down, 0), max(right, 0))
@@ -84,6 +100,8 @@ def shift(x: Tensor, down: int, right: int) -> Tensor:
 
 def shuffle_pixels(x: Tensor, seed: int) -> Tensor:
     """Each image with its own pixels in a random order of its own: the same ink, no shape."""
+    check_images(x)
+    check_counts(0, seed=seed)
     random = torch.Generator().manual_seed(seed)
     order = torch.rand(len(x), 28 * 28, generator=random).argsort(1)
     return x.flatten(1).gather(1, order).view_as(x)
@@ -91,11 +109,15 @@ def shuffle_pixels(x: Tensor, seed: int) -> Tensor:
 
 def gaussian_noise(x: Tensor, level: float, random: torch.Generator) -> Tensor:
     """x + level * N(0, 1) at each pixel, clipped to [0, 1]."""
+    check_images(x)
+    check_number("level", level, 0)
     return (x + level * torch.randn(x.shape, generator=random).to(x)).clamp(0, 1)
 
 
 def salt_and_pepper(x: Tensor, level: float, random: torch.Generator) -> Tensor:
     """Each pixel replaced with probability `level` by black or white, at even odds."""
+    check_images(x)
+    check_number("level", level, 0, 1)
     replaced = torch.rand(x.shape, generator=random) < level
     speck = torch.rand(x.shape, generator=random) < 0.5
     return torch.where(replaced.to(x.device), speck.to(x), x)

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pyro_vae.errors import InputError, check_counts
+from pyro_vae.data import check_images
+from pyro_vae.errors import InputError, check_counts, kind
 
 
 class Encoder(nn.Module):
@@ -36,6 +37,7 @@ class Encoder(nn.Module):
     def __init__(self, outputs: int, precision: str = "float32", classes: int = 0):
         super().__init__()
         check_counts(outputs=outputs)
+        check_counts(0, classes=classes)
         self.precision, self.classes = resolve_precision(precision), classes
         self.g = nn.Sequential(
             nn.Conv2d(1, 32, 3),  # (B, 32, 26, 26)
@@ -53,6 +55,7 @@ class Encoder(nn.Module):
 
     def features(self, x: Tensor, *labels: Tensor) -> Tensor:
         """What the last layer is given, `(*, 128)`."""
+        check_pixels(x, self.g[0].weight)
         batch, first = x.shape[:-3], self.g[5]
         images = channels_last(x.reshape(-1, 1, 28, 28))
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
@@ -75,6 +78,7 @@ class Decoder(nn.Module):
 
     def __init__(self, latent_dim: int = 4, classes: int = 0):
         super().__init__()
+        check_counts(0, classes=classes)
         self.latent_dim, self.classes = check_latent_dim(latent_dim), classes
         self.f = nn.Sequential(
             nn.Linear(latent_dim + classes, 128),
@@ -92,6 +96,7 @@ class Decoder(nn.Module):
         )
 
     def forward(self, z: Tensor, *labels: Tensor) -> Tensor:
+        check_latents(z, self.latent_dim)
         return self.image(self.f[0](beside(z, self.classes, *labels)))
 
     def image(self, first: Tensor) -> Tensor:
@@ -109,7 +114,7 @@ class PerLabel(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, classes: int, apart: float = 0.0):
         super().__init__()
-        check_counts(classes=classes)
+        check_counts(inputs=inputs, outputs=outputs, classes=classes)
         like = nn.Linear(inputs, outputs)
         self.classes = classes
         self.weight = nn.Parameter(like.weight.detach()[:, None].repeat(1, classes, 1))
@@ -147,6 +152,7 @@ class LabelDecoder(Decoder):
         self.f[0] = PerLabel(latent_dim, 128, classes, apart=0.5)
 
     def forward(self, z: Tensor, *labels: Tensor) -> Tensor:
+        check_latents(z, self.latent_dim)
         return self.image(self.f[0](z, *labels))
 
 
@@ -158,12 +164,14 @@ class DenseEncoder(nn.Module):
     ):
         super().__init__()
         check_counts(outputs=outputs)
+        check_counts(0, classes=classes)
         self.precision, self.classes = resolve_precision(precision), classes
         self.g = nn.Sequential(
             nn.Linear(28 * 28 + classes, hidden), nn.ReLU(), nn.Linear(hidden, outputs)
         )
 
     def forward(self, x: Tensor, *labels: Tensor) -> Tensor:
+        check_pixels(x, self.g[0].weight)
         pixels = beside(x.flatten(-3), self.classes, *labels)
         rounded = self.precision == "bfloat16"
         with torch.autocast(x.device.type, torch.bfloat16, enabled=rounded):
@@ -181,12 +189,14 @@ class DenseDecoder(nn.Module):
 
     def __init__(self, latent_dim: int = 20, classes: int = 0, hidden: int = 400):
         super().__init__()
+        check_counts(0, classes=classes)
         self.latent_dim, self.classes = check_latent_dim(latent_dim), classes
         self.f = nn.Sequential(
             nn.Linear(latent_dim + classes, hidden), nn.ReLU(), nn.Linear(hidden, 28 * 28)
         )
 
     def forward(self, z: Tensor, *labels: Tensor) -> Tensor:
+        check_latents(z, self.latent_dim)
         return self.f(beside(z, self.classes, *labels)).unflatten(-1, (1, 28, 28))
 
 
@@ -202,16 +212,30 @@ def beside(inputs: Tensor, classes: int, *labels: Tensor) -> Tensor:
     return torch.cat([inputs, one_hot.expand(*inputs.shape[:-1], classes)], -1)
 
 
+def check_pixels(x: Tensor, weight: Tensor) -> None:
+    """Raise InputError unless `x`, `(*, 1, 28, 28)`, holds images of the same type as `weight`."""
+    check_images(x.flatten(0, -4) if isinstance(x, Tensor) and x.dim() > 4 else x)
+    if x.dtype != weight.dtype:
+        raise InputError(
+            f"images are {kind(x)} and the weights {kind(weight)}: convert one of them"
+        )
+
+
+def check_latents(z: Tensor, latent_dim: int) -> None:
+    """Raise InputError unless the latents `z` have `latent_dim` dimensions."""
+    if z.dim() < 2 or z.shape[-1] != latent_dim:
+        raise InputError(f"z must have shape (*, B, {latent_dim}), not {tuple(z.shape)}")
+
+
 def check_labels(taker: str, classes: int, images: int, *labels: Tensor) -> None:
     """Raise InputError unless `labels` is what `taker` takes: a y of `classes` classes, or none."""
     if len(labels) != (classes > 0):
         wanted = f"labels y of {classes} classes" if classes else "no labels"
         raise InputError(f"{taker} takes {wanted}, and was given {len(labels)} more arguments")
     for y in labels:
-        if y.dtype != torch.int64 or y.shape != (images,):
+        if not isinstance(y, Tensor) or y.dtype != torch.int64 or y.shape != (images,):
             raise InputError(
-                f"y must be one int64 label for each of {images} images, "
-                f"not {str(y.dtype).removeprefix('torch.')} {tuple(y.shape)}"
+                f"y must be one int64 label for each of {images} images, not {kind(y)}"
             )
         if y.min() < 0 or y.max() >= classes:
             raise InputError(f"y must hold labels from 0 to {classes - 1}")

@@ -22,6 +22,7 @@ from pyro.nn import ConditionalAutoRegressiveNN
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pyro_vae.errors import check_counts
 from pyro_vae.networks import check_labels
 
 
@@ -55,6 +56,8 @@ class LearnedPrior(nn.Module):
 
     def __init__(self, latent_dim: int, classes: int = 0, layers: int = 6, hidden: int = 256):
         super().__init__()
+        check_counts(latent_dim=latent_dim, hidden=hidden)
+        check_counts(0, classes=classes, layers=layers)
         self.latent_dim, self.classes = latent_dim, classes
         kinds = max(1, classes)
         self.affine = nn.Embedding(kinds, 2 * latent_dim)

@@ -18,11 +18,14 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from pyro_vae.errors import InputError, check_counts, check_table
+
 
 def linear_probe(
     z: np.ndarray, y: np.ndarray, other_z: np.ndarray, other_y: np.ndarray
 ) -> tuple[float, float]:
     """Logistic regression on standardised latents: are the labels linearly separable?"""
+    _check(z, y, other_z, other_y)
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     return _read(probe.fit(z, y), other_z, other_y)
 
@@ -31,6 +34,8 @@ def neighbour_probe(
     z: np.ndarray, y: np.ndarray, other_z: np.ndarray, other_y: np.ndarray, neighbours: int = 10
 ) -> float:
     """A vote among the nearest latents: do near latents have the same label, in whatever shape?"""
+    _check(z, y, other_z, other_y)
+    check_counts(neighbours=neighbours)
     probe = KNeighborsClassifier(min(neighbours, len(z)))
     return float(probe.fit(z, y).score(other_z, other_y))
 
@@ -39,6 +44,7 @@ def tree_probe(
     z: np.ndarray, y: np.ndarray, other_z: np.ndarray, other_y: np.ndarray
 ) -> tuple[float, float]:
     """Boosted trees, stopped where a tenth of the latents, held out, are read no better."""
+    _check(z, y, other_z, other_y)
     probe = HistGradientBoostingClassifier(
         max_iter=300,
         learning_rate=0.03,
@@ -60,3 +66,13 @@ def _read(probe: ClassifierMixin, other_z: np.ndarray, other_y: np.ndarray) -> t
     entropy = -(share[share > 0] * np.log(share[share > 0])).sum()
     accuracy = float((probe.classes_[p.argmax(1)] == other_y).mean())
     return accuracy, float(entropy + log_p.mean())
+
+
+def _check(z: np.ndarray, y: np.ndarray, other_z: np.ndarray, other_y: np.ndarray) -> None:
+    check_table(z=z, other_z=other_z)
+    if z.shape[1] != other_z.shape[1]:
+        raise InputError(f"other_z must have {z.shape[1]} columns as z, not {other_z.shape[1]}")
+    if y.shape != z.shape[:1] or other_y.shape != other_z.shape[:1]:
+        raise InputError("y and other_y must be one label for each row of z and of other_z")
+    if len(np.unique(y)) < 2 or not np.isin(other_y, y).all():
+        raise InputError("y must hold two labels or more, and all of other_y")

@@ -6,6 +6,8 @@ import warnings
 import numpy as np
 from torch import Tensor
 
+from pyro_vae.errors import InputError, check_counts, kind
+
 with warnings.catch_warnings():
     # arviz 0.2x announces its 1.0 whenever it is imported
     warnings.filterwarnings("ignore", r"\s*ArviZ is undergoing a major refactor", FutureWarning)
@@ -24,6 +26,7 @@ def pareto_khat(log_w: Tensor) -> np.ndarray:
     References:
         Vehtari, Simpson, Gelman, Yao, Gabry (2024), Pareto smoothed importance sampling, JMLR 25.
     """
+    check_log_weights(log_w)
     weights = log_w.detach().double().cpu().numpy().T.copy()
     num_samples = weights.shape[1]
     highest, lowest = weights.max(axis=1), weights.min(axis=1)
@@ -36,9 +39,16 @@ def pareto_khat(log_w: Tensor) -> np.ndarray:
     return np.where(constant, -np.inf, np.where(np.isfinite(khat), khat, np.inf))
 
 
+def check_log_weights(log_w: Tensor) -> None:
+    """Raise InputError unless these are log weights `(K, B)` of a sample and an image or more."""
+    if not isinstance(log_w, Tensor) or log_w.dim() != 2 or log_w.numel() == 0:
+        raise InputError(f"log_w must be a tensor (K, B), K and B >= 1, not {kind(log_w)}")
+
+
 def khat_threshold(num_samples: int) -> float:
     """The largest k-hat at which K samples give a trustworthy estimate: min(1 - 1/log10 K, 0.7).
 
     0.5 at K = 100, 0.67 at K = 1000; -inf at K = 1. Vehtari et al. (2024), section 3.2.
     """
+    check_counts(num_samples=num_samples)
     return min(1 - 1 / math.log10(num_samples), 0.7) if num_samples > 1 else -math.inf

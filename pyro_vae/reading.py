@@ -7,6 +7,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
 from pyro_vae.data import Dataset
+from pyro_vae.errors import check_counts
 
 Reader = Callable[[Tensor], np.ndarray]
 
@@ -19,6 +20,7 @@ def nearest_neighbour_reader(
     It votes among the nearest of the first `references` training images, and knows nothing of the
     autoencoder, so that what it reads in a reconstruction is evidence of its own.
     """
+    check_counts(neighbours=neighbours, references=references)
     knn = KNeighborsClassifier(n_neighbors=neighbours, algorithm="brute")
     knn.fit(data.train_images[:references].flatten(1).numpy(), data.train_labels[:references])
 

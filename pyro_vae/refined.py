@@ -29,7 +29,7 @@ from pyro import poutine
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 
-from pyro_vae.errors import InputError
+from pyro_vae.errors import InputError, check_callables
 from pyro_vae.importance import Program, sample_sites, score
 
 Score = Callable[[Tensor], Tensor]  # z, (K, B, d), to log p(x, z), (K, B)
@@ -125,6 +125,7 @@ class Refined:
         climbs: int = 4,
         rounds: tuple[int, ...] | None = None,
     ):
+        check_callables(model=model, guide=guide)
         if (
             (starts is not None and starts < 1)
             or climbs < 0

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pyro_vae.errors import check_counts
+from pyro_vae.errors import InputError, check_callables, check_counts, check_rows
 from pyro_vae.guides import Amortised
 from pyro_vae.importance import Program, draw, log_joint
 from pyro_vae.models import Model
@@ -17,6 +17,9 @@ def guide_samples(
     guide: Program, x: Tensor, *labels: Tensor, num_samples: int, seed: int = 0
 ) -> Tensor:
     """z_k ~ q(z | x), shape `(K, B, d)`, of each of the B images of `x`."""
+    check_callables(guide=guide)
+    check_rows(x, *labels)
+    check_counts(num_samples=num_samples)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return draw(guide, [x, *labels], num_samples)[0]["z"]
@@ -89,6 +92,8 @@ def unit_use(mean: Tensor, deviation: Tensor) -> UnitUse:
 
 def pixel_samples(means: Tensor, seed: int = 0) -> Tensor:
     """x ~ p(x | z): each pixel drawn black or white with its mean as the probability of white."""
+    if not (means.numel() and means.min() >= 0 and means.max() <= 1):
+        raise InputError("means must hold at least one, in [0, 1] without NaN")
     return torch.bernoulli(means, generator=torch.Generator(means.device).manual_seed(seed))
 
 
@@ -107,6 +112,8 @@ def posterior_samples(
     Sampling-importance-resampling: K samples of the guide are drawn again in proportion to their
     weights p(x, z) / q(z | x). Exact as K grows; the effective sample size says how near that is.
     """
+    check_counts(num_draws=num_draws, num_samples=num_samples)
+    check_rows(x, *labels)
     rows = [x, *labels]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -129,6 +136,7 @@ def posterior_mean(
     K samples of the guide are averaged by their weights (self-normalised importance sampling).
     """
     check_counts(num_samples=num_samples)
+    check_rows(x, *labels)
     means, sizes = [], []
     with torch.random.fork_rng():
         torch.manual_seed(seed)

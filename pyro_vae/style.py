@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pyro_vae.errors import InputError
+from pyro_vae.errors import InputError, check_counts
 
 
 def shared_correlation(values: np.ndarray) -> float:
@@ -27,6 +27,7 @@ def shared_correlation(values: np.ndarray) -> float:
 
 def shared_interval(values: np.ndarray, resamples: int = 200, seed: int = 0) -> list[float]:
     """The 95% bootstrap interval of `shared_correlation`, over styles."""
+    check_counts(resamples=resamples)
     random = np.random.default_rng(seed)
     again = [
         shared_correlation(values[random.integers(len(values), size=len(values))])

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from pyro_vae import parallel
 from pyro_vae.checkpoints import load_tensors, load_weights, save_tensors
-from pyro_vae.errors import InputError, check_counts
+from pyro_vae.errors import InputError, check_callables, check_counts, check_rows
 from pyro_vae.importance import Program, log_likelihood
 
 # what a training state holds
@@ -147,6 +147,11 @@ def fit(
     Modules need not call `pyro.module`: they are registered here, in a cleared parameter store.
     """
     check_training_options(epochs, batch_size, learning_rate, seed, shards)
+    check_callables(model=model, guide=guide)
+    for rows in (train, test if test is not None else train):
+        if not isinstance(rows, tuple | list):
+            raise InputError("train and test must be tuples of tensors, (x,) or (x, y)")
+        check_rows(*rows)
     path = Path(state_path) if state_path is not None else None
     settings = {"batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
     settings |= {"images": len(train[0]), "shards": shards, **(same or {})}
@@ -243,8 +248,8 @@ def fit(
                 elbo.seeds = (seed, position["epoch"], step)
                 try:
                     loss = svi.step(*batch)
-                except InputError:
-                    raise
+                except InputError as error:  # Pyro adds the shapes of the trace, in further lines
+                    raise InputError(str(error).splitlines()[0]) from error
                 except ValueError as error:
                     # Pyro refuses a distribution with such parameters before there is a loss
                     if "satisfy the constraint" not in str(error):
@@ -283,7 +288,7 @@ def check_training_options(
     if not isinstance(epochs, int) or epochs < 0:
         raise InputError(f"epochs must be a whole number >= 0, not {epochs!r}")
     check_counts(batch_size=batch_size, shards=shards)
-    if not (0 < learning_rate < math.inf):
+    if not (isinstance(learning_rate, int | float) and 0 < learning_rate < math.inf):
         raise InputError(f"learning_rate must be a positive number, not {learning_rate!r}")
     if not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise InputError(f"seed must be a whole number from 0 to 2**32 - 1, not {seed!r}")

@@ -1,0 +1,485 @@
+"""Bad input to every public function: one clear line that names the argument and the remedy."""
+
+import importlib
+import inspect
+import pkgutil
+import re
+
+import numpy as np
+import pytest
+import torch
+
+import pyro_vae
+from pyro_vae import (
+    annealing,
+    checkpoints,
+    classification,
+    classifier,
+    comparison,
+    data,
+    errors,
+    explained,
+    features,
+    fidelity,
+    guides,
+    importance,
+    intervals,
+    interventions,
+    networks,
+    priors,
+    probes,
+    psis,
+    quadrature,
+    rate_distortion,
+    reading,
+    refined,
+    sampling,
+    script,
+    shards,
+    style,
+    training,
+)
+from pyro_vae.checkpoints import build_vae
+from pyro_vae.classifier import Classifier
+
+MODEL, GUIDE = build_vae(2)
+OTHER_MODEL, OTHER_GUIDE = build_vae(3)
+LABEL_MODEL, LABEL_GUIDE = build_vae(2, classes=10)
+X = torch.rand(4, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+NAN = X.where(torch.arange(28) > 0, torch.nan)
+Y = torch.arange(4)
+Z = np.random.default_rng(0).normal(size=(20, 3))
+DIGIT = np.arange(20) % 2
+RANDOM = torch.Generator()
+LOG_P = np.log(np.full((2, 3), 1 / 3))
+SMALL = data.Dataset("digits", X, Y, X, Y, (0, 1, 2, 3))
+
+
+def score(*rows, model=MODEL, guide=GUIDE, **options):
+    return importance.log_likelihood(model, guide, *rows, **{"num_samples": 2} | options)
+
+
+def train(*rows, model=MODEL, guide=GUIDE, **options):
+    return training.fit(model, guide, rows, **{"batch_size": 2, "progress": False} | options)
+
+
+IMAGES = "images must have shape (B, 1, 28, 28), B >= 1, not float32 (28, 28)"
+COUNT = "must be a whole number >= 1, not"
+
+# The function, what is wrong, the call, and what its message says.
+CASES = [
+    # the estimator
+    ("log_likelihood", "K = 0", lambda: score(X, num_samples=0), f"num_samples {COUNT} 0"),
+    ("log_likelihood", "K = 1.5", lambda: score(X, num_samples=1.5), f"num_samples {COUNT} 1.5"),
+    ("log_likelihood", "K true", lambda: score(X, num_samples=True), f"num_samples {COUNT} True"),
+    ("log_likelihood", "chunk", lambda: score(X, chunk=0), f"chunk {COUNT} 0"),
+    ("log_likelihood", "seed", lambda: score(X, seed=-1), "seed must be a whole number >= 0"),
+    ("log_likelihood", "seed a word", lambda: score(X, seed="a"), "seed must be a whole number"),
+    ("log_likelihood", "no image", lambda: score(X[:0]), "x must hold at least one image"),
+    ("log_likelihood", "list", lambda: score([1, 2]), "x must be a tensor with a row for each"),
+    ("log_likelihood", "array", lambda: score(X.numpy()), "not float32 (4, 1, 28, 28)"),
+    ("log_likelihood", "bytes", lambda: score((255 * X).to(torch.uint8)), "must be a float tensor"),
+    ("log_likelihood", "0 to 255", lambda: score(255 * X), "divide grey levels by their maximum"),
+    ("log_likelihood", "NaN", lambda: score(NAN), "pixels in [0, 1] without NaN"),
+    ("log_likelihood", "shape", lambda: score(X[0, 0]), IMAGES),
+    ("log_likelihood", "type", lambda: score(X.double()), "convert one of them"),
+    ("log_likelihood", "guide", lambda: score(X, guide=None), "guide must be a Pyro program"),
+    ("log_likelihood", "model", lambda: score(X, model=7), "model must be a Pyro program"),
+    (
+        "log_likelihood",
+        "guide of another d",
+        lambda: score(X, guide=OTHER_GUIDE),
+        "z must have shape (*, B, 2), not (2, 4, 3)",
+    ),
+    (
+        "log_likelihood",
+        "labels missing",
+        lambda: score(X, model=LABEL_MODEL, guide=LABEL_GUIDE),
+        "takes labels y of 10 classes",
+    ),
+    ("log_likelihood", "labels not asked", lambda: score(X, Y), "takes no labels"),
+    (
+        "log_likelihood",
+        "labels as floats",
+        lambda: score(X, Y.float(), model=LABEL_MODEL, guide=LABEL_GUIDE),
+        "y must be one int64 label for each of 4 images, not float32 (4,)",
+    ),
+    (
+        "log_likelihood",
+        "too few labels",
+        lambda: score(X, Y[:3], model=LABEL_MODEL, guide=LABEL_GUIDE),
+        "y must have a row for each of 4 images",
+    ),
+    (
+        "log_likelihood",
+        "label 10",
+        lambda: score(X, Y + 9, model=LABEL_MODEL, guide=LABEL_GUIDE),
+        "y must hold labels from 0 to 9",
+    ),
+    ("log_weights", "K", lambda: importance.log_weights(MODEL, GUIDE, X, num_samples=-1), COUNT),
+    (
+        "block_log_weights",
+        "chunk",
+        lambda: importance.block_log_weights(MODEL, GUIDE, [X], 0, 2, 0, 0),
+        COUNT,
+    ),
+    ("image_blocks", "K", lambda: importance.image_blocks(3, 0), COUNT),
+    ("image_blocks", "no image", lambda: importance.image_blocks(0, 3), "at least one image"),
+    ("estimate", "a vector", lambda: importance.estimate(torch.zeros(3)), "log_w must be a tensor"),
+    ("estimate", "an array", lambda: importance.estimate(np.zeros((3, 2))), "not float64 (3, 2)"),
+    ("estimate", "no sample", lambda: importance.estimate(torch.zeros(0, 2)), "K and B >= 1"),
+    ("estimate", "NaN", lambda: importance.estimate(torch.full((3, 2), torch.nan)), "NaN or +inf"),
+    ("iwae", "k > K", lambda: importance.iwae(torch.zeros(3, 2), 4), "num_samples must be 1 to 3"),
+    ("pareto_khat", "a vector", lambda: psis.pareto_khat(torch.zeros(3)), "tensor (K, B)"),
+    ("khat_threshold", "K = 0", lambda: psis.khat_threshold(0), f"num_samples {COUNT} 0"),
+    (
+        "sharded_log_likelihood",
+        "a file for a folder",
+        lambda: shards.sharded_log_likelihood(__file__, MODEL, GUIDE, X, num_samples=2),
+        "cannot write",
+    ),
+    ("Refined", "guide", lambda: refined.Refined(MODEL, None), "guide must be a Pyro program"),
+    ("Refined", "starts", lambda: refined.Refined(MODEL, GUIDE, starts=0), "starts must be >= 1"),
+    ("Refined", "rounds", lambda: refined.Refined(MODEL, GUIDE, rounds=(1,)), "round >= 2 draws"),
+    (
+        "annealed_log_likelihood",
+        "chains",
+        lambda: annealing.annealed_log_likelihood(MODEL, GUIDE, X, num_chains=0),
+        f"num_chains {COUNT} 0",
+    ),
+    ("sandwich", "steps", lambda: annealing.sandwich(MODEL, GUIDE, X, num_steps=0), "num_steps"),
+    ("simulate", "images", lambda: annealing.simulate(MODEL, X[0, 0]), IMAGES),
+    ("integrate_plane", "points", lambda: quadrature.integrate_plane(MODEL, X, points=2), "points"),
+    (
+        "integrate_plane",
+        "d = 3",
+        lambda: quadrature.integrate_plane(OTHER_MODEL, X, points=5),
+        "z must have shape (*, B, 3)",
+    ),
+    (
+        "model_rate_distortion",
+        "beta",
+        lambda: rate_distortion.model_rate_distortion(MODEL, GUIDE, X, beta=0),
+        "beta must be > 0",
+    ),
+    (
+        "guide_rate_distortion",
+        "K",
+        lambda: rate_distortion.guide_rate_distortion(MODEL, GUIDE, X, num_samples=0),
+        COUNT,
+    ),
+    # autoencoders
+    ("build_vae", "d = 0", lambda: build_vae(0), f"latent_dim {COUNT} 0"),
+    ("build_vae", "d = 2.0", lambda: build_vae(2.0), f"latent_dim {COUNT} 2.0"),
+    (
+        "build_vae",
+        "classes",
+        lambda: build_vae(2, classes=-1),
+        "classes must be a whole number >= 0",
+    ),
+    ("build_vae", "precision", lambda: build_vae(2, "half"), "'auto', 'float32' or 'bfloat16'"),
+    (
+        "build_vae",
+        "architecture",
+        lambda: build_vae(2, architecture="deep"),
+        "choose from appendix",
+    ),
+    ("build_vae", "guide", lambda: build_vae(2, guide="best"), "choose from mean_field"),
+    ("build_vae", "prior", lambda: build_vae(2, prior="flat"), "choose from standard"),
+    ("resolve_precision", "unknown", lambda: networks.resolve_precision("int8"), "not 'int8'"),
+    ("check_latent_dim", "0", lambda: networks.check_latent_dim(0), COUNT),
+    ("Decoder", "z", lambda: networks.Decoder(2)(torch.zeros(3, 5)), "(*, B, 2), not (3, 5)"),
+    ("DenseDecoder", "z", lambda: networks.DenseDecoder(2)(torch.zeros(5)), "(*, B, 2), not (5,)"),
+    ("LabelDecoder", "z", lambda: networks.LabelDecoder(2)(torch.zeros(3, 1), Y[:3]), "(*, B, 2)"),
+    ("LabelDecoder", "no labels", lambda: networks.LabelDecoder(2)(torch.zeros(3, 2)), "labels y"),
+    ("Encoder", "x", lambda: networks.Encoder(4)(X[0, 0]), IMAGES),
+    ("Encoder", "outputs", lambda: networks.Encoder(0), f"outputs {COUNT} 0"),
+    ("DenseEncoder", "x", lambda: networks.DenseEncoder(4)(NAN), "without NaN"),
+    ("LabelEncoder", "no labels", lambda: networks.LabelEncoder(4)(X), "labels y of 10 classes"),
+    ("PerLabel", "inputs", lambda: networks.PerLabel(0, 3, 2), f"inputs {COUNT} 0"),
+    ("check_pixels", "type", lambda: networks.check_pixels(X, X.double()), "convert one of them"),
+    ("check_latents", "d", lambda: networks.check_latents(torch.zeros(1, 2), 3), "(*, B, 3)"),
+    ("check_labels", "count", lambda: networks.check_labels("it", 3, 2), "it takes labels y of 3"),
+    ("beside", "labels", lambda: networks.beside(torch.zeros(4, 2), 3, Y), "from 0 to 2"),
+    ("LearnedPrior", "d", lambda: priors.LearnedPrior(0), f"latent_dim {COUNT} 0"),
+    ("LearnedPrior", "hidden", lambda: priors.LearnedPrior(2, hidden=0), f"hidden {COUNT} 0"),
+    ("Mixture", "components", lambda: guides.Mixture(MODEL, components=0), f"components {COUNT} 0"),
+    ("Spline", "layers", lambda: guides.Spline(MODEL, layers=0), f"layers {COUNT} 0"),
+    ("Spline", "d = 1", lambda: guides.Spline(build_vae(1)[0]), "latent_dim >= 2"),
+    ("SemiAmortised", "steps", lambda: guides.SemiAmortised(MODEL, steps=0), f"steps {COUNT} 0"),
+    ("ascend", "steps", lambda: guides.ascend(MODEL, GUIDE, torch.zeros(4, 4), [X], 0), "steps"),
+    (
+        "load_vae",
+        "missing",
+        lambda: checkpoints.load_vae("typo.pt"),
+        "train first, or name another",
+    ),
+    ("load_vae", "a folder", lambda: checkpoints.load_vae("."), "is not a file"),
+    ("load_vae", "a text", lambda: checkpoints.load_vae(__file__), "is not a checkpoint"),
+    (
+        "load_tensors",
+        "missing",
+        lambda: checkpoints.load_tensors("typo.pt", "x", set()),
+        "not a file",
+    ),
+    (
+        "load_weights",
+        "another's",
+        lambda: checkpoints.load_weights(MODEL, OTHER_MODEL.state_dict(), "some.pt"),
+        "some.pt",
+    ),
+    # training
+    ("fit", "nothing", lambda: train(), "at least one image"),
+    ("fit", "no image", lambda: train(X[:0]), "at least one image"),
+    ("fit", "no tuple", lambda: training.fit(MODEL, GUIDE, X), "must be tuples of tensors"),
+    ("fit", "lengths", lambda: train(X, Y[:3]), "y must have a row for each of 4 images"),
+    ("fit", "0 to 255", lambda: train(255 * X), "divide grey levels by their maximum"),
+    ("fit", "epochs", lambda: train(X, epochs=-1), "epochs must be a whole number >= 0"),
+    ("fit", "batch", lambda: train(X, batch_size=0), f"batch_size {COUNT} 0"),
+    ("fit", "rate", lambda: train(X, learning_rate=0), "learning_rate must be a positive number"),
+    ("fit", "rate a word", lambda: train(X, learning_rate="fast"), "must be a positive number"),
+    ("fit", "seed", lambda: train(X, seed=-1), "seed must be a whole number from 0"),
+    ("fit", "shards", lambda: train(X, shards=3), "images of the smallest batch, 2, not 3"),
+    ("fit", "guide", lambda: train(X, guide=None), "guide must be a Pyro program"),
+    (
+        "check_training_options",
+        "rate",
+        lambda: training.check_training_options(1, 1, np.nan, 0),
+        "rate",
+    ),
+    # data
+    ("load_dataset", "name", lambda: data.load_dataset("cifar"), "choose 'mnist' or 'digits'"),
+    ("check_images", "a list", lambda: data.check_images([[0.0]]), "a float tensor, not list"),
+    ("check_images", "shape", lambda: data.check_images(X[0, 0]), IMAGES),
+    ("check_indices", "4 of 4", lambda: data.check_indices([4], X), "choose from 0 to 3"),
+    # drawing
+    ("guide_samples", "K", lambda: sampling.guide_samples(GUIDE, X, num_samples=0), COUNT),
+    ("guide_samples", "x", lambda: sampling.guide_samples(GUIDE, 3, num_samples=1), "x must be a"),
+    ("decode", "z", lambda: sampling.decode(MODEL, torch.zeros(3, 5)), "(*, B, 2), not (3, 5)"),
+    ("mean_images", "z", lambda: sampling.mean_images(MODEL, torch.zeros(3, 5)), "(*, B, 2)"),
+    (
+        "styled_images",
+        "labels",
+        lambda: sampling.styled_images(LABEL_MODEL, torch.zeros(3, 2)),
+        "labels",
+    ),
+    ("guide_styles", "K", lambda: sampling.guide_styles(MODEL, GUIDE, X, num_samples=0), COUNT),
+    ("guide_moments", "x", lambda: sampling.guide_moments(GUIDE, X[0, 0]), IMAGES),
+    ("pixel_samples", "means", lambda: sampling.pixel_samples(3 * X), "in [0, 1] without NaN"),
+    (
+        "posterior_samples",
+        "draws",
+        lambda: sampling.posterior_samples(MODEL, GUIDE, X, num_draws=0),
+        COUNT,
+    ),
+    ("posterior_mean", "K", lambda: sampling.posterior_mean(MODEL, GUIDE, X, num_samples=0), COUNT),
+    # classes
+    (
+        "class_log_likelihoods",
+        "classes",
+        lambda: classification.class_log_likelihoods(LABEL_MODEL, LABEL_GUIDE, X, classes=0),
+        COUNT,
+    ),
+    (
+        "label_probabilities",
+        "shape",
+        lambda: classification.label_probabilities(LOG_P[0]),
+        "(B, C)",
+    ),
+    (
+        "label_probabilities",
+        "prior",
+        lambda: classification.label_probabilities(LOG_P, np.array([0, 1, 1])),
+        "3 shares > 0",
+    ),
+    (
+        "label_information",
+        "label",
+        lambda: classification.label_information(LOG_P, np.array([0, 3])),
+        "from 0 to 2",
+    ),
+    (
+        "calibration",
+        "labels",
+        lambda: classification.calibration(np.exp(LOG_P), np.array([0]), np.array([0, 1])),
+        "each of 2 images",
+    ),
+    ("train_classifier", "epochs", lambda: classifier.train_classifier(SMALL, epochs=0), COUNT),
+    (
+        "train_classifier",
+        "rate",
+        lambda: classifier.train_classifier(SMALL, learning_rate=-1),
+        "rate",
+    ),
+    (
+        "class_probabilities",
+        "x",
+        lambda: classifier.class_probabilities(Classifier(), X[0, 0]),
+        IMAGES,
+    ),
+    ("class_features", "x", lambda: classifier.class_features(Classifier(), NAN), "without NaN"),
+    ("nearest_neighbour_reader", "k", lambda: reading.nearest_neighbour_reader(SMALL, 0), COUNT),
+    (
+        "linear_probe",
+        "lengths",
+        lambda: probes.linear_probe(Z, DIGIT[:3], Z, DIGIT),
+        "one label for",
+    ),
+    (
+        "linear_probe",
+        "one label",
+        lambda: probes.linear_probe(Z, 0 * DIGIT, Z, DIGIT),
+        "two labels",
+    ),
+    (
+        "tree_probe",
+        "new label",
+        lambda: probes.tree_probe(Z, DIGIT, Z, DIGIT + 5),
+        "all of other_y",
+    ),
+    ("neighbour_probe", "k", lambda: probes.neighbour_probe(Z, DIGIT, Z, DIGIT, 0), COUNT),
+    (
+        "neighbour_probe",
+        "columns",
+        lambda: probes.neighbour_probe(Z, DIGIT, Z[:, :2], DIGIT),
+        "3 columns",
+    ),
+    # measures
+    ("evaluate", "K", lambda: comparison.evaluate(MODEL, GUIDE, X, num_samples=99), ">= 100"),
+    ("compare", "no guide", lambda: comparison.compare(MODEL, {}, X), "{name: guide}"),
+    (
+        "explained_variance",
+        "lengths",
+        lambda: explained.explained_variance({"a": Z[:3, 0]}, Z[:, 0], DIGIT > 0),
+        "(20,) as target",
+    ),
+    (
+        "explained_variance",
+        "none held out",
+        lambda: explained.explained_variance({"a": Z[:, 0]}, Z[:, 0], DIGIT > 1),
+        "held_out must be",
+    ),
+    *(
+        (name, "x", lambda name=name: getattr(features, name)(X[0, 0]), IMAGES)
+        for name in (
+            "ink",
+            "entropy_floor",
+            "grey_pixels",
+            "stroke_width",
+            "slant",
+            "height",
+            "width",
+            "holes",
+            "off_centre",
+            "centre",
+        )
+    ),
+    ("nearest_distance", "none", lambda: features.nearest_distance(X, X[:0]), "B >= 1"),
+    (
+        "frechet_distance",
+        "one image",
+        lambda: fidelity.frechet_distance(Z[:1], Z),
+        "at least 2 images",
+    ),
+    (
+        "precision_recall",
+        "k",
+        lambda: fidelity.precision_recall(Z, Z[:3]),
+        "below the number of images",
+    ),
+    (
+        "mean_interval",
+        "empty",
+        lambda: intervals.mean_interval(np.array([])),
+        "values must be (B,)",
+    ),
+    ("shared_correlation", "a row", lambda: style.shared_correlation(Z[0]), "(styles, digits)"),
+    ("shared_interval", "resamples", lambda: style.shared_interval(Z, resamples=0), COUNT),
+    # changes to images
+    (
+        "thicken",
+        "by",
+        lambda: interventions.thicken(X, np.nan),
+        "by must be a number from -14 to 14",
+    ),
+    ("lean", "by", lambda: interventions.lean(X, 100), "by must be a number"),
+    ("upright", "x", lambda: interventions.upright(X[0, 0]), IMAGES),
+    ("resize", "factor", lambda: interventions.resize(X, 0), "factor must be a number from 0.01"),
+    ("blur", "sigma", lambda: interventions.blur(X, -1), "sigma must be a number from 0"),
+    ("binarise", "x", lambda: interventions.binarise(255 * X), "divide grey levels"),
+    (
+        "shift",
+        "down",
+        lambda: interventions.shift(X, 29, 0),
+        "down must be a whole number from -28",
+    ),
+    ("shift", "right", lambda: interventions.shift(X, 0, 0.5), "right must be a whole number"),
+    ("shuffle_pixels", "seed", lambda: interventions.shuffle_pixels(X, -1), "seed must be a whole"),
+    (
+        "gaussian_noise",
+        "level",
+        lambda: interventions.gaussian_noise(X, -1, RANDOM),
+        "level must be",
+    ),
+    (
+        "salt_and_pepper",
+        "level",
+        lambda: interventions.salt_and_pepper(X, 2, RANDOM),
+        "from 0 to 1",
+    ),
+    # checks themselves
+    ("check_counts", "0", lambda: errors.check_counts(count=0), f"count {COUNT} 0"),
+    (
+        "check_number",
+        "inf",
+        lambda: errors.check_number("level", np.inf, 0),
+        "level must be a number",
+    ),
+    ("check_callables", "None", lambda: errors.check_callables(guide=None), "guide must be a Pyro"),
+    ("check_rows", "none", lambda: errors.check_rows(), "at least one image"),
+    ("check_table", "a vector", lambda: errors.check_table(z=Z[0]), "z must be an array (N, d)"),
+    ("check_table", "NaN", lambda: errors.check_table(z=Z * np.nan), "z must hold finite numbers"),
+    ("check_log_weights", "a vector", lambda: psis.check_log_weights(torch.zeros(3)), "(K, B)"),
+    ("check_least", "2 of 3", lambda: script.check_least("--n", 2, 3), "--n must be >= 3, not 2"),
+    ("check_device", "unknown", lambda: script.check_device("tpu"), "use cpu, cuda or cuda:N"),
+]
+
+# Held elsewhere, or with nothing to get wrong that is not the same as above.
+ELSEWHERE = {
+    # files and options: test_files, test_faults, test_script, test_data
+    *("whole_file", "only_writer", "hold_folder", "check_folder", "save_tensors", "save_vae"),
+    *("load_mnist", "check_mnist", "data_root", "load_digits", "save_metrics", "make_parser"),
+    *("run", "load_data", "result_folder", "trained_vae", "trained_classifier", "provenance"),
+    # what a Pyro program places wrongly: test_importance
+    *("draw", "log_joint", "score", "sample_sites", "is_random"),
+    # groups of processes: test_parallel, test_distributed
+    *("join_group", "rank", "size", "own", "meet", "add_up", "seed_of"),
+    # parts of others, which check for them
+    *("imitate", "optimal", "elbo_samples", "best_log_weights", "table", "pairs", "as_text"),
+    *("curvature", "climb", "laplace", "adapt", "channels_last", "split_appendix"),
+    *("join_appendix", "fingerprint", "keep_memory", "all_finite", "unit_use", "shuffled", "kind"),
+    *("show_image", "image_rows", "save_figure"),
+}
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [pytest.param(*case[2:], id=f"{case[0]}: {case[1]}") for case in CASES],
+)
+def test_bad_input_is_one_line_that_names_it(call, message):
+    with pytest.raises(errors.InputError, match=re.escape(message)) as found:
+        call()
+    assert len(str(found.value).splitlines()) == 1
+
+
+def test_every_public_function_is_in_the_table():
+    public = set()
+    for module in pkgutil.iter_modules(pyro_vae.__path__):
+        for name, thing in vars(importlib.import_module(f"pyro_vae.{module.name}")).items():
+            own = getattr(thing, "__module__", "") == f"pyro_vae.{module.name}"
+            if own and inspect.isfunction(thing) and not name.startswith("_"):
+                public.add(name)
+    covered = {case[0] for case in CASES}
+    assert public - covered == ELSEWHERE & public
+    assert public >= ELSEWHERE
+    assert not covered & ELSEWHERE
