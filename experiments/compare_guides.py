@@ -7,6 +7,7 @@ python -m experiments.compare_guides --frozen-decoder --guides mean_field,my_gui
 import argparse
 import copy
 import importlib
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -128,7 +129,11 @@ def train(
     name: str,
     folder: Path,
 ) -> dict:
-    """Train the guide, and the model unless it is frozen. Seconds are null for a resumed run."""
+    """Train the guide, and the model unless it is frozen.
+
+    The seconds of a training that is resumed are those in the metrics of the run that made it, and
+    null where it did not get that far.
+    """
     if not any(w.requires_grad for part in (model, guide) for w in part.parameters()):
         return {"seconds": 0.0, "history": []}
     print(f"{name}: training for {args.guide_epochs} epochs")
@@ -155,7 +160,16 @@ def train(
             "generator": fingerprint(model) if args.frozen_decoder else "new",
         },
     )
-    return {"seconds": None if resumed else time.perf_counter() - start, "history": history}
+    seconds = time.perf_counter() - start
+    return {"seconds": known_seconds(folder, name) if resumed else seconds, "history": history}
+
+
+def known_seconds(folder: Path, name: str) -> float | None:
+    """The seconds that a guide took to train, from the metrics in `folder`."""
+    try:
+        return json.loads((folder / "metrics.json").read_text())["rows"][name]["seconds"]["train"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 # ---------------------------------------------------------------- figures

@@ -214,7 +214,8 @@ def beside(inputs: Tensor, classes: int, *labels: Tensor) -> Tensor:
 
 def check_pixels(x: Tensor, weight: Tensor) -> None:
     """Raise InputError unless `x`, `(*, 1, 28, 28)`, holds images of the same type as `weight`."""
-    check_images(x.flatten(0, -4) if isinstance(x, Tensor) and x.dim() > 4 else x)
+    deep = isinstance(x, Tensor) and x.dim() >= 3
+    check_images(x.reshape(-1, *x.shape[-3:]) if deep else x)
     if x.dtype != weight.dtype:
         raise InputError(
             f"images are {kind(x)} and the weights {kind(weight)}: convert one of them"
@@ -223,8 +224,8 @@ def check_pixels(x: Tensor, weight: Tensor) -> None:
 
 def check_latents(z: Tensor, latent_dim: int) -> None:
     """Raise InputError unless the latents `z` have `latent_dim` dimensions."""
-    if z.dim() < 2 or z.shape[-1] != latent_dim:
-        raise InputError(f"z must have shape (*, B, {latent_dim}), not {tuple(z.shape)}")
+    if z.dim() == 0 or z.shape[-1] != latent_dim:
+        raise InputError(f"z must have shape (*, {latent_dim}), not {tuple(z.shape)}")
 
 
 def check_labels(taker: str, classes: int, images: int, *labels: Tensor) -> None:
