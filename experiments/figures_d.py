@@ -149,7 +149,7 @@ def classification_figure(metrics: dict) -> Figure:
         ("bayes", COLOURS["posterior"], "Bayes' rule"),
         ("classifier", "0.5", "the classifier"),
     ):
-        bins = metrics["calibration"][name]
+        bins = [one for one in metrics["calibration"][name] if one["images"] >= 10]
         sure = np.array([one["sure"] for one in bins])
         right_share = np.array([one["right"] for one in bins])
         count = np.array([one["images"] for one in bins])
@@ -193,11 +193,10 @@ def mistakes_figure(images: Tensor, mistakes: list[dict]) -> Figure:
     rows = max(1, -(-len(mistakes) // columns))
     figure = Figure(figsize=(1.35 * columns, 1.75 * rows + 0.9))
     figure.set_layout_engine("constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).flat
-    for ax in axes:
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for ax in axes[len(mistakes) :]:
         ax.axis("off")
     for ax, wrong in zip(axes, mistakes, strict=False):
-        ax.axis("on")
         show_image(ax, images[wrong["image"]], f"a {wrong['digit']}, read as {wrong['read_as']}")
         ax.set_xlabel(
             f"{wrong['sure']:.0%} sure; CNN: {wrong['classifier']}", fontsize=8, labelpad=2

@@ -27,7 +27,7 @@ def results(tmp_path_factory):
     code, command = example.groups()
     assert 8 <= len([line for line in code.splitlines() if line.strip()]) <= 14
     (folder / "my_guide.py").write_text(code)
-    python, dash_m, name, *options = shlex.split(command)
+    python, dash_m, name, *options = shlex.split(command.replace("\\\n", " "))
     shipped = options.index("--checkpoint")  # which is no generator of the small digits
     assert (ROOT / options[shipped + 1]).is_file()
     del options[shipped : shipped + 2]

@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional
 
 from experiments import question_d
+from experiments.figures_d import mistakes_figure
 from pyro_vae.checkpoints import build_vae, load_vae, save_vae
 from pyro_vae.classifier import Classifier
 from pyro_vae.guides import Prior
@@ -32,6 +33,16 @@ def test_accuracy_counts_and_scores():
     assert found["accuracy"]["mean"] == pytest.approx(2 / 3)
     assert found["mean_sure"] == pytest.approx((0.8 + 0.6 + 0.9) / 3)
     assert found["mean_log_p_of_label"] == pytest.approx(np.log([0.8, 0.6, 0.1]).mean())
+
+
+def test_every_mistake_is_shown(digits):
+    wrong = {"digit": 2, "read_as": 3, "sure": 0.9, "classifier": 2}
+    figure = mistakes_figure(digits.test_images, [{"image": i, **wrong} for i in range(11)])
+    shown = [ax.images[0].get_array() for ax in figure.axes if ax.images]
+    assert len(figure.axes) == 16
+    assert len(shown) == 11
+    for i, image in enumerate(shown):
+        np.testing.assert_array_equal(image, digits.test_images[i, 0])
 
 
 def test_the_blind_guide_does_not_see_the_label():
