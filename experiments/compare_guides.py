@@ -182,7 +182,12 @@ def gaps_figure(rows: list[dict], title: str) -> Figure:
     left, middle, right = figure.subplots(1, 3, sharey=True, width_ratios=[1.5, 1.1, 1])
     place = np.arange(len(rows))[::-1]
     totals = np.array([row["gaps"]["sum"]["mean"] for row in rows])
-    widest = 1.3 * max(totals[totals <= 5 * np.median(totals)], default=1.0)  # beyond: cut, marked
+    # a total beyond is cut, and marked; of the others there is room for the interval at their end
+    ends = np.array(
+        [row["gaps"].get("amortisation", row["gaps"]["sum"])["ci95"][1] for row in rows]
+    )
+    first = np.array([row["gaps"].get("approximation", {"mean": 0})["mean"] for row in rows])
+    widest = 1.05 * max((first + ends)[totals <= 5 * np.median(totals)], default=1.0)
     for y, row in zip(place, rows, strict=True):
         gaps = row["gaps"]
         total = gaps["sum"]["mean"]
