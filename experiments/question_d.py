@@ -507,8 +507,9 @@ def main() -> None:
     name = "question_d" if args.guide == "mean_field" else f"question_d_{args.guide}"
     folder = result_folder(args, name, DIM)
     print(
-        "question (d): style and digit apart. About 40 minutes on 2 cores once the conditional "
-        "autoencoders are trained, 6 minutes each; --images 200 takes a quarter of it."
+        "question (d): style and digit apart. About 45 minutes on 2 cores, and 12 more for each of "
+        "two autoencoders, with labels and without, that are not trained yet. --images 200 takes "
+        "half of it."
     )
     hold_folder(folder)
     own = "conditional" if args.latent_dim == DIM else f"conditional_d{args.latent_dim}"
