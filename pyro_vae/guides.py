@@ -9,6 +9,8 @@ may a user's: see `Amortised`. `GUIDES` names those that can be asked for by nam
 a model, whose latent dimension and number of classes it reads.
 """
 
+import math
+
 import pyro
 import pyro.distributions as dist
 import torch
@@ -221,10 +223,16 @@ def ascend(
             # components where it is asked for a sample shape and has a batch shape
             z = q.expand((draws, len(numbers))).rsample()
             elbo = (score(model, rows, {"z": z}) - q.log_prob(z)).mean(0)  # (B,)
-            (numbers.grad,) = torch.autograd.grad(-elbo.sum(), [numbers])
+            numbers.grad = _finite(torch.autograd.grad(-elbo.sum(), [numbers])[0])
             optimiser.step()
             schedule.step()
     return numbers.detach()
+
+
+def _finite(gradient: Tensor) -> Tensor:
+    """An image whose gradient is not finite, as that of a collapsed mixture, stays where it is."""
+    finite = gradient.isfinite().all(-1, keepdim=True)
+    return torch.where(finite, gradient, 0.0)
 
 
 def imitate(guide: Amortised, numbers: Tensor, z: Tensor, steps: int = 200) -> Tensor:
@@ -238,7 +246,7 @@ def imitate(guide: Amortised, numbers: Tensor, z: Tensor, steps: int = 200) -> T
     with torch.enable_grad():
         for _ in range(steps):
             log_q = guide.distribution(numbers).log_prob(z).mean(0)  # (B,)
-            (numbers.grad,) = torch.autograd.grad(-log_q.sum(), [numbers])
+            numbers.grad = _finite(torch.autograd.grad(-log_q.sum(), [numbers])[0])
             optimiser.step()
             schedule.step()
     return numbers.detach()
@@ -266,7 +274,7 @@ def optimal(
     elbos = torch.stack(
         [elbo_samples(model, guide, numbers, rows, 200).mean(0) for numbers in ends]
     )
-    return ends[elbos.argmax(0), torch.arange(len(own))]
+    return ends[elbos.nan_to_num(-math.inf).argmax(0), torch.arange(len(own))]
 
 
 @torch.no_grad()

@@ -180,6 +180,20 @@ def test_the_best_member_is_found_where_the_encoder_is_at_a_lesser_mode():
         np.testing.assert_allclose(elbo, log_p + math.log(share), atol=0.05)
 
 
+def test_an_image_whose_gradient_is_not_finite_leaves_the_others_alone():
+    """The second image's mixture has collapsed: scales of e^-60, whose gradients overflow."""
+    problem = LinearGaussian()
+    x = problem.data(2)
+    member = Mixture(Model(Decoder(2)))
+    torch.manual_seed(0)
+    start = 0.1 * torch.randn(2, 20, dtype=torch.float64)
+    start[1, 4:] = -120.0
+    numbers = ascend(problem.model, Numbers(member, start), start, [x], steps=30)
+    assert numbers.isfinite().all()
+    assert not torch.equal(numbers[0], start[0])
+    assert torch.equal(numbers[1], start[1])
+
+
 @pytest.mark.parametrize("name", GUIDES)
 def test_saved_and_loaded_it_is_the_same(name, fitted, generator, digits):
     guide, x = fitted(name), digits.test_images[:4]
