@@ -261,7 +261,7 @@ def endpoints_figure(
         title="Where the two ends may lie, in lengths of the interpolation",
         aspect="equal",
     )
-    figure.legend(fontsize=9, loc="outside upper center", ncols=3)
+    figure.legend(fontsize=9, loc="outside lower center", ncols=3)
     return figure, {"effective_sample_size": ess.tolist(), "num_samples": 5000}
 
 
