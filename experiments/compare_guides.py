@@ -56,6 +56,11 @@ SEED = 3  # of everything drawn for the comparison; the training has its own
 Builder = Callable[[Model], Program]
 
 
+def reason(error: Exception) -> str:
+    """Why a user's own code failed, in one line."""
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
 def find_guide(spec: str) -> tuple[str, Builder]:
     """The label and the builder of a guide: one of GUIDES by name, or `path.to.module:Name`."""
     if spec in GUIDES:
@@ -69,8 +74,7 @@ def find_guide(spec: str) -> tuple[str, Builder]:
     try:
         return name, getattr(importlib.import_module(module), name)
     except Exception as error:  # a user's own code
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise InputError(f"--guides: {spec!r} cannot be imported: {reason}") from error
+        raise InputError(f"--guides: {spec!r} cannot be imported: {reason(error)}") from error
 
 
 def make_guide(
@@ -85,8 +89,7 @@ def make_guide(
     except InputError:
         raise
     except Exception as error:  # a user's own code
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise InputError(f"--guides: {name}(model) fails with {reason}") from error
+        raise InputError(f"--guides: {name}(model) fails with {reason(error)}") from error
     if not isinstance(guide, nn.Module):
         raise InputError(
             f"--guides: {name}(model) is a {type(guide).__name__}: make it a torch.nn.Module, "
@@ -98,8 +101,7 @@ def make_guide(
     try:
         log_weights(model, guide, x, num_samples=2)
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise InputError(f"--guides: {name} fails on an image with {reason}") from error
+        raise InputError(f"--guides: {name} fails on an image with {reason(error)}") from error
     return guide
 
 
@@ -183,11 +185,9 @@ def gaps_figure(rows: list[dict], title: str) -> Figure:
     place = np.arange(len(rows))[::-1]
     totals = np.array([row["gaps"]["sum"]["mean"] for row in rows])
     # a total beyond is cut, and marked; of the others there is room for the interval at their end
-    ends = np.array(
-        [row["gaps"].get("amortisation", row["gaps"]["sum"])["ci95"][1] for row in rows]
-    )
-    first = np.array([row["gaps"].get("approximation", {"mean": 0})["mean"] for row in rows])
-    widest = 1.05 * max((first + ends)[totals <= 5 * np.median(totals)], default=1.0)
+    last = [row["gaps"].get("amortisation", row["gaps"]["sum"]) for row in rows]
+    reached = totals + [part["ci95"][1] - part["mean"] for part in last]
+    widest = 1.05 * max(reached[totals <= 5 * np.median(totals)], default=1.0)
     for y, row in zip(place, rows, strict=True):
         gaps = row["gaps"]
         total = gaps["sum"]["mean"]
@@ -417,14 +417,14 @@ def main() -> None:
         config = {**settings, "precision": args.guide_precision, "epochs": args.guide_epochs}
 
     made = {}  # all of them first: a wrong one stops the run before any is trained
+    some = data.test_images[:2].to(device)
     for name, builder in builders:
         torch.manual_seed(settings["seed"])
         if args.frozen_decoder:
             model = copy.deepcopy(base_model).requires_grad_(False)
         else:
             model = Model(Decoder(args.latent_dim)).to(device)
-        some = data.test_images[:2].to(device)
-        made[name] = (model, make_guide(name, builder, model.to(device), args, some))
+        made[name] = (model, make_guide(name, builder, model, args, some))
         if args.frozen_decoder:
             warm_start(made[name][1], base_guide.encoder)
 

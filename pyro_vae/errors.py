@@ -12,6 +12,11 @@ class InputError(ValueError):
     The experiment scripts print it and end with exit code 2; in a notebook it is raised as is.
     """
 
+    def __init__(self, message: str):
+        # where one is raised inside a model or guide Pyro makes it again, with the shapes of its
+        # trace in further lines
+        super().__init__(message.partition("\n")[0])
+
 
 def check_counts(least: int = 1, /, **counts: object) -> None:
     """Raise InputError unless each of the named values is a whole number, `least` or more."""

@@ -10,6 +10,7 @@ a model, whose latent dimension and number of classes it reads.
 """
 
 import math
+from collections.abc import Callable
 
 import pyro
 import pyro.distributions as dist
@@ -213,26 +214,15 @@ def ascend(
     The step size falls to zero on a cosine. `rows` are the model's arguments, `[x]` or `[x, y]`.
     """
     check_counts(steps=steps, draws=draws)
-    numbers = numbers.detach().clone().requires_grad_()
-    optimiser = torch.optim.Adam([numbers], lr=learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    with torch.enable_grad(), poutine.block():  # what is sampled here is no site of the guide
-        for _ in range(steps):
-            q = guide.distribution(numbers)
-            # expanded, as a plate would: Pyro's MixtureOfDiagNormals draws from the wrong image's
-            # components where it is asked for a sample shape and has a batch shape
-            z = q.expand((draws, len(numbers))).rsample()
-            elbo = (score(model, rows, {"z": z}) - q.log_prob(z)).mean(0)  # (B,)
-            numbers.grad = _finite(torch.autograd.grad(-elbo.sum(), [numbers])[0])
-            optimiser.step()
-            schedule.step()
-    return numbers.detach()
 
+    def elbo(numbers: Tensor) -> Tensor:
+        q = guide.distribution(numbers)
+        # expanded, as a plate would: Pyro's MixtureOfDiagNormals draws from the wrong image's
+        # components where it is asked for a sample shape and has a batch shape
+        z = q.expand((draws, len(numbers))).rsample()
+        return (score(model, rows, {"z": z}) - q.log_prob(z)).mean(0)
 
-def _finite(gradient: Tensor) -> Tensor:
-    """An image whose gradient is not finite, as that of a collapsed mixture, stays where it is."""
-    finite = gradient.isfinite().all(-1, keepdim=True)
-    return torch.where(finite, gradient, 0.0)
+    return _adam(elbo, numbers, steps, learning_rate)
 
 
 def imitate(guide: Amortised, numbers: Tensor, z: Tensor, steps: int = 200) -> Tensor:
@@ -240,13 +230,25 @@ def imitate(guide: Amortised, numbers: Tensor, z: Tensor, steps: int = 200) -> T
 
     Found by Adam from `numbers`, image by image.
     """
+    return _adam(lambda n: guide.distribution(n).log_prob(z).mean(0), numbers, steps, 0.1)
+
+
+def _adam(
+    objective: Callable[[Tensor], Tensor], numbers: Tensor, steps: int, learning_rate: float
+) -> Tensor:
+    """`numbers`, `(B, outputs)`, after steps of Adam up each image's own objective, `(B,)`.
+
+    The step size falls to zero on a cosine. An image whose gradient is not finite, as that of a
+    collapsed mixture, stays where it is.
+    """
     numbers = numbers.detach().clone().requires_grad_()
-    optimiser = torch.optim.Adam([numbers], lr=0.1)
+    optimiser = torch.optim.Adam([numbers], lr=learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    with torch.enable_grad():
+    with torch.enable_grad(), poutine.block():  # what is sampled here is no site of the guide
         for _ in range(steps):
-            log_q = guide.distribution(numbers).log_prob(z).mean(0)  # (B,)
-            numbers.grad = _finite(torch.autograd.grad(-log_q.sum(), [numbers])[0])
+            (gradient,) = torch.autograd.grad(-objective(numbers).sum(), [numbers])
+            finite = gradient.isfinite().all(-1, keepdim=True)
+            numbers.grad = torch.where(finite, gradient, 0.0)
             optimiser.step()
             schedule.step()
     return numbers.detach()

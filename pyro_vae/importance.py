@@ -265,10 +265,7 @@ def score(model: Program, rows: list[Tensor], latents: dict[str, Tensor]) -> Ten
 
 def sample_sites(program: Program, rows: list[Tensor]) -> list[dict]:
     """The sample sites of one run of a model or guide, each with its log probability."""
-    try:
-        trace = poutine.trace(program).get_trace(*rows)
-    except InputError as error:  # Pyro adds the shapes of the trace, in further lines
-        raise InputError(str(error).splitlines()[0]) from error
+    trace = poutine.trace(program).get_trace(*rows)
     trace.compute_log_prob()
     sites = [trace.nodes[name] for name in trace.stochastic_nodes + trace.observation_nodes]
     return [site for site in sites if is_random(site)]

@@ -248,8 +248,8 @@ def fit(
                 elbo.seeds = (seed, position["epoch"], step)
                 try:
                     loss = svi.step(*batch)
-                except InputError as error:  # Pyro adds the shapes of the trace, in further lines
-                    raise InputError(str(error).splitlines()[0]) from error
+                except InputError:
+                    raise
                 except ValueError as error:
                     # Pyro refuses a distribution with such parameters before there is a loss
                     if "satisfy the constraint" not in str(error):
