@@ -113,10 +113,12 @@ def our_likelihood(images: Tensor, state: State, num_samples: int) -> Work:
     return lambda: log_likelihood(model, guide, images, num_samples=num_samples).value
 
 
-def refined_likelihood(images: Tensor, state: State, num_samples: int) -> Work:
+def refined_likelihood(
+    images: Tensor, state: State, num_samples: int, precision: str = "float32"
+) -> Work:
     keep_memory()
     model, guide = ours(state)
-    refined = Refined(model, guide)
+    refined = Refined(model, guide, precision=precision)
     return lambda: log_likelihood(model, refined, images, num_samples=num_samples).value
 
 

@@ -31,6 +31,7 @@ from torch import Tensor
 
 from pyro_vae.errors import InputError, check_callables
 from pyro_vae.importance import Program, sample_sites, score
+from pyro_vae.networks import resolve_precision
 
 Score = Callable[[Tensor], Tensor]  # z, (K, B, d), to log p(x, z), (K, B)
 
@@ -114,6 +115,10 @@ class Refined:
         climbs: Newton steps to each mode.
         rounds: draws an image in each round of adaptive importance sampling. By default 250, 500
             and 1000, and 1000 more where d > 10, for the d (d + 1) / 2 entries of a covariance.
+        precision: of the model's matrix products in these rounds, which are most of the work:
+            "float32", "bfloat16", or "auto" (`networks.resolve_precision`). Whatever the fit was
+            rounded to, the proposal is sampled and scored as it is, and the model in full: the
+            estimate stays unbiased.
     """
 
     def __init__(
@@ -124,6 +129,7 @@ class Refined:
         starts: int | None = None,
         climbs: int = 4,
         rounds: tuple[int, ...] | None = None,
+        precision: str = "float32",
     ):
         check_callables(model=model, guide=guide)
         if (
@@ -135,7 +141,8 @@ class Refined:
                 "refined guide: starts must be >= 1, climbs >= 0 and every round >= 2 draws, not "
                 f"{starts}, {climbs} and {rounds}"
             )
-        self.model, self.guide = model, guide
+        resolve_precision(precision)
+        self.model, self.guide, self.precision = model, guide, precision
         self.starts, self.climbs, self.rounds = starts, climbs, rounds
 
     def __call__(self, x: Tensor, *labels: Tensor) -> None:
@@ -158,8 +165,16 @@ class Refined:
         with torch.no_grad():
             z = torch.stack([mean, *_best_prior_draws(self.model, rows, name, starts - 1)])
         proposal = laplace(log_joint, climb(log_joint, z, self.climbs))
+
+        device = x.device.type
+        rounded = resolve_precision(self.precision, device) == "bfloat16"
+
+        def rounded_log_joint(z: Tensor) -> Tensor:
+            with torch.autocast(device, torch.bfloat16, enabled=rounded):
+                return log_joint(z)
+
         with torch.no_grad():
-            return name, adapt(log_joint, proposal, rounds)
+            return name, adapt(rounded_log_joint, proposal, rounds)
 
 
 def _guide_mean(guide: Program, rows: list[Tensor]) -> tuple[str, Tensor]:

@@ -140,6 +140,7 @@ CASES = [
     ),
     ("Refined", "guide", lambda: refined.Refined(MODEL, None), "guide must be a Pyro program"),
     ("Refined", "starts", lambda: refined.Refined(MODEL, GUIDE, starts=0), "starts must be >= 1"),
+    ("Refined", "precision", lambda: refined.Refined(MODEL, GUIDE, precision="half"), "not 'half'"),
     ("Refined", "rounds", lambda: refined.Refined(MODEL, GUIDE, rounds=(1,)), "round >= 2 draws"),
     (
         "annealed_log_likelihood",

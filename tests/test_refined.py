@@ -136,6 +136,20 @@ def test_trained_network_against_quadrature(trained, digits):
     assert result.trusted().all()
 
 
+def test_a_fit_in_bfloat16_is_another_proposal_for_the_same_model(trained, digits):
+    """The fit is rounded, the weights are not: as near quadrature."""
+    model, guide = trained
+    x = digits.test_images[:6]
+    exact = integrate_plane(model, x, points=101).log_evidence.numpy()
+    full, rounded = (
+        log_likelihood(model, Refined(model, guide, precision=precision), x, num_samples=1000)
+        for precision in ("float32", "bfloat16")
+    )
+    assert (rounded.value != full.value).all()
+    assert (np.abs(rounded.value - exact) < 5 * rounded.se + 2e-3).all()
+    assert rounded.trusted().all()
+
+
 def test_it_is_a_guide_like_any_other(problem):
     """Its fit leaves no sites behind, it passes labels on, and chunks do not matter."""
     labels = torch.arange(130)
