@@ -7,7 +7,6 @@ import torch
 from experiments import benchmark, contenders
 from pyro_vae.importance import log_likelihood
 from pyro_vae.quadrature import integrate_plane
-from tests.commands import check_wrong_option
 
 
 @pytest.fixture(scope="module")
@@ -132,17 +131,3 @@ def test_the_figure_shows_every_contender():
     labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
     assert labels == ["plain", "ours"]
     assert benchmark.as_text(metrics).count("ours") == 3
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--rounds", "0"], "--rounds must be >= 1, not 0"),
-        (["--images", "1"], "--images must be >= 2, not 1"),
-        (["--epochs", "0"], "--epochs must be >= 1, not 0"),
-        (["--precision", "float32"], "--precision: the benchmark sets this itself"),
-        (["--device", "cuda"], "--device: the benchmark sets this itself"),
-    ],
-)
-def test_wrong_options_end_in_one_line(tmp_path, monkeypatch, capsys, options, message):
-    check_wrong_option(benchmark.main, options, message, tmp_path, monkeypatch, capsys)

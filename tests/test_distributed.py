@@ -6,11 +6,9 @@ import subprocess
 import sys
 
 import numpy as np
-import pytest
 import torch
 
-from experiments import distributed
-from tests.commands import ROOT, check_wrong_option, run_script
+from tests.commands import ROOT, run_script
 
 OPTIONS = ["--dataset", "digits", "--epochs", "1", "--shards", "2", "--images", "150"]
 OPTIONS += ["--latent-dim", "3", "--num-samples", "20"]
@@ -53,15 +51,3 @@ def test_a_wrong_option_ends_both(tmp_path):
     assert done.returncode != 0
     assert "--device 'tpu' is" in done.stderr
     assert not list(tmp_path.rglob("*.*"))
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--num-samples", "0"], "--num-samples must be >= 1, not 0"),
-        (["--images", "0"], "--images must be >= 1, not 0"),
-        (["--shards", "0"], "shards must be a whole number >= 1, not 0"),
-    ],
-)
-def test_wrong_options_end_in_one_line(tmp_path, monkeypatch, capsys, options, message):
-    check_wrong_option(distributed.main, options, message, tmp_path, monkeypatch, capsys)

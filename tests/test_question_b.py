@@ -7,7 +7,7 @@ import pytest
 
 from experiments import question_b
 from pyro_vae.importance import Estimate
-from tests.commands import check_wrong_option, run_script
+from tests.commands import run_script
 
 
 def estimates(value, se):
@@ -53,23 +53,6 @@ def test_some_of_an_estimate():
     assert found.value.tolist() == [3, 1]
     assert found.se.tolist() == [6, 4]
     assert found.num_samples == 100
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--images", "19"], "--images must be >= 20, not 19"),
-        (["--images", "many"], "argument --images: invalid int value"),
-        (["--latent-dim", "0"], "latent_dim must be a whole number >= 1"),
-        (["--device", "tpu"], "--device 'tpu' is unknown"),
-    ],
-)
-def test_a_wrong_option_is_one_line_and_exit_code_2(
-    tmp_path, monkeypatch, capsys, options, message
-):
-    results = tmp_path / "results"
-    check_wrong_option(question_b.main, options, message, results, monkeypatch, capsys)
-    assert not results.exists()
 
 
 @pytest.fixture(scope="module")

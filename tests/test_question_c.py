@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments import question_c
-from tests.commands import check_wrong_option, run_script
+from tests.commands import run_script
 
 
 def test_seeds_become_mean_and_spread():
@@ -28,24 +28,6 @@ def test_unpaired_differences_have_welchs_interval():
     half = found["ci95"][1] - found["mean"]
     # 1.96 sqrt(4 / 400 + 1 / 100), as far as the sample variances are those
     assert half == pytest.approx(1.96 * np.sqrt(0.02), rel=0.1)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--images", "19"], "--images must be >= 20, not 19"),
-        (["--seeds", "0"], "seeds must be a whole number >= 1"),
-        (["--checkpoint", "d4.pt"], "unrecognized arguments: --checkpoint d4.pt"),
-        (["--latent-dim", "4"], "unrecognized arguments: --latent-dim 4"),
-        (["--epochs", "-1"], "epochs must be a whole number >= 0"),
-        (["--device", "tpu"], "--device 'tpu' is unknown"),
-    ],
-)
-def test_a_wrong_option_is_one_line_and_exit_code_2(
-    tmp_path, monkeypatch, capsys, options, message
-):
-    results = tmp_path / "results"
-    check_wrong_option(question_c.main, options, message, results, monkeypatch, capsys)
 
 
 @pytest.fixture(scope="module")

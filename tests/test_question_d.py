@@ -15,7 +15,7 @@ from pyro_vae.checkpoints import build_vae, load_vae, save_vae
 from pyro_vae.classifier import Classifier
 from pyro_vae.guides import Prior
 from pyro_vae.sampling import guide_styles
-from tests.commands import check_wrong_option, run_script
+from tests.commands import run_script
 
 
 def test_every_latent_meets_every_digit():
@@ -99,23 +99,6 @@ def test_a_conditional_autoencoder_comes_back_from_its_checkpoint(tmp_path, guid
     x, y, z = torch.rand(4, 1, 28, 28), torch.arange(4), torch.randn(4, 3)
     assert torch.equal(model.decoder(z, y), again.decoder(z, y))
     torch.testing.assert_close(q.q(x, y).log_prob(z), again_q.q(x, y).log_prob(z))
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--images", "19"], "--images must be >= 20, not 19"),
-        (["--failure-epochs", "0"], "--failure-epochs must be >= 1, not 0"),
-        (["--guide", "prior"], "argument --guide: invalid choice: 'prior'"),
-        (["--latent-dim", "0"], "latent_dim must be a whole number >= 1"),
-        (["--checkpoint", "typo.pt"], "--checkpoint typo.pt is not a file"),
-    ],
-)
-def test_a_wrong_option_is_one_line_and_exit_code_2(
-    tmp_path, monkeypatch, capsys, options, message
-):
-    results = tmp_path / "results"
-    check_wrong_option(question_d.main, options, message, results, monkeypatch, capsys)
 
 
 @pytest.fixture(scope="module")

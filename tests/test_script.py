@@ -7,9 +7,8 @@ import subprocess
 import pytest
 import torch
 
-from experiments import question_a
 from pyro_vae.checkpoints import build_vae, load_vae, save_vae
-from tests.commands import check_wrong_option, run_script
+from tests.commands import run_script
 
 FAST = ["--dataset", "digits", "--epochs", "1", "--batch-size", "500", "--fits", "2"]
 
@@ -54,35 +53,6 @@ def test_the_same_run_gives_the_same_files(results, tmp_path):
     )
     old.pop("options"), new.pop("options")
     assert old == new
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--epochs", "-1"], "epochs must be a whole number >= 0"),
-        (["--epochs", "two"], "argument --epochs: invalid int value"),
-        (["--batch-size", "0"], "batch_size must be a whole number >= 1"),
-        (["--learning-rate", "nan"], "learning_rate must be a positive number"),
-        (["--latent-dim", "0"], "latent_dim must be a whole number >= 1"),
-        (["--device", "tpu"], "--device 'tpu' is unknown"),
-        (["--device", "cuda:99"], "--device 'cuda:99' is not on this machine"),
-        (["--dataset", "fashion"], "argument --dataset: invalid choice"),
-        (["--images", "0", "1", "2", "1500"], "--images: no image 1500; choose from 0 to 1499"),
-        (["--images", "1"], "argument --images: expected 4 arguments"),
-        (["--images", "5", "5", "6", "7"], "--images: [5, 5, 6, 7] must be four different images"),
-        (["--fits", "0"], "--fits must be >= 1"),
-        (["--seed", "-1"], "seed must be a whole number from 0"),
-        (["--device", "cpu:3"], "--device 'cpu:3' is not supported"),
-        (["--checkpoint", "typo.pt"], "--checkpoint typo.pt is not a file"),
-        (["--precision", "int8"], "precision must be 'auto', 'float32' or 'bfloat16'"),
-        (["--nonsense"], "unrecognized arguments: --nonsense"),
-    ],
-)
-def test_a_wrong_option_is_one_line_and_exit_code_2(
-    tmp_path, monkeypatch, capsys, options, message
-):
-    results = tmp_path / "results"
-    check_wrong_option(question_a.main, options, message, results, monkeypatch, capsys)
 
 
 def test_without_mnist_the_script_stops_and_says_what_to_do(tmp_path):
