@@ -1,4 +1,6 @@
-"""Bring the numbers in results/README.md up to date with the metrics they are quoted from.
+"""Bring the numbers in the READMEs up to date with the metrics they are quoted from.
+
+They are results/README.md and, where it quotes any, the README.md beside the results folder.
 
 A number followed by <!--experiment:path--> is the entry `path` of an experiment's metrics.json. It
 keeps the decimals and the form, a percentage for instance, that it is shown in. The sentences
@@ -31,7 +33,7 @@ def entry(results: Path, experiment: str, path: str) -> float:
         )
     except (OSError, KeyError, IndexError, ValueError, TypeError) as error:
         raise InputError(
-            f"results/README.md quotes {experiment}:{path}, which is not in {results}: "
+            f"the report quotes {experiment}:{path}, which is not in {results}: "
             "run the experiment, or change the quotation"
         ) from error
 
@@ -64,21 +66,22 @@ def main() -> None:
         "--results", type=Path, default=Path("results"), help="folder of the report"
     )
     args = parser.parse_args()
-    path = args.results / "README.md"
-    if not path.is_file():
-        raise InputError(f"--results: {path} is not a file")
-    before = path.read_text()
-    after = update(before, args.results)
-    with whole_file(path) as partial:
-        partial.write_text(after)
-    changed = [
-        f"{old} is now {new}: {experiment}:{entry_path}"
-        for (old, p, experiment, entry_path), (new, q, *_) in zip(
-            QUOTED.findall(before), QUOTED.findall(after), strict=True
-        )
-        if (old, p) != (new, q)
-    ]
-    print("\n".join([*changed, f"{len(changed)} of {len(QUOTED.findall(after))} numbers changed"]))
+    report, beside = args.results / "README.md", args.results.absolute().parent / "README.md"
+    if not report.is_file():
+        raise InputError(f"--results: {report} is not a file")
+    texts = {path: path.read_text() for path in (report, beside) if path.is_file()}
+    renewed = {path: update(text, args.results) for path, text in texts.items()}
+    changed, quoted = [], 0
+    for path, before in texts.items():
+        found = list(zip(QUOTED.findall(before), QUOTED.findall(renewed[path]), strict=True))
+        quoted += len(found)
+        changed += [
+            f"{old[0]} is now {new[0]}: {old[2]}:{old[3]}" for old, new in found if old != new
+        ]
+        if renewed[path] != before:
+            with whole_file(path) as partial:
+                partial.write_text(renewed[path])
+    print("\n".join([*changed, f"{len(changed)} of {quoted} numbers changed"]))
 
 
 if __name__ == "__main__":

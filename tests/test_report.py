@@ -1,4 +1,4 @@
-"""Every number in the report that is followed by <!--experiment:path--> is the one in its metrics.
+"""Every number in the READMEs that is followed by <!--experiment:path--> is the one in its metrics.
 
 The path names an entry of results/<experiment>/metrics.json; the number must equal it to the
 decimals shown. A share may be shown as a percentage.
@@ -14,10 +14,11 @@ from experiments.report import QUOTED, entry, update
 from tests.commands import run_script
 
 RESULTS = Path(__file__).parents[1] / "results"
+READMES = (RESULTS / "README.md", RESULTS.parent / "README.md")
 
 
 def quotations():
-    return QUOTED.findall((RESULTS / "README.md").read_text())
+    return [found for path in READMES for found in QUOTED.findall(path.read_text())]
 
 
 @pytest.mark.parametrize(("shown", "percent", "experiment", "path"), quotations())
@@ -41,10 +42,11 @@ def test_every_figure_in_the_report_is_there():
 
 @pytest.fixture
 def report(tmp_path):
-    (tmp_path / "trial").mkdir()
+    folder = tmp_path / "results"
+    (folder / "trial").mkdir(parents=True)
     metrics = {"a": {"b": [1.0, -1234.567]}, "share": 0.4567, "none": -0.001}
-    (tmp_path / "trial" / "metrics.json").write_text(json.dumps(metrics))
-    return tmp_path
+    (folder / "trial" / "metrics.json").write_text(json.dumps(metrics))
+    return folder
 
 
 def test_numbers_are_brought_up_to_date_in_the_form_they_have(report):
@@ -61,6 +63,11 @@ def test_the_command_says_what_it_changed(report):
     done = run_script("report", "--results", report)
     assert done.stdout == "2 is now 1: trial:a/b/0\n1 of 2 numbers changed\n"
     assert (report / "README.md").read_text().startswith("1<!--trial:a/b/0--> and 46%<!--")
+    beside = report.parent / "README.md"
+    beside.write_text("some text, and 3.0<!--trial:a/b/0-->\n")
+    done = run_script("report", "--results", report)
+    assert done.stdout == "3.0 is now 1.0: trial:a/b/0\n1 of 3 numbers changed\n"
+    assert beside.read_text() == "some text, and 1.0<!--trial:a/b/0-->\n"
     (report / "README.md").write_text("2<!--trial:a/c-->\n")
     failed = run_script("report", "--results", report)
     assert failed.returncode == 2
