@@ -98,7 +98,7 @@ Vaes = dict[str, list[Vae]]  # of each contender, one for each training seed
 def refined(vae: Vae, x: Tensor, what: str, model: Model | None = None) -> Estimate:
     """log p(x) by 1,000 samples of the refined guide, under `model` if it is another."""
     model = model or vae.model
-    guide = Refined(model, vae.guide)
+    guide = Refined(model, vae.guide, precision="auto")
     return log_likelihood(model, guide, vae.here(x), num_samples=1000, seed=SEED, progress=what)
 
 
