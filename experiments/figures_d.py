@@ -9,6 +9,8 @@ from torch import Tensor
 from pyro_vae.plots import COLOURS, image_rows, show_image
 from pyro_vae.quadrature import Plane
 
+NAMES = {"1": "guide, 1 sample", "elbo": "ELBO, 100 samples"}
+
 
 def theory_figure(
     x: Tensor,
@@ -27,29 +29,34 @@ def theory_figure(
     figure.set_layout_engine("constrained")
     axes = figure.subplots(len(x), 3, width_ratios=[0.55, 1, 1.5], squeeze=False)
     points = round(len(plane.z) ** 0.5)
+    excess = guided - plane.log_evidence
+    ends = float(excess.quantile(0.005)), float(excess.max())
+    bins = np.linspace(ends[0], max(ends[1], 1), 80)
     for b, (left, middle, right) in enumerate(axes):
         show_image(left, x[b], f"x, y = {int(y[b])}")
         density = plane.log_posterior[:, b].exp().view(points, points)
         nodes = plane.z[:, b].view(points, points, 2)
         extent = [*nodes[[0, -1], 0, 0].tolist(), *nodes[0, [0, -1], 1].tolist()]
         middle.imshow(density.T, extent=extent, origin="lower", cmap="Blues", aspect="auto")
-        middle.plot(*drawn[:, b].T.cpu(), ".", ms=2, color=COLOURS["guide"], alpha=0.6)
+        middle.plot(*drawn[:, b].T.cpu(), ".", ms=2, color="0.15", alpha=0.6)
         middle.set(xlim=spread[b, 0].tolist(), ylim=spread[b, 1].tolist())
+        middle.set_facecolor("#f7fbff")  # as the shading's lowest: the grid may end before the axes
         middle.grid(False)
-        excess = guided[:, b] - plane.log_evidence[b]
-        low = float(np.quantile(excess, 0.02))
-        bins = np.linspace(min(low, -1), max(float(excess.max()), 1), 60)
-        right.hist(excess.clip(min=bins[0]), bins, color=COLOURS["guide"], alpha=0.8,
+        middle.set_ylabel("$z_2$", rotation=0, labelpad=6)
+        right.hist(excess[:, b].clip(min=bins[0]), bins, color=COLOURS["guide"], alpha=0.8,
                    label="samples of the guide")  # fmt: skip
         right.hist(perfect[:, b] - plane.log_evidence[b], bins, color=COLOURS["posterior"],
                    label="samples of the exact posterior")  # fmt: skip
-        right.set(yscale="log")
+        right.set(yscale="log", ylabel="samples")
         if b == 0:
-            middle.set_title("exact $p(z\\,|\\,x, y)$ (shading),\n400 resampled draws")
+            middle.set_title("exact $p(z\\,|\\,x, y)$ (shading),\n400 draws by resampling")
             right.set_title("log weight minus $\\log p(x\\,|\\,y)$, 1,000 samples")
             right.legend(fontsize=8.5)
-    axes[-1, 2].set_xlabel("nats")
-    figure.suptitle("The perfect sampling distribution is the posterior: all its weights are equal")
+    axes[-1, 1].set_xlabel("$z_1$")
+    axes[-1, 2].set_xlabel("nats (the first bar: all that are lower)")
+    figure.suptitle(
+        "The perfect sampling distribution is the posterior: its weights are equal, up to the grid"
+    )
     return figure
 
 
@@ -92,14 +99,16 @@ def digits_figure(images: Tensor, read: np.ndarray) -> Figure:
     )
 
 
-def ways_figure(rows: list[Tensor]) -> Figure:
+def ways_figure(rows: list[Tensor], digits: list[int]) -> Figure:
     """From the style of one image to that of another, the digit fixed."""
     steps = rows[0].shape[0] - 2
-    titles = ["image", *[f"t = {t:.2g}" for t in np.linspace(0, 1, steps)], "image"]
+    between = [f"{i}/{steps - 1}" for i in range(1, steps - 1)]
+    titles = ["image 0", "t = 0", *between, "t = 1", "image 1"]
     return image_rows(
         rows,
-        [""] * len(rows),
-        "From one style to another: $f((1-t)\\,\\mu_0 + t\\,\\mu_1,\\, y)$ at fixed y",
+        [f"y = {digit}" for digit in digits],
+        "From one style to another: $f((1-t)\\,\\mu_0 + t\\,\\mu_1,\\, y)$, "
+        "$\\mu_0$ and $\\mu_1$ the guide's mean styles of the two images",
         [titles] + [[""] * len(titles)] * (len(rows) - 1),
         size=1.05,
     )
@@ -129,15 +138,17 @@ def classification_figure(metrics: dict) -> Figure:
     figure.set_layout_engine("constrained")
     left, middle, right = figure.subplots(1, 3, width_ratios=[1.15, 1, 0.9])
     rows = {
-        "guide's ELBO" if k == "elbo" else f"guide, {k} samples": found["accuracy"]
+        NAMES.get(k, f"guide, {k} samples"): found["accuracy"]
         for k, found in metrics["by_samples"].items()
     }
-    rows["100, doubtful ones\nby the refined guide"] = metrics["with_refined"]["accuracy"]
+    rows["100, where in doubt\nthe refined guide"] = metrics["with_refined"]["accuracy"]
+    rows["black and white\npixels, 100"] = metrics["binarised"]["accuracy"]
     rows["the classifier\n(trained for it)"] = metrics["classifier"]["accuracy"]
     place = np.arange(len(rows))[::-1]
     error = np.array([1 - row["mean"] for row in rows.values()])
     ends = np.array([[1 - end for end in row["ci95"]] for row in rows.values()])
-    colours = [COLOURS["guide"]] * (len(rows) - 2) + [COLOURS["posterior"], "0.5"]
+    colours = [COLOURS["guide"]] * len(metrics["by_samples"])
+    colours += [COLOURS["posterior"], COLOURS["guide"], "0.5"]
     left.barh(place, error, 0.6, color=colours)
     left.errorbar(error, place, xerr=[error - ends[:, 1], ends[:, 0] - error], fmt="none",
                   color="k", lw=1)  # fmt: skip
@@ -145,36 +156,34 @@ def classification_figure(metrics: dict) -> Figure:
     left.set(xlabel="test images misread (95% intervals)", title="By Bayes' rule, all test images")
     left.xaxis.set_major_locator(MaxNLocator(5))
     left.xaxis.set_major_formatter("{x:.1%}")
-    for name, colour, label in (
-        ("bayes", COLOURS["posterior"], "Bayes' rule"),
-        ("classifier", "0.5", "the classifier"),
+    for found, colour, label in (
+        (metrics["calibration"]["bayes"], COLOURS["posterior"], "Bayes' rule"),
+        (metrics["binarised"]["calibration"], COLOURS["guide"], "the same, black and white"),
+        (metrics["calibration"]["classifier"], "0.5", "the classifier"),
     ):
-        bins = [one for one in metrics["calibration"][name] if one["images"] >= 10]
-        sure = np.array([one["sure"] for one in bins])
-        right_share = np.array([one["right"] for one in bins])
-        count = np.array([one["images"] for one in bins])
-        # plus two successes and two failures (Agresti, Coull)
-        half = 1.96 * np.sqrt(
-            (right_share * count + 2) * ((1 - right_share) * count + 2) / (count + 4) ** 3
-        )
+        bins = [one for one in found if one["images"] >= 10]
+        sure = logit(np.array([one["sure"] for one in bins]))
+        share = logit(np.array([one["right"]["mean"] for one in bins]))
+        low, high = logit(np.array([one["right"]["ci95"] for one in bins])).T
         middle.errorbar(
-            logit(sure), logit(right_share), fmt="o-", ms=4, color=colour, label=label,
-            yerr=[logit(right_share) - logit(right_share - half),
-                  logit(right_share + half) - logit(right_share)],
-        )  # fmt: skip
-    ticks = np.array([0.5, 0.8, 0.95, 0.99, 0.999, 0.9999])
+            sure, share, fmt="o-", ms=4, color=colour, label=label, yerr=[share - low, high - share]
+        )
+    ticks = np.array([0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999])
     for axis in (middle.xaxis, middle.yaxis):
-        axis.set_ticks(logit(ticks), [f"{t * 100:g}%" for t in ticks])
-    ends = logit(np.array([0.4, 0.9999]))
+        axis.set_ticks(logit(ticks), [f"{t * 100:g}%" for t in ticks], fontsize=8.5)
+    ends = logit(np.array([0.4, 1.0]))
     middle.plot(ends, ends, color="0.3", lw=0.8, ls="--")
     middle.set(xlabel="how sure: largest p(y | x)", ylabel="how often right", title="Calibration")
     middle.legend(fontsize=8.5)
     every = metrics["every_label_refined"]
-    for place, name in enumerate(("rise_own_label", "rise_other_labels")):
+    names = ("rise_own_label", "rise_best_other_label", "rise_other_labels")
+    for place, name in enumerate(names):
         found = every[name]
         right.bar(place, found["mean"], 0.55, color=COLOURS["posterior"])
         right.errorbar(place, found["mean"], yerr=found["ci95"][1] - found["mean"], color="k", lw=1)
-    right.set_xticks([0, 1], ["the image's\nown label", "other labels"])
+    right.set_xticks(
+        range(3), ["the image's\nown label", "the best\nother label", "all other\nlabels"]
+    )
     right.set(
         ylabel="refined minus 100-sample log p(x | y), nats",
         title=f"What 100 samples miss\n({found['images']} images, all labels)",
@@ -183,15 +192,16 @@ def classification_figure(metrics: dict) -> Figure:
 
 
 def logit(p: np.ndarray) -> np.ndarray:
-    p = np.clip(p, 1e-5, 1 - 1e-5)
+    """log p / (1 - p), of shares at the edge as if a third of one in 100,000 were missing."""
+    p = np.clip(p, 1e-5 / 3, 1 - 1e-5 / 3)
     return np.log(p / (1 - p))
 
 
-def mistakes_figure(images: Tensor, mistakes: list[dict]) -> Figure:
-    """Test images that Bayes' rule misreads, the surest mistakes first."""
+def mistakes_figure(images: Tensor, mistakes: list[dict], count: int) -> Figure:
+    """Test images that Bayes' rule misreads, the surest mistakes first, of `count` in all."""
     columns = 8
     rows = max(1, -(-len(mistakes) // columns))
-    figure = Figure(figsize=(1.35 * columns, 1.75 * rows + 0.9))
+    figure = Figure(figsize=(1.4 * columns, 1.95 * rows + 1.0))
     figure.set_layout_engine("constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for ax in axes[len(mistakes) :]:
@@ -199,9 +209,14 @@ def mistakes_figure(images: Tensor, mistakes: list[dict]) -> Figure:
     for ax, wrong in zip(axes, mistakes, strict=False):
         show_image(ax, images[wrong["image"]], f"a {wrong['digit']}, read as {wrong['read_as']}")
         ax.set_xlabel(
-            f"{wrong['sure']:.0%} sure; CNN: {wrong['classifier']}", fontsize=8, labelpad=2
+            f"by {wrong['lead_nats']:.1f} nats\nclassifier: {wrong['classifier']}",
+            fontsize=8,
+            labelpad=2,
         )
-    figure.suptitle("What Bayes' rule misreads, the surest first")
+    figure.suptitle(
+        f"What Bayes' rule misreads: {len(mistakes)} of {count} test images, the surest first\n"
+        "(by how many nats the wrong label leads, and what the classifier reads)"
+    )
     return figure
 
 
@@ -219,16 +234,18 @@ def information_figure(difference: np.ndarray, labels: np.ndarray, metrics: dict
     ):
         left.axvline(value, color="k", ls=style, lw=1.2, label=name)
     left.set(
-        xlabel="$\\log p(x\\,|\\,y) - \\log p(x)$, nats",
+        xlabel="$\\log p(x\\,|\\,y) - \\log p(x)$, nats (the end bars: all beyond)",
         ylabel="test images",
-        title="Conditional minus unconditional model",
+        title=f"Conditional minus unconditional model, {len(difference):,} images",
     )
     left.legend(fontsize=8.5)
     found = metrics["by_digit"]
     means = np.array([row["mean"] for row in found.values()])
     half = np.array([row["ci95"][1] for row in found.values()]) - means
     right.errorbar(list(map(int, found)), means, yerr=half, fmt="o", color=COLOURS["posterior"])
-    right.axhline(metrics["entropy_of_the_label"], color="k", ls="--", lw=1.2)
+    entropy = metrics["entropy_of_the_label"]
+    right.axhline(entropy, color="k", ls="--", lw=1.2, label="log 10")
+    right.legend(fontsize=8.5)
     right.axhline(0, color="0.4", lw=0.8)
     right.set(xlabel="digit", ylabel="nats per image (95%)", title="By digit", xticks=range(10))
     return figure
@@ -249,16 +266,20 @@ def failures_figure(sets: dict[str, Tensor], metrics: dict) -> Figure:
         bars = {
             "image read as its y": found["generated"]["mean"],
             "Bayes' rule right": found["bayes"]["accuracy"]["mean"],
+            "slant shared": found["consistency"]["slant"]["shared"],
             "y read from style": found["probes"]["best"],
         }
-        colours = [COLOURS["posterior"], COLOURS["posterior"], COLOURS["guide"]]
-        place = np.arange(3)[::-1]
+        colours = [COLOURS["posterior"]] * 3 + [COLOURS["guide"]]
+        place = np.arange(4)[::-1]
         ax.barh(place, list(bars.values()), 0.6, color=colours)
         for y, value in zip(place, bars.values(), strict=True):
-            ax.text(value + 0.01, y, f"{value:.0%}", va="center", fontsize=9)
+            ax.text(max(value, 0.1) + 0.015, y, f"{value:.0%}", va="center", fontsize=9)
         ax.axvline(0.1, color="0.3", lw=0.8, ls="--")
         ax.set_yticks(place, bars)
-        ax.set(xlim=(0, 1.12))
+        ax.set(xlim=(0, 1.2))
         ax.set_xticks([0, 0.1, 0.5, 1], ["0", "10%", "50%", "100%"])
-    figure.suptitle("Made to fail: what the pictures and the measures show")
+    figure.suptitle(
+        "Made to fail: what the pictures and the measures show\n"
+        "(blue bars should be long, orange ones at chance: 10%, dashed)"
+    )
     return figure

@@ -4,7 +4,8 @@ Each log p(x | y) is an importance sampling estimate with the guide q(z | x, y) 
 that the classifier is the generative model and nothing else. Two cautions. An estimate from few
 samples errs downwards, and more so for a label that the guide has never seen with such an image:
 that a proposal is poor for the wrong labels looks like knowledge of the right one. And scores of
-grey pixels are a surrogate, not a density: their differences are in nats all the same.
+grey pixels are a surrogate, not a density over images: with them p(y | x) is what Bayes' rule makes
+of the score, and a probability under the model only where the pixels are black or white.
 """
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from pyro_vae.errors import InputError, check_counts, check_table
 from pyro_vae.importance import Estimate, Program, log_likelihood
-from pyro_vae.intervals import mean_interval
+from pyro_vae.intervals import mean_interval, share_interval
 
 
 def class_log_likelihoods(
@@ -57,8 +58,8 @@ def label_information(log_p: np.ndarray, labels: np.ndarray) -> dict:
     """What the label says of the image, nats: the mean of log p(x | y) - log p(x), its interval.
 
     p(x) = mean_y p(x | y). On the model's own images this is the mutual information of x and y; on
-    others it is their mean log p(y | x) / p(y). It cannot exceed log C, nor fall to 0 unless y is
-    ignored or misread.
+    others a lower bound of theirs, in expectation (Barber, Agakov 2003), at most log C. It is 0
+    where y is ignored, and negative where p(y | x) is surely wrong: there the bound says nothing.
     """
     p = label_probabilities(log_p)
     _check_labels(labels, p)
@@ -67,7 +68,10 @@ def label_information(log_p: np.ndarray, labels: np.ndarray) -> dict:
 
 
 def calibration(p: np.ndarray, labels: np.ndarray, edges: np.ndarray) -> list[dict]:
-    """Of the images whose largest p(y | x) lies between two `edges`: how sure, how often right."""
+    """Of the images whose largest p(y | x) lies between two `edges`: how sure, how often right.
+
+    `sure` is the mean of the largest p(y | x), `right` a share with its interval.
+    """
     check_table(p=p)
     _check_labels(labels, p)
     sure, right = p.max(1), p.argmax(1) == labels
@@ -78,7 +82,7 @@ def calibration(p: np.ndarray, labels: np.ndarray, edges: np.ndarray) -> list[di
             "to": float(edges[b + 1]),
             "images": int((place == b).sum()),
             "sure": float(sure[place == b].mean()),
-            "right": float(right[place == b].mean()),
+            "right": share_interval(right[place == b]),
         }
         for b in range(len(edges) - 1)
         if (place == b).any()

@@ -1,4 +1,4 @@
-"""A mean over images with its uncertainty."""
+"""Means and shares over images with their uncertainty, and two readings of the same images."""
 
 import numpy as np
 from scipy import stats
@@ -21,3 +21,38 @@ def mean_interval(values: np.ndarray) -> dict:
         quantile = stats.t.ppf(0.975, len(values) - 1)
         half = float(quantile * values.std(ddof=1) / np.sqrt(len(values)))
     return {"mean": mean, "ci95": [mean - half, mean + half], "images": len(values)}
+
+
+def share_interval(right: np.ndarray) -> dict:
+    """The share of true values in `right`, `(B,)`, and its 95% interval (Wilson 1927).
+
+    Unlike the normal one it never leaves [0, 1], and says something where all are right.
+    """
+    _check_truths(right=right)
+    found = stats.binomtest(int(right.sum()), len(right))
+    low, high = found.proportion_ci(0.95, method="wilson")
+    return {"mean": float(right.mean()), "ci95": [float(low), float(high)], "images": len(right)}
+
+
+def paired_shares(before: np.ndarray, after: np.ndarray) -> dict:
+    """What changes between two readings of the same images, each right or wrong, `(B,)`.
+
+    The images mended and spoilt, the difference of the shares with its 95% interval, and the
+    probability that images that change at all would split as unevenly by chance (McNemar's exact
+    test).
+    """
+    _check_truths(before=before, after=after)
+    if before.shape != after.shape:
+        raise InputError(f"after must be as long as before, {len(before)}, not {len(after)}")
+    mended, spoilt = int((after & ~before).sum()), int((before & ~after).sum())
+    difference = mean_interval(after.astype(float) - before.astype(float))
+    p_value = stats.binomtest(mended, mended + spoilt).pvalue if mended + spoilt else 1.0
+    return {"mended": mended, "spoilt": spoilt, "difference": difference, "p_value": p_value}
+
+
+def _check_truths(**arrays: np.ndarray) -> None:
+    for name, values in arrays.items():
+        if values.dtype != bool or values.ndim != 1 or len(values) == 0:
+            raise InputError(
+                f"{name} must be (B,) booleans, B >= 1, not {values.dtype} {values.shape}"
+            )

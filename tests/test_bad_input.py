@@ -389,6 +389,18 @@ CASES = [
         "below the number of images",
     ),
     (
+        "share_interval",
+        "shares",
+        lambda: intervals.share_interval(np.array([0.5])),
+        "right must be (B,) booleans",
+    ),
+    (
+        "paired_shares",
+        "lengths",
+        lambda: intervals.paired_shares(np.ones(2, bool), np.ones(3, bool)),
+        "after must be as long as before",
+    ),
+    (
         "mean_interval",
         "empty",
         lambda: intervals.mean_interval(np.array([])),

@@ -86,5 +86,5 @@ def test_calibration_counts_what_is_right():
     p = np.array([[0.9, 0.1], [0.95, 0.05], [0.4, 0.6], [0.45, 0.55]])
     found = calibration(p, np.array([0, 1, 1, 1]), np.array([0.5, 0.8, 1.0]))
     assert [one["images"] for one in found] == [2, 2]
-    assert [one["right"] for one in found] == [1, 0.5]
+    assert [one["right"]["mean"] for one in found] == [1, 0.5]
     assert found[1]["sure"] == pytest.approx(0.925)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pyro_vae.intervals import mean_interval
+from pyro_vae.intervals import mean_interval, paired_shares, share_interval
 
 
 def test_by_hand():
@@ -19,3 +19,25 @@ def test_it_covers():
 
 def test_one_image_says_nothing_of_others():
     assert mean_interval(np.array([3.0]))["ci95"] == [-np.inf, np.inf]
+
+
+def test_a_share_has_wilsons_interval():
+    found = share_interval(np.array([True] * 8 + [False] * 2))
+    z, n, p = 1.959964, 10, 0.8
+    middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    expected = {"mean": p, "ci95": pytest.approx([middle - half, middle + half]), "images": n}
+    assert found == expected
+    low, high = share_interval(np.ones(50, bool))["ci95"]
+    assert high == pytest.approx(1)
+    assert 0.9 < low < 0.95  # all right of 50 does not mean that all are
+
+
+def test_two_readings_of_the_same_images():
+    before = np.array([True] * 10 + [False] * 6)
+    after = np.array([False] + [True] * 9 + [True] * 5 + [False])
+    found = paired_shares(before, after)
+    assert (found["mended"], found["spoilt"]) == (5, 1)
+    assert found["difference"]["mean"] == pytest.approx(4 / 16)
+    assert found["p_value"] == pytest.approx(2 * (1 + 6) / 2**6)  # at most 1 of 6 on either side
+    assert paired_shares(before, before)["p_value"] == 1
