@@ -111,8 +111,8 @@ def theory(vae: Vae, data: Dataset, count: int = 4) -> tuple[Figure, dict]:
     log_p = plane.log_evidence.numpy()
     exact = Exact(vae.model, **GRID)
     perfect = log_weights(vae.model, exact, *rows, num_samples=1000, seed=SEED)
-    finer = Exact(vae.model, **GRID | {"points": 2 * GRID["points"] - 1})
-    finer = log_weights(vae.model, finer, *rows, num_samples=1000, seed=SEED)
+    coarse = Exact(vae.model, **GRID | {"points": GRID["points"] // 2 + 1})
+    coarse = log_weights(vae.model, coarse, *rows, num_samples=1000, seed=SEED)
     guided = log_weights(vae.model, vae.guide, *rows, num_samples=1000, seed=SEED)
     refined = Refined(vae.model, vae.guide)
     drawn, ess = posterior_samples(
@@ -128,7 +128,7 @@ def theory(vae: Vae, data: Dataset, count: int = 4) -> tuple[Figure, dict]:
         "largest_difference_of_the_two": float(np.abs(estimate(perfect).value - log_p).max()),
         "sd_of_log_weights": {
             "perfect": perfect.std(0).tolist(),
-            "perfect_half_the_step": finer.std(0).tolist(),
+            "perfect_twice_the_step": coarse.std(0).tolist(),
             "guide": guided.std(0).tolist(),
         },
         "largest_error_of_one_perfect_weight": float((perfect - plane.log_evidence).abs().max()),
@@ -379,9 +379,9 @@ def scored_again(
 ) -> tuple[np.ndarray, dict]:
     """`log_p`, `(B, 10)`, with the three labels that lead scored by the refined guide, in part.
 
-    Namely of the `doubtful` images, whose first label leads the second by least; of every other
-    image that is misread; and of half as many others as are doubtful, drawn at random, which say
-    how many of those that are not scored again would be spoilt.
+    Namely of the `doubtful` images, whose first label leads the second by least; of the others that
+    are misread, at most as many; and of half as many that are read right, drawn at random, which
+    say how many of those that are not scored again would be spoilt.
     """
     labels = data.test_labels.numpy()
     ranked = np.argsort(-log_p, 1)
@@ -389,9 +389,12 @@ def scored_again(
     order = np.argsort(lead)
     close, clear = order[:doubtful], order[doubtful:]
     before = ranked[:, 0] == labels
-    right = clear[before[clear]]
-    checked = np.random.default_rng(SEED).permutation(right)[: doubtful // 2]
-    again = np.concatenate([close, clear[~before[clear]], checked])
+    right, wrong = (
+        np.random.default_rng(SEED).permutation(some)
+        for some in (clear[before[clear]], clear[~before[clear]])
+    )
+    checked, retried = right[: doubtful // 2], wrong[:doubtful]
+    again = np.concatenate([close, retried, checked])
     found = vae.refined(
         data.test_images[again].repeat_interleave(3, 0),
         torch.from_numpy(ranked[again, :3].reshape(-1)),
@@ -408,8 +411,9 @@ def scored_again(
         # of the doubtful, in the order of the lead
         "mended_by_fifth": [int((~before & after)[part].sum()) for part in fifths],
         "spoilt_by_fifth": [int((before & ~after)[part].sum()) for part in fifths],
-        "clear_mistakes": int((~before[clear]).sum()),
-        "clear_mistakes_mended": int(after[clear[~before[clear]]].sum()),
+        "clear_and_wrong": len(wrong),
+        "clear_and_wrong_scored_again": len(retried),
+        "clear_and_wrong_mended": int(after[retried].sum()),
         "clear_and_right": len(right),
         "clear_and_right_spoilt": share_interval(~after[checked]),
         "share_trusted": float(found.trusted().mean()),

@@ -131,8 +131,8 @@ def test_the_metrics_agree_with_one_another(folder):
         theory["log_p_by_perfect_samples"], theory["log_p_by_quadrature"], atol=0.02
     )
     assert max(theory["sd_of_log_weights"]["perfect"]) < 0.1
-    coarse, fine = (
-        np.mean(theory["sd_of_log_weights"][name]) for name in ("perfect", "perfect_half_the_step")
+    fine, coarse = (
+        np.mean(theory["sd_of_log_weights"][name]) for name in ("perfect", "perfect_twice_the_step")
     )
     assert 0.4 < fine / coarse < 0.6
     measured = metrics["measures"]
@@ -147,10 +147,12 @@ def test_the_metrics_agree_with_one_another(folder):
     refined = found["with_refined"]
     assert sum(refined["mended_by_fifth"]) + sum(refined["spoilt_by_fifth"]) <= 10  # the doubtful
     spoilt = refined["clear_and_right_spoilt"]
-    assert refined["images_scored_again"] == 10 + refined["clear_mistakes"] + spoilt["images"]
+    assert refined["images_scored_again"] == (
+        10 + refined["clear_and_wrong_scored_again"] + spoilt["images"]
+    )
     before = round(297 * found["by_samples"]["100"]["accuracy"]["mean"])
     change = found["changes_from_100"]["refined"]
-    assert change["mended"] == sum(refined["mended_by_fifth"]) + refined["clear_mistakes_mended"]
+    assert change["mended"] == sum(refined["mended_by_fifth"]) + refined["clear_and_wrong_mended"]
     assert round(297 * refined["accuracy"]["mean"]) == before + change["mended"] - change["spoilt"]
     assert found["changes_from_100"].keys() == {"1", "10", "elbo", "refined"}
     assert 0 < found["binarised"]["accuracy"]["mean"] <= 1
