@@ -73,13 +73,13 @@ def classes_panel(ax: Axes, pairs: dict, labels: dict[str, str]) -> None:
         )
     ax.axvline(0, color="0.2", lw=0.9)
     ax.set_yticks([*range(len(digits)), len(digits) + 0.5], [*digits, "all"])
-    ax.invert_yaxis()
     ax.set(
+        ylim=(len(digits) + 1.2, -2.6),  # the legend has the rows above 0
         xlabel="log p(x), nats per image (95%, paired)",
         ylabel="digit",
         title="By digit: what 20 dimensions gain",
     )
-    ax.legend(fontsize=8.5)
+    ax.legend(fontsize=8.5, loc="upper right")
 
 
 def rate_distortion_panel(ax: Axes, found: dict, labels: dict[str, str]) -> None:
@@ -180,6 +180,7 @@ def samples_panel(ax: Axes, found: dict, labels: dict[str, str]) -> None:
     ax.set_xticks(range(2), kinds.values())
     ax.set(
         yscale="log",
+        ylim=(0.5, 3000),
         ylabel="Fréchet distance (features of the classifier)",
         title=f"Distance from {found['images']:,} test images",
     )
@@ -234,7 +235,7 @@ def units_figure(drawn: dict[str, Tensor], units: dict, labels: dict[str, str]) 
     for part, (key, rows) in zip((above, right), drawn.items(), strict=True):
         for i, axes in enumerate(part.subplots(*rows.shape[:2], squeeze=False)):
             for j, ax in enumerate(axes):
-                show_image(ax, rows[i, j], f"{-3 + 0.75 * j:g}" if i == 0 else "")
+                show_image(ax, rows[i, j], f"{-3 + 0.75 * j:g}".replace("-", "−") if i == 0 else "")
             axes[0].set_ylabel(f"{i + 1}", rotation=0, ha="right", va="center", labelpad=6)
         part.suptitle(f"{labels[key]}: one unit at a time, from −3 to 3", fontsize=11.5)
     ax = below.subplots()
