@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import linalg
 
 from pyro_vae.errors import InputError
 from pyro_vae.fidelity import frechet_distance, precision_recall
@@ -21,6 +22,17 @@ def test_frechet_distance_of_gaussians_is_the_closed_form():
     assert frechet_distance(b, a) == pytest.approx(frechet_distance(a, b), abs=1e-6)
     turn = np.linalg.qr(np.random.default_rng(2).normal(size=(3, 3)))[0]
     assert frechet_distance(a @ turn, b @ turn) == pytest.approx(frechet_distance(a, b), abs=1e-6)
+
+
+def test_frechet_distance_where_the_covariances_do_not_commute():
+    """Against SciPy's square root of C C', which the function never forms."""
+    random = np.random.default_rng(3)
+    a, b = (random.normal(size=(500, 4)) @ random.normal(size=(4, 4)) for _ in range(2))
+    c, d = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    assert np.abs(c @ d - d @ c).max() > 1
+    apart = np.square(a.mean(0) - b.mean(0)).sum()
+    expected = apart + np.trace(c + d - 2 * linalg.sqrtm(c @ d).real)
+    assert frechet_distance(a, b) == pytest.approx(expected)
 
 
 def test_frechet_distance_of_a_set_from_itself_is_zero():
