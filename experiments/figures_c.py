@@ -44,8 +44,6 @@ def scores_panel(ax: Axes, scores: dict, labels: dict[str, str]) -> None:
         for place, name in enumerate(names):
             seeds = scores[key][name]["seeds"]
             ax.plot([place + offset] * len(seeds), seeds, "o", ms=5, alpha=0.8, color=COLOURS[key])
-        means = [scores[key][name]["mean"] for name in names]
-        ax.plot(np.arange(3) + offset, means, "-", lw=1, color=COLOURS[key])
     ax.set_xticks(range(3), names.values())
     ax.set(ylabel="nats per image", title="Two bounds and log p(x), grey pixels")
 
@@ -89,29 +87,25 @@ def rate_distortion_panel(ax: Axes, found: dict, labels: dict[str, str]) -> None
         ax.plot(rate, distortion, "-", lw=1.5, color=COLOURS[key])
         ax.plot(rate, distortion, "o", ms=3, color=COLOURS[key])
         ax.plot(rate[one], distortion[one], "o", ms=8, color=COLOURS[key])
-        guide = found[key]["guide"]
-        ax.plot(
-            guide["rate"]["seeds"],
-            guide["distortion"]["seeds"],
-            "x",
-            ms=7,
-            mew=1.8,
-            color=COLOURS[key],
-        )
+        guide = found[key]["guide_beside_curve"]
+        points = zip(guide["rate"]["seeds"], guide["distortion"]["seeds"], strict=True)
+        for training, point in enumerate(points):
+            alpha = 1 if training == 0 else 0.35  # the curve is the first's
+            ax.plot(*point, "x", ms=7, mew=1.8, color=COLOURS[key], alpha=alpha)
     ax.plot([], [], "-", color="0.4", label="the generator's curve")
     ax.plot([], [], "o", ms=8, color="0.4", label="its posterior (slope −1)")
-    ax.plot([], [], "x", ms=7, mew=1.8, color="0.4", label="the guides")
+    ax.plot([], [], "x", ms=7, mew=1.8, color="0.4", label="its guide (faint: other trainings)")
     ax.set(
         xlabel="rate: KL(q || prior), nats",
         ylabel="distortion: −E log p(x|z), nats",
-        title=f"Rate and distortion, {found['images']} images",
+        title=f"Rate and distortion, {found['images_of_curves']} images",
     )
     ax.legend(fontsize=8.5)
 
 
 def overfitting_panel(ax: Axes, found: dict, labels: dict[str, str]) -> None:
     what = {
-        "above_floor": "generator:\nlog p(x) above\nthe floor",
+        "above_floor": "generator: log p(x)\nminus the best score\nof its grey levels",
         "elbo_gap": "encoder:\nlog p(x) − ELBO",
     }
     for offset, key in zip((-0.25, 0, 0.25), labels, strict=True):
@@ -175,12 +169,13 @@ def samples_panel(ax: Axes, found: dict, labels: dict[str, str]) -> None:
     for offset, key in zip((-0.22, 0, 0.22), labels, strict=True):
         for place, kind in enumerate(kinds):
             seeds = found[key][kind]["frechet"]["seeds"]
-            seeds_bar(ax, place + offset, seeds, COLOURS[key])
+            ax.plot([place + offset] * len(seeds), seeds, "o", ms=6, alpha=0.8, color=COLOURS[key])
     ax.axhline(found["training images"]["frechet"], color=REAL, ls="--", label="training images")
     ax.set_xticks(range(2), kinds.values())
     ax.set(
         yscale="log",
         ylim=(0.5, 3000),
+        xlim=(-0.6, 1.6),
         ylabel="Fréchet distance (features of the classifier)",
         title=f"Distance from {found['images']:,} test images",
     )
@@ -188,7 +183,7 @@ def samples_panel(ax: Axes, found: dict, labels: dict[str, str]) -> None:
 
 
 def usefulness_panel(ax: Axes, found: dict, labels: dict[str, str]) -> None:
-    kinds = {"neighbours": "10 nearest\nneighbours", "linear": "a line\n(logistic)"}
+    kinds = {"neighbours": "10 nearest\nneighbours", "linear": "logistic\nregression"}
     for offset, key in zip((-0.22, 0, 0.22), labels, strict=True):
         for place, kind in enumerate(kinds):
             seeds = np.array(found[key][kind]["seeds"])
@@ -240,13 +235,13 @@ def units_figure(drawn: dict[str, Tensor], units: dict, labels: dict[str, str]) 
         part.suptitle(f"{labels[key]}: one unit at a time, from −3 to 3", fontsize=11.5)
     ax = below.subplots()
     for key, label in labels.items():
-        kl = np.array(units[key]["kl"]["seeds"]).T  # (d, seeds)
+        kl = -np.sort(-np.array(units[key]["kl"]["seeds"])).T  # (d, seeds)
         rank = np.arange(1, len(kl) + 1)
         active = units[key]["active"]["mean"]
         ax.plot(rank, kl, ".", ms=4, color=COLOURS[key], alpha=0.6)
         ax.plot(rank, kl.mean(1), "-", color=COLOURS[key], label=f"{label}: {active:.3g} active")
     ax.set(
-        xlabel="unit, by the variance of its mean over the test images",
+        xlabel="unit, in the order of its KL",
         ylabel="KL of the unit, nats",
         ylim=(0, None),
         title="How much each unit says (dots: trainings)",
@@ -260,9 +255,10 @@ def samples_figure(
     shown: dict[str, tuple[Tensor, np.ndarray]], found: dict, labels: dict[str, str]
 ) -> Figure:
     """Draws from the prior under the digit that the classifier reads, and how sure it is."""
-    figure = Figure(figsize=(14, 6.9))
+    figure = Figure(figsize=(14, 9.6))
     figure.set_layout_engine("constrained")
-    parts = figure.subfigures(1, len(shown))
+    above, below = figure.subfigures(2, 1, height_ratios=[6.9, 2.7])
+    parts = above.subfigures(1, len(shown))
     for part, (key, (images, p)) in zip(parts, shown.items(), strict=True):
         for ax, image, row in zip(part.subplots(6, 4).flat, images, p, strict=True):
             show_image(ax, image, f"{row.argmax()}: {row.max():.0%}")
@@ -272,6 +268,22 @@ def samples_figure(
             f"precision {prior['precision']['mean']:.2f}, recall {prior['recall']['mean']:.2f}",
             fontsize=11,
         )
+    ax = below.subplots()
+    for offset, (key, label) in zip((-0.25, 0, 0.25), labels.items(), strict=True):
+        share = found[key]["prior"]["class_share"]
+        ax.bar(np.arange(10) + offset, share["mean"], 0.23, color=COLOURS[key], label=label)
+        for seed in share["seeds"]:
+            ax.plot(np.arange(10) + offset, seed, "k.", ms=3)
+    real = found["training images"]["class_share"]
+    ax.hlines(real, np.arange(10) - 0.4, np.arange(10) + 0.4, color=REAL, ls="--", label="real")
+    ax.set(
+        xticks=range(10),
+        xlabel="digit that the classifier reads",
+        ylabel="share of the samples",
+        title="Which digits are drawn (bars: mean of the trainings, dots: each)",
+    )
+    ax.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    ax.legend(fontsize=9, ncols=4)
     return figure
 
 
@@ -292,5 +304,9 @@ def maps_figure(maps: dict[str, np.ndarray], labels: np.ndarray) -> Figure:
                 path_effects=[patheffects.withStroke(linewidth=3, foreground="w")],
             )
         ax.set(title=name, xticks=[], yticks=[])
-    figure.suptitle(f"Posterior means of {len(labels):,} test images, embedded by t-SNE")
+        ax.spines[:].set_visible(False)
+    figure.suptitle(
+        f"Posterior means of {len(labels):,} test images, embedded by t-SNE (first trainings; "
+        "neighbours mean something, distances and sizes do not)"
+    )
     return figure

@@ -35,7 +35,7 @@ from pyro_vae.fidelity import frechet_distance, precision_recall
 from pyro_vae.files import hold_folder
 from pyro_vae.guides import MeanField
 from pyro_vae.importance import Estimate, log_likelihood
-from pyro_vae.intervals import mean_interval
+from pyro_vae.intervals import difference_interval, mean_interval
 from pyro_vae.interventions import gaussian_noise, salt_and_pepper
 from pyro_vae.models import ContinuousBernoulli, Model
 from pyro_vae.plots import save_figure
@@ -57,7 +57,7 @@ from pyro_vae.script import (
 from pyro_vae.training import fit
 
 SEED = 4  # of everything drawn for the comparison; the trainings have their own
-BETAS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
+BETAS = (0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 4.0)
 NOISES = {
     "Gaussian noise": (gaussian_noise, [0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 1.0]),
     "salt and pepper": (salt_and_pepper, [0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5]),
@@ -164,10 +164,10 @@ def scores(vaes: Vaes, chosen: np.ndarray, labels: np.ndarray) -> dict:
         difference = by_name["log_p"]
         metrics["pairs"][f"{one} - {other}"] = {
             **{name: mean_interval(value) for name, value in by_name.items()},
-            "log_p_of_seeds": [
-                float((a["log_p"] - b["log_p"]).mean())
-                for a, b in zip(measures[one], measures[other], strict=True)
-            ],
+            # over trainings: seed s of one has nothing in common with seed s of the other
+            "log_p_over_trainings": difference_interval(
+                *(np.array([run["log_p"].mean() for run in measures[key]]) for key in (one, other))
+            ),
             # what judging by the bound alone would add to the difference
             **{
                 f"{name}_minus_log_p": mean_interval(by_name[name] - difference)
@@ -197,31 +197,53 @@ def preferred(vaes: Vaes, one: str, other: str, count: int) -> tuple[np.ndarray,
 
 
 def other_pixels(vaes: Vaes, x: Tensor) -> dict:
-    """log p under three likelihoods of the pixels, each apart; first seeds.
+    """log p under three likelihoods of the pixels, each apart, of the mean over the trainings.
 
     `x` are the first of the images whose grey scores are known.
     """
     binarised = torch.bernoulli(x, generator=torch.Generator().manual_seed(SEED))
-    metrics: dict = {"grey": {}, "binarised": {}, "continuous": {}}
-    differences: dict = {kind: {} for kind in metrics}
-    for key, (vae, *_) in vaes.items():
-        continuous = Model(vae.model.decoder, ContinuousBernoulli, vae.model.prior)
-        found = {
-            "grey": vae.refined.of(slice(len(x))),
-            "binarised": refined(vae, binarised, f"{key}: binarised"),
-            "continuous": refined(vae, x, f"{key}: continuous Bernoulli", continuous),
+    found: dict = {kind: {} for kind in ("grey", "binarised", "continuous")}
+    for key, seeds in vaes.items():
+        found["grey"][key] = [vae.refined.of(slice(len(x))) for vae in seeds]
+        found["binarised"][key] = [refined(vae, binarised, f"{key}: binarised") for vae in seeds]
+        continuous = [
+            Model(vae.model.decoder, ContinuousBernoulli, vae.model.prior) for vae in seeds
+        ]
+        found["continuous"][key] = [
+            refined(vae, x, f"{key}: continuous Bernoulli", model)
+            for vae, model in zip(seeds, continuous, strict=True)
+        ]
+    metrics: dict = {}
+    for kind, estimates in found.items():
+        metrics[kind] = {
+            key: over_seeds(
+                [
+                    {"log_p": float(one.value.mean()), "share_trusted": float(one.trusted().mean())}
+                    for one in seeds
+                ]
+            )
+            for key, seeds in estimates.items()
         }
-        for kind, estimate in found.items():
-            metrics[kind][key] = estimate.summary()
-            differences[kind][key] = estimate.value
-    for kind, values in differences.items():
+        means = {key: np.mean([one.value for one in seeds], 0) for key, seeds in estimates.items()}
         for one, other in PAIRS:
-            metrics[kind][f"{one} - {other}"] = mean_interval(values[one] - values[other])
+            metrics[kind][f"{one} - {other}"] = mean_interval(means[one] - means[other]) | {
+                "over_trainings": difference_interval(
+                    *(
+                        np.array([run.value.mean() for run in estimates[key]])
+                        for key in (one, other)
+                    )
+                )
+            }
     return metrics
 
 
 def overfitting(vaes: Vaes, data: Dataset, chosen: np.ndarray) -> dict:
-    """Train against test, first seeds: of log p (the generator) and of the gap (the encoder)."""
+    """Train against test: of log p (the generator) and of the gap (the encoder).
+
+    Of each image the mean over the trainings. Training and test images are different images, and
+    may differ in difficulty by more than their floors; what differs between two models is free of
+    that.
+    """
     count = max(2, len(chosen) // 2)
     picked = np.random.default_rng(SEED).permutation(len(data.train_images))[:count]
     x, test = data.train_images[picked], data.test_images[chosen]
@@ -232,47 +254,64 @@ def overfitting(vaes: Vaes, data: Dataset, chosen: np.ndarray) -> dict:
         # how much easier the training images are by themselves, for any model
         "floor": unpaired(floor, test_floor),
     }
-    for key, (vae, *_) in vaes.items():
-        bounds = log_likelihood(vae.model, vae.guide, vae.here(x), seed=SEED)
-        log_p = refined(vae, x, f"{key}: training images").value
-        test_log_p = vae.refined.value
+    scores: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for key, seeds in vaes.items():
+        bounds = [log_likelihood(vae.model, vae.guide, vae.here(x), seed=SEED) for vae in seeds]
+        again = [refined(vae, x, f"{key}: training images") for vae in seeds]
+        log_p = np.mean([one.value for one in again], 0)
+        test_log_p = np.mean([vae.refined.value for vae in seeds], 0)
+        elbo = np.mean([one.elbo for one in bounds], 0)
+        test_elbo = np.mean([vae.bounds.elbo[chosen] for vae in seeds], 0)
+        scores[key] = (log_p, test_log_p)
         metrics[key] = {
             "log_p": unpaired(log_p, test_log_p),
             "above_floor": unpaired(log_p - floor, test_log_p - test_floor),
-            "elbo_gap": unpaired(log_p - bounds.elbo, test_log_p - vae.bounds.elbo[chosen]),
+            "elbo_gap": unpaired(log_p - elbo, test_log_p - test_elbo),
+            "share_trusted": float(np.mean([one.trusted() for one in again])),
         }
+    for one, other in PAIRS:
+        metrics[f"{one} - {other}"] = unpaired(
+            *(a - b for a, b in zip(scores[one], scores[other], strict=True))
+        )
     return metrics
 
 
 def unpaired(one: np.ndarray, other: np.ndarray) -> dict:
-    """Means of two sets of images, and their difference with its 95% interval (Welch)."""
-    difference = float(one.mean() - other.mean())
-    half = 1.96 * float(np.sqrt(one.var(ddof=1) / len(one) + other.var(ddof=1) / len(other)))
+    """Means of two sets of images, and their difference with its 95% interval."""
     return {
         "train": float(one.mean()),
         "test": float(other.mean()),
-        "train_minus_test": {"mean": difference, "ci95": [difference - half, difference + half]},
+        "train_minus_test": difference_interval(one, other),
     }
 
 
 # ---------------------------------------------------------------- rate, distortion, units
 
 
-def rate_distortion(vaes: Vaes, x: Tensor) -> dict:
-    """The curve of each generator (first seeds) and the point of each guide, over images `x`."""
-    metrics: dict = {"beta": list(BETAS), "images": len(x)}
+def rate_distortion(vaes: Vaes, x: Tensor, few: int) -> dict:
+    """The point of each guide over images `x`, and over the first `few` of them each generator's
+    curve (first trainings) and the guides' points.
+    """
+    metrics: dict = {"beta": list(BETAS), "images": len(x), "images_of_curves": few}
     for key, seeds in vaes.items():
         x = seeds[0].here(x)
         points = [guide_rate_distortion(vae.model, vae.guide, x, seed=SEED) for vae in seeds]
-        guides = over_seeds(
-            [{"rate": float(r.mean()), "distortion": float(d.mean())} for r, d in points]
+        guides, beside = (
+            over_seeds(
+                [
+                    {"rate": float(r[:n].mean()), "distortion": float(d[:n].mean())}
+                    for r, d in points
+                ]
+            )
+            for n in (len(x), few)
         )
         curve = [
-            model_rate_distortion(seeds[0].model, seeds[0].guide, x, beta=beta, seed=SEED)
+            model_rate_distortion(seeds[0].model, seeds[0].guide, x[:few], beta=beta, seed=SEED)
             for beta in tqdm(BETAS, desc=f"{key}: rate and distortion")
         ]
         metrics[key] = {
             "guide": guides,
+            "guide_beside_curve": beside,
             "rate": [float(point.rate.mean()) for point in curve],
             "distortion": [float(point.distortion.mean()) for point in curve],
             "share_khat_below_0.7": [float((point.khat <= 0.7).mean()) for point in curve],
@@ -280,20 +319,42 @@ def rate_distortion(vaes: Vaes, x: Tensor) -> dict:
     return metrics
 
 
-def units(vaes: Vaes, data: Dataset) -> dict:
-    """How much each latent dimension is used: variance of its mean over the test images, and KL."""
+def units(vaes: Vaes, data: Dataset, x: Tensor, classifier: Classifier) -> dict:
+    """How much each latent dimension is used: variance of its mean over the test images, and KL.
+
+    And what it does to the digit: of the images `x`, the share of which the classifier reads
+    another digit when the dimension alone is moved by 2 from the guide's mean, up or down.
+    """
     metrics = {}
     for key, seeds in vaes.items():
         found, orders = [], []
         for vae in seeds:
             use = unit_use(*guide_moments(vae.guide, data.test_images))
-            found.append({"active": use.active, "activity": use.activity, "kl": use.kl})
+            loc, _ = guide_moments(vae.guide, x)
+
+            def read(z: Tensor, vae: Vae = vae) -> np.ndarray:
+                return class_probabilities(classifier, mean_images(vae.model, z)).argmax(1)
+
+            moves = 2 * torch.eye(loc.shape[1])[use.order]
+            changes = [
+                float(np.mean([read(loc + sign * move) != read(loc) for sign in (-1, 1)]))
+                for move in moves
+            ]
+            found.append(
+                {
+                    "active": use.active,
+                    "activity": use.activity,
+                    "kl": use.kl,
+                    "changes_digit": changes,
+                    "changes_digit_mean": sum(changes[: use.active]) / max(1, use.active),
+                }
+            )
             orders.append(use.order)
         metrics[key] = over_seeds(found) | {"order_of_first_seed": orders[0]}
     return metrics
 
 
-def unit_images(vae: Vae, x: Tensor, order: list[int], most: int = 12) -> Tensor:
+def unit_images(vae: Vae, x: Tensor, order: list[int], most: int = 20) -> Tensor:
     """What the first units in `order` draw, `(units, 9, 1, 28, 28)`: one is moved from -3 to 3.
 
     The others stay where the guide puts the image `x`, shape `(1, 1, 28, 28)`.
@@ -319,7 +380,7 @@ def samples(
     """
     real, train = data.test_images[:count], data.train_images[:count]
     real_features = class_features(classifier, real)
-    real_distance = nearest_distance(real[: count // 5], data.train_images)
+    some = max(2, count // 5)
     few = min(count, 3000)  # all distances between them are held at once
 
     def measure(images: Tensor) -> dict:
@@ -327,7 +388,10 @@ def samples(
         p = class_probabilities(classifier, images)
         share = np.bincount(p.argmax(1), minlength=10) / len(p)
         precision, recall = precision_recall(real_features[:few], features[:few])
-        distance = nearest_distance(images[: count // 5], data.train_images)
+        # as many training images as test images: an image of neither is as often near to either
+        nearest, nearest_test = (
+            nearest_distance(images[:some], others) for others in (train, real)
+        )
         return {
             "frechet": frechet_distance(real_features, features),
             "precision": precision,
@@ -336,31 +400,47 @@ def samples(
             "share_confident": float((p.max(1) > 0.95).mean()),
             "class_share": share.tolist(),
             "class_entropy": float(-(share * np.log(share.clip(1e-12))).sum()),
-            "nearest_training": float(np.median(distance)),
-            "share_nearer_than_1_in_100_real": float(
-                (distance < np.quantile(real_distance, 0.01)).mean()
-            ),
+            "nearest_training": float(np.median(nearest)),
+            "nearer_to_training_than_to_test": float((nearest < nearest_test).mean()),
         }
 
-    metrics: dict = {"images": len(real), "training images": measure(train)}
+    metrics: dict = {
+        "images": len(real),
+        "images_of_precision_and_recall": few,
+        "images_of_nearest": some,
+        "training images": measure(train),
+    }
     own = class_probabilities(classifier, real)
     metrics["test images"] = {
         "confidence": float(own.max(1).mean()),
         "share_confident": float((own.max(1) > 0.95).mean()),
-        "nearest_training": float(np.median(real_distance)),
+        "nearest_training": float(np.median(nearest_distance(real[:some], train))),
     }
     shown = {}
     for key, seeds in vaes.items():
-        drawn, rebuilt = [], []
+        drawn, rebuilt, copied = [], [], []
         for vae in tqdm(seeds, desc=f"{key}: samples"):
             d = vae.model.decoder.latent_dim
             z = torch.randn(len(real), d, generator=torch.Generator().manual_seed(SEED))
             images = mean_images(vae.model, z)
             drawn.append(measure(images))
             rebuilt.append(measure(reconstructions(vae, real)))
+            copies = reconstructions(vae, train[:some])
+            copied.append(
+                {
+                    "nearest_training": float(np.median(nearest_distance(copies, train))),
+                    "nearer_to_training_than_to_test": float(
+                        (nearest_distance(copies, train) < nearest_distance(copies, real)).mean()
+                    ),
+                }
+            )
             if vae is seeds[0]:
                 shown[key] = (images[:24], class_probabilities(classifier, images[:24]))
-        metrics[key] = {"prior": over_seeds(drawn), "reconstructions": over_seeds(rebuilt)}
+        metrics[key] = {
+            "prior": over_seeds(drawn),
+            "reconstructions": over_seeds(rebuilt),
+            "reconstructions_of_training": over_seeds(copied),
+        }
     return metrics, shown
 
 
@@ -555,7 +635,6 @@ def main() -> None:
                 }
             seeds[i] = vae._replace(bounds=bounds, refined=log_p)
 
-    few = x[: max(10, args.images // 10)]
     own = class_probabilities(classifier, data.test_images).argmax(1)
     metrics: dict = {
         "contenders": {key: contender._asdict() for key, contender in CONTENDERS.items()},
@@ -563,8 +642,8 @@ def main() -> None:
         "scores": scores(vaes, chosen, labels),
         "other_pixels": other_pixels(vaes, x[: max(10, args.images // 5)]),
         "overfitting": overfitting(vaes, data, chosen),
-        "rate_distortion": rate_distortion(vaes, few),
-        "units": units(vaes, data),
+        "rate_distortion": rate_distortion(vaes, x, max(10, args.images // 10)),
+        "units": units(vaes, data, x[: max(10, args.images // 5)], classifier),
         "robustness": robustness(vaes, x, labels, classifier),
         "usefulness": usefulness(vaes, data),
         "cost": cost(vaes, data, seconds),

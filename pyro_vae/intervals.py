@@ -56,3 +56,18 @@ def _check_truths(**arrays: np.ndarray) -> None:
             raise InputError(
                 f"{name} must be (B,) booleans, B >= 1, not {values.dtype} {values.shape}"
             )
+
+
+def difference_interval(one: np.ndarray, other: np.ndarray) -> dict:
+    """The mean of `one` minus that of `other`, `(N,)` and `(M,)`, and its 95% interval.
+
+    For values that are not paired: of different images, or of independent trainings (Welch's t).
+    """
+    for name, values in {"one": one, "other": other}.items():
+        if values.ndim != 1 or len(values) == 0:
+            raise InputError(f"{name} must be (N,), N >= 1, not {values.shape}")
+    mean = float(one.mean() - other.mean())
+    if min(len(one), len(other)) < 2:
+        return {"mean": mean, "ci95": [-np.inf, np.inf]}
+    low, high = stats.ttest_ind(one, other, equal_var=False).confidence_interval(0.95)
+    return {"mean": mean, "ci95": [float(low), float(high)]}

@@ -389,6 +389,12 @@ CASES = [
         "below the number of images",
     ),
     (
+        "difference_interval",
+        "empty",
+        lambda: intervals.difference_interval(np.ones(2), np.ones(0)),
+        "other must be (N,), N >= 1",
+    ),
+    (
         "share_interval",
         "shares",
         lambda: intervals.share_interval(np.array([0.5])),

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+from scipy import stats
 
-from pyro_vae.intervals import mean_interval, paired_shares, share_interval
+from pyro_vae.intervals import difference_interval, mean_interval, paired_shares, share_interval
 
 
 def test_by_hand():
@@ -41,3 +42,13 @@ def test_two_readings_of_the_same_images():
     assert found["difference"]["mean"] == pytest.approx(4 / 16)
     assert found["p_value"] == pytest.approx(2 * (1 + 6) / 2**6)  # at most 1 of 6 on either side
     assert paired_shares(before, before)["p_value"] == 1
+
+
+def test_values_that_are_not_paired_have_welchs_interval():
+    one, other = np.array([1.0, 2.0, 6.0]), np.array([0.0, 1.0])
+    a, b = 7 / 3, 0.5 / 2  # s^2 / n of each
+    freedom = (a + b) ** 2 / (a**2 / 2 + b**2 / 1)
+    half = stats.t.ppf(0.975, freedom) * np.sqrt(a + b)
+    found = difference_interval(one, other)
+    assert found == {"mean": 2.5, "ci95": pytest.approx([2.5 - half, 2.5 + half])}
+    assert difference_interval(one, other[:1])["ci95"] == [-np.inf, np.inf]
