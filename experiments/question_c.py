@@ -335,9 +335,9 @@ def units(vaes: Vaes, data: Dataset, x: Tensor, classifier: Classifier) -> dict:
             def read(z: Tensor, vae: Vae = vae) -> np.ndarray:
                 return class_probabilities(classifier, mean_images(vae.model, z)).argmax(1)
 
-            moves = 2 * torch.eye(loc.shape[1])[use.order]
+            digit, moves = read(loc), 2 * torch.eye(loc.shape[1])[use.order]
             changes = [
-                float(np.mean([read(loc + sign * move) != read(loc) for sign in (-1, 1)]))
+                float(np.mean([read(loc + move) != digit, read(loc - move) != digit]))
                 for move in moves
             ]
             found.append(
@@ -383,15 +383,21 @@ def samples(
     some = max(2, count // 5)
     few = min(count, 3000)  # all distances between them are held at once
 
+    def nearness(images: Tensor) -> dict:
+        """As many training images as test images: one of neither is as often near to either."""
+        nearest, nearest_test = (
+            nearest_distance(images[:some], others) for others in (train, real)
+        )
+        return {
+            "nearest_training": float(np.median(nearest)),
+            "nearer_to_training_than_to_test": float((nearest < nearest_test).mean()),
+        }
+
     def measure(images: Tensor) -> dict:
         features = class_features(classifier, images)
         p = class_probabilities(classifier, images)
         share = np.bincount(p.argmax(1), minlength=10) / len(p)
         precision, recall = precision_recall(real_features[:few], features[:few])
-        # as many training images as test images: an image of neither is as often near to either
-        nearest, nearest_test = (
-            nearest_distance(images[:some], others) for others in (train, real)
-        )
         return {
             "frechet": frechet_distance(real_features, features),
             "precision": precision,
@@ -400,8 +406,7 @@ def samples(
             "share_confident": float((p.max(1) > 0.95).mean()),
             "class_share": share.tolist(),
             "class_entropy": float(-(share * np.log(share.clip(1e-12))).sum()),
-            "nearest_training": float(np.median(nearest)),
-            "nearer_to_training_than_to_test": float((nearest < nearest_test).mean()),
+            **nearness(images),
         }
 
     metrics: dict = {
@@ -425,15 +430,7 @@ def samples(
             images = mean_images(vae.model, z)
             drawn.append(measure(images))
             rebuilt.append(measure(reconstructions(vae, real)))
-            copies = reconstructions(vae, train[:some])
-            copied.append(
-                {
-                    "nearest_training": float(np.median(nearest_distance(copies, train))),
-                    "nearer_to_training_than_to_test": float(
-                        (nearest_distance(copies, train) < nearest_distance(copies, real)).mean()
-                    ),
-                }
-            )
+            copied.append(nearness(reconstructions(vae, train[:some])))
             if vae is seeds[0]:
                 shown[key] = (images[:24], class_probabilities(classifier, images[:24]))
         metrics[key] = {

@@ -355,7 +355,7 @@ def classify(
         "classifier": calibration(judge, labels, EDGES),
     }
     metrics["information"] = label_information(mixed, labels)
-    lead = np.diff(np.sort(mixed, 1)[:, -2:], axis=1)[:, 0]
+    lead = leads(mixed)
     wrong = np.flatnonzero(~right["refined"])
     metrics["mistakes"] = [
         {
@@ -385,7 +385,7 @@ def scored_again(
     """
     labels = data.test_labels.numpy()
     ranked = np.argsort(-log_p, 1)
-    lead = -np.diff(np.take_along_axis(log_p, ranked[:, :2], 1))[:, 0]
+    lead = leads(log_p)
     order = np.argsort(lead)
     close, clear = order[:doubtful], order[doubtful:]
     before = ranked[:, 0] == labels
@@ -419,6 +419,11 @@ def scored_again(
         "share_trusted": float(found.trusted().mean()),
     }
     return mixed, metrics
+
+
+def leads(log_p: np.ndarray) -> np.ndarray:
+    """By how much the best label of each image leads the second, nats, `(B,)`."""
+    return np.diff(np.sort(log_p, 1)[:, -2:])[:, 0]
 
 
 def own_and_others(table: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

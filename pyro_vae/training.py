@@ -248,8 +248,6 @@ def fit(
                 elbo.seeds = (seed, position["epoch"], step)
                 try:
                     loss = svi.step(*batch)
-                except InputError:
-                    raise
                 except ValueError as error:
                     # Pyro refuses a distribution with such parameters before there is a loss
                     if "satisfy the constraint" not in str(error):
