@@ -233,22 +233,30 @@ def units_figure(drawn: dict[str, Tensor], units: dict, labels: dict[str, str]) 
                 show_image(ax, rows[i, j], f"{-3 + 0.75 * j:g}".replace("-", "−") if i == 0 else "")
             axes[0].set_ylabel(f"{i + 1}", rotation=0, ha="right", va="center", labelpad=6)
         part.suptitle(f"{labels[key]}: one unit at a time, from −3 to 3", fontsize=11.5)
-    ax = below.subplots()
+    says, changes = below.subplots(2, 1, sharex=True)
     for key, label in labels.items():
-        kl = -np.sort(-np.array(units[key]["kl"]["seeds"])).T  # (d, seeds)
-        rank = np.arange(1, len(kl) + 1)
         active = units[key]["active"]["mean"]
-        ax.plot(rank, kl, ".", ms=4, color=COLOURS[key], alpha=0.6)
-        ax.plot(rank, kl.mean(1), "-", color=COLOURS[key], label=f"{label}: {active:.3g} active")
-    ax.set(
-        xlabel="unit, in the order of its KL",
-        ylabel="KL of the unit, nats",
-        ylim=(0, None),
-        title="How much each unit says (dots: trainings)",
+        ranked_curve(says, units[key]["kl"], COLOURS[key], f"{label}: {active:.3g} active")
+        ranked_curve(changes, units[key]["changes_digit"], COLOURS[key], label)
+    says.set(ylabel="KL, nats", title="How much each unit says (dots: trainings)")
+    says.legend(fontsize=9)
+    changes.set(
+        xlabel="unit, the most telling (above), the most changing (below) first",
+        ylabel="images",
+        title="Read as another digit when the unit moves by 2",
     )
-    ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.legend(fontsize=9)
+    changes.xaxis.get_major_locator().set_params(integer=True)
+    changes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     return figure
+
+
+def ranked_curve(ax: Axes, found: dict, colour: str, label: str) -> None:
+    """Values of each unit in falling order, one dot for each training, and their mean."""
+    values = -np.sort(-np.array(found["seeds"])).T  # (d, seeds)
+    rank = np.arange(1, len(values) + 1)
+    ax.plot(rank, values, ".", ms=4, color=colour, alpha=0.6)
+    ax.plot(rank, values.mean(1), "-", color=colour, label=label)
+    ax.set_ylim(0, None)
 
 
 def samples_figure(

@@ -98,7 +98,7 @@ Vaes = dict[str, list[Vae]]  # of each contender, one for each training seed
 def refined(vae: Vae, x: Tensor, what: str, model: Model | None = None) -> Estimate:
     """log p(x) by 1,000 samples of the refined guide, under `model` if it is another."""
     model = model or vae.model
-    guide = Refined(model, vae.guide, precision="auto")
+    guide = Refined(model, vae.guide)
     return log_likelihood(model, guide, vae.here(x), num_samples=1000, seed=SEED, progress=what)
 
 
@@ -118,6 +118,14 @@ def over_seeds(runs: list) -> dict:
     values = np.array(runs, float)
     spread = values.std(0, ddof=1) if len(runs) > 1 else np.full(values.shape[1:], np.nan)
     return {"mean": values.mean(0).tolist(), "sd": spread.tolist(), "seeds": values.tolist()}
+
+
+def over_trainings(one: list[np.ndarray], other: list[np.ndarray]) -> dict:
+    """How far apart two contenders' means over images lie, with the interval over trainings.
+
+    Not paired: seed s of one has nothing in common with seed s of the other.
+    """
+    return difference_interval(*(np.array([run.mean() for run in runs]) for runs in (one, other)))
 
 
 # ---------------------------------------------------------------- log-likelihood and its bounds
@@ -164,9 +172,8 @@ def scores(vaes: Vaes, chosen: np.ndarray, labels: np.ndarray) -> dict:
         difference = by_name["log_p"]
         metrics["pairs"][f"{one} - {other}"] = {
             **{name: mean_interval(value) for name, value in by_name.items()},
-            # over trainings: seed s of one has nothing in common with seed s of the other
-            "log_p_over_trainings": difference_interval(
-                *(np.array([run["log_p"].mean() for run in measures[key]]) for key in (one, other))
+            "log_p_over_trainings": over_trainings(
+                *([run["log_p"] for run in measures[key]] for key in (one, other))
             ),
             # what judging by the bound alone would add to the difference
             **{
@@ -227,11 +234,8 @@ def other_pixels(vaes: Vaes, x: Tensor) -> dict:
         means = {key: np.mean([one.value for one in seeds], 0) for key, seeds in estimates.items()}
         for one, other in PAIRS:
             metrics[kind][f"{one} - {other}"] = mean_interval(means[one] - means[other]) | {
-                "over_trainings": difference_interval(
-                    *(
-                        np.array([run.value.mean() for run in estimates[key]])
-                        for key in (one, other)
-                    )
+                "over_trainings": over_trainings(
+                    *([run.value for run in estimates[key]] for key in (one, other))
                 )
             }
     return metrics

@@ -129,7 +129,7 @@ class Refined:
         starts: int | None = None,
         climbs: int = 4,
         rounds: tuple[int, ...] | None = None,
-        precision: str = "float32",
+        precision: str = "auto",
     ):
         check_callables(model=model, guide=guide)
         if (
