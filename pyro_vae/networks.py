@@ -253,6 +253,7 @@ def channels_last(x: Tensor) -> Tensor:
 
 
 def check_latent_dim(latent_dim: int) -> int:
+    """`latent_dim` itself, if it is a whole number >= 1; else an `InputError`."""
     check_counts(latent_dim=latent_dim)
     return latent_dim
 

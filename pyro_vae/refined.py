@@ -116,9 +116,9 @@ class Refined:
         rounds: draws an image in each round of adaptive importance sampling. By default 250, 500
             and 1000, and 1000 more where d > 10, for the d (d + 1) / 2 entries of a covariance.
         precision: of the model's matrix products in these rounds, which are most of the work:
-            "float32", "bfloat16", or "auto" (`networks.resolve_precision`). Whatever the fit was
-            rounded to, the proposal is sampled and scored as it is, and the model in full: the
-            estimate stays unbiased.
+            "float32", "bfloat16", or by default whichever is faster here
+            (`networks.resolve_precision`). Whatever the fit was rounded to, the proposal is sampled
+            and scored as it is, and the model in full: the estimate stays unbiased.
     """
 
     def __init__(

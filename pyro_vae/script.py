@@ -166,6 +166,7 @@ def check_least(option: str, value: int, least: int) -> None:
 
 
 def check_device(name: str) -> torch.device:
+    """The device of `--device name`, if this machine has it; else an `InputError`."""
     try:
         device = torch.device(name)
     except RuntimeError as error:

@@ -283,6 +283,7 @@ def fit(
 def check_training_options(
     epochs: int, batch_size: int, learning_rate: float, seed: int, shards: int = 1
 ) -> None:
+    """An `InputError` for the first option that `fit` cannot train with."""
     if not isinstance(epochs, int) or epochs < 0:
         raise InputError(f"epochs must be a whole number >= 0, not {epochs!r}")
     check_counts(batch_size=batch_size, shards=shards)
@@ -293,6 +294,7 @@ def check_training_options(
 
 
 def all_finite(modules: dict[str, nn.Module]) -> bool:
+    """Whether every parameter of the modules is a number."""
     return all(bool(w.isfinite().all()) for m in modules.values() for w in m.parameters())
 
 
