@@ -306,6 +306,8 @@ def provenance() -> dict[str, object]:
         "git": revision,
         "processor": getattr(torch.cpu, "get_capabilities", dict)().get("cpu_name", "unknown"),
         "threads": torch.get_num_threads(),
+        # of what is left to "auto" and runs on this processor
+        "precision": resolve_precision("auto"),
     }
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from pyro_vae.checkpoints import build_vae, load_vae, save_vae
+from pyro_vae.networks import resolve_precision
 from tests.commands import run_script
 
 FAST = ["--dataset", "digits", "--epochs", "1", "--batch-size", "500", "--fits", "2"]
@@ -35,6 +36,7 @@ def test_question_a_writes_its_figures_and_metrics(results):
     assert metrics["dataset"] == "digits"
     assert metrics["training"]["epochs"] == 1
     assert metrics["provenance"]["packages"]["torch"] == torch.__version__.split("+")[0]
+    assert metrics["provenance"]["precision"] == resolve_precision("auto")
     assert metrics["test_elbo"]["num_images"] == 297
     _, _, config = load_vae(results / "checkpoints" / "d4.pt")
     assert config["history"] == metrics["training"]["history"]
