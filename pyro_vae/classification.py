@@ -59,7 +59,7 @@ def label_information(log_p: np.ndarray, labels: np.ndarray) -> dict:
 
     p(x) = mean_y p(x | y). On the model's own images this is the mutual information of x and y; on
     others a lower bound of theirs, in expectation (Barber, Agakov 2003), at most log C. It is 0
-    where y is ignored, and negative where p(y | x) is surely wrong: there the bound says nothing.
+    where y is ignored, and negative where p(y | x) is surer than it is right, and says nothing.
     """
     p = label_probabilities(log_p)
     _check_labels(labels, p)
