@@ -75,7 +75,7 @@ def classes_panel(ax: Axes, pairs: dict, labels: dict[str, str]) -> None:
         ylim=(len(digits) + 1.2, -2.6),  # the legend has the rows above 0
         xlabel="log p(x), nats per image (95%, paired)",
         ylabel="digit",
-        title="By digit: what 20 dimensions gain",
+        title="By digit: what d = 20 gains",
     )
     ax.legend(fontsize=8.5, loc="upper right")
 
@@ -98,7 +98,7 @@ def rate_distortion_panel(ax: Axes, found: dict, labels: dict[str, str]) -> None
     ax.set(
         xlabel="rate: KL(q || prior), nats",
         ylabel="distortion: −E log p(x|z), nats",
-        title=f"Rate and distortion, {found['images_of_curves']} images",
+        title=f"Rate and distortion, {found['images_of_curves']} images\n(curves: first trainings)",
     )
     ax.legend(fontsize=8.5)
 
@@ -150,18 +150,17 @@ def noise_panel(ax: Axes, found: dict, labels: dict[str, str]) -> None:
 
 def interpolation_panel(ax: Axes, found: dict, labels: dict[str, str]) -> None:
     t = found["t"]
-    ax.plot(
-        t, found["mix of the pixels"]["confidence"], "--", color=REAL, label="mix of the pixels"
-    )
+    mixed = found["mix of the pixels"]["third_digit"]
+    ax.plot(t, mixed, "--", color=REAL, label="mix of the pixels")
     for key in labels:
-        seeds_curve(ax, t, found[key]["confidence"], COLOURS[key])
+        seeds_curve(ax, t, found[key]["third_digit"], COLOURS[key])
     ax.set(
         xlabel="t, from one image to another digit's",
-        ylabel="the classifier's confidence",
+        ylabel="read as neither of the two digits",
         title=f"Interpolation, {found['pairs']} pairs",
     )
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    ax.legend(fontsize=8.5, loc="lower left")
+    ax.legend(fontsize=8.5, loc="upper left")
 
 
 def samples_panel(ax: Axes, found: dict, labels: dict[str, str]) -> None:
@@ -188,9 +187,9 @@ def usefulness_panel(ax: Axes, found: dict, labels: dict[str, str]) -> None:
         for place, kind in enumerate(kinds):
             seeds = np.array(found[key][kind]["seeds"])
             seeds_bar(ax, place + offset, 1 - seeds, COLOURS[key])
-    ax.axhline(
-        1 - found["pixels"]["neighbours"], color=REAL, ls="--", label="neighbours among pixels"
-    )
+    pixels = [1 - found["pixels"][kind] for kind in kinds]
+    ends = np.array([-0.36, 0.36])
+    ax.hlines(pixels, *(np.arange(2) + ends[:, None]), color=REAL, ls="--", label="from the pixels")
     ax.set_xticks(range(2), kinds.values())
     ax.set(ylabel="test images misread", title="What z knows of the digit")
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
@@ -232,7 +231,9 @@ def units_figure(drawn: dict[str, Tensor], units: dict, labels: dict[str, str]) 
             for j, ax in enumerate(axes):
                 show_image(ax, rows[i, j], f"{-3 + 0.75 * j:g}".replace("-", "−") if i == 0 else "")
             axes[0].set_ylabel(f"{i + 1}", rotation=0, ha="right", va="center", labelpad=6)
-        part.suptitle(f"{labels[key]}: one unit at a time, from −3 to 3", fontsize=11.5)
+        part.suptitle(
+            f"{labels[key]}, first training: one unit at a time, the most used first", fontsize=11.5
+        )
     says, changes = below.subplots(2, 1, sharex=True)
     for key, label in labels.items():
         active = units[key]["active"]["mean"]
@@ -266,6 +267,7 @@ def samples_figure(
     figure = Figure(figsize=(14, 9.6))
     figure.set_layout_engine("constrained")
     above, below = figure.subfigures(2, 1, height_ratios=[6.9, 2.7])
+    above.suptitle("Samples of the first trainings; shares, precision and recall: means of all")
     parts = above.subfigures(1, len(shown))
     for part, (key, (images, p)) in zip(parts, shown.items(), strict=True):
         for ax, image, row in zip(part.subplots(6, 4).flat, images, p, strict=True):
@@ -288,7 +290,7 @@ def samples_figure(
         xticks=range(10),
         xlabel="digit that the classifier reads",
         ylabel="share of the samples",
-        title="Which digits are drawn (bars: mean of the trainings, dots: each)",
+        title="As which digits samples are read (bars: mean of the trainings, dots: each)",
     )
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     ax.legend(fontsize=9, ncols=4)

@@ -9,7 +9,11 @@ from torch import Tensor
 from pyro_vae.plots import COLOURS, image_rows, show_image
 from pyro_vae.quadrature import Plane
 
-NAMES = {"1": "guide, 1 sample", "elbo": "ELBO, 100 samples"}
+NAMES = {
+    "1": "guide, 1 sample",
+    "elbo": "ELBO, 100 samples",
+    "local": "100 samples,\n8 local steps",
+}
 
 
 def theory_figure(
@@ -128,7 +132,9 @@ def units_figure(images: dict[int, Tensor], steps: list[float], activity: list[f
                 rotation=0, ha="right", va="center", labelpad=6, fontsize=8.5,
             )  # fmt: skip
         part.suptitle(f"y = {digit}", fontsize=11.5)
-    figure.suptitle("The most used dimensions of style, one at a time, on two digits")
+    figure.suptitle(
+        f"{len(rows)} of the {len(activity)} dimensions of style, one at a time, on two digits"
+    )
     return figure
 
 
@@ -170,11 +176,15 @@ def classification_figure(metrics: dict) -> Figure:
         )
     ticks = np.array([0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999])
     for axis in (middle.xaxis, middle.yaxis):
-        axis.set_ticks(logit(ticks), [f"{t * 100:g}%" for t in ticks], fontsize=8.5)
+        axis.set_ticks(logit(ticks), [f"{t * 100:g}%" for t in ticks], fontsize=8)
     ends = logit(np.array([0.4, 1.0]))
     middle.plot(ends, ends, color="0.3", lw=0.8, ls="--")
-    middle.set(xlabel="how sure: largest p(y | x)", ylabel="how often right", title="Calibration")
-    middle.legend(fontsize=8.5)
+    middle.set(
+        xlabel="how sure: largest p(y | x)",
+        ylabel="how often right",
+        title="Calibration (all right: at the top)",
+    )
+    middle.legend(fontsize=8.5, loc="lower right")
     every = metrics["every_label_refined"]
     names = ("rise_own_label", "rise_best_other_label", "rise_other_labels")
     for place, name in enumerate(names):
@@ -182,11 +192,12 @@ def classification_figure(metrics: dict) -> Figure:
         right.bar(place, found["mean"], 0.55, color=COLOURS["posterior"])
         right.errorbar(place, found["mean"], yerr=found["ci95"][1] - found["mean"], color="k", lw=1)
     right.set_xticks(
-        range(3), ["the image's\nown label", "the best\nother label", "all other\nlabels"]
+        range(3), ["the image's\nown label", "the best\nother label", "all nine\nothers"]
     )
     right.set(
-        ylabel="refined minus 100-sample log p(x | y), nats",
-        title=f"What 100 samples miss\n({found['images']} images, all labels)",
+        ylabel="nats",
+        title="What 100 samples miss: refined minus\n100-sample log p(x | y), "
+        f"{found['images']} images",
     )
     return figure
 
@@ -245,7 +256,7 @@ def information_figure(difference: np.ndarray, labels: np.ndarray, metrics: dict
     right.errorbar(list(map(int, found)), means, yerr=half, fmt="o", color=COLOURS["posterior"])
     entropy = metrics["entropy_of_the_label"]
     right.axhline(entropy, color="k", ls="--", lw=1.2, label="log 10")
-    right.legend(fontsize=8.5)
+    right.legend(fontsize=8.5, loc="lower right")
     right.axhline(0, color="0.4", lw=0.8)
     right.set(xlabel="digit", ylabel="nats per image (95%)", title="By digit", xticks=range(10))
     return figure
@@ -266,7 +277,7 @@ def failures_figure(sets: dict[str, Tensor], metrics: dict) -> Figure:
         bars = {
             "image read as its y": found["generated"]["mean"],
             "Bayes' rule right": found["bayes"]["accuracy"]["mean"],
-            "slant shared": found["consistency"]["slant"]["shared"],
+            "slant shared (correlation)": found["consistency"]["slant"]["shared"],
             "y read from style": found["probes"]["best"],
         }
         colours = [COLOURS["posterior"]] * 3 + [COLOURS["guide"]]
@@ -274,12 +285,13 @@ def failures_figure(sets: dict[str, Tensor], metrics: dict) -> Figure:
         ax.barh(place, list(bars.values()), 0.6, color=colours)
         for y, value in zip(place, bars.values(), strict=True):
             ax.text(max(value, 0.1) + 0.015, y, f"{value:.0%}", va="center", fontsize=9)
-        ax.axvline(0.1, color="0.3", lw=0.8, ls="--")
+        ax.axvline(found["probes"]["largest_class"], color="0.3", lw=0.8, ls="--")
         ax.set_yticks(place, bars)
         ax.set(xlim=(0, 1.2))
         ax.set_xticks([0, 0.1, 0.5, 1], ["0", "10%", "50%", "100%"])
     figure.suptitle(
         "Made to fail: what the pictures and the measures show\n"
-        "(blue bars should be long, orange ones at chance: 10%, dashed)"
+        "(blue bars should be long, the orange one at chance, dashed; "
+        "a slant that all digits share proves nothing alone)"
     )
     return figure

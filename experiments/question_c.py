@@ -38,11 +38,13 @@ from pyro_vae.importance import Estimate, log_likelihood
 from pyro_vae.intervals import difference_interval, mean_interval
 from pyro_vae.interventions import gaussian_noise, salt_and_pepper
 from pyro_vae.models import ContinuousBernoulli, Model
+from pyro_vae.parallel import seed_of
 from pyro_vae.plots import save_figure
 from pyro_vae.probes import linear_probe, neighbour_probe
+from pyro_vae.psis import khat_threshold
 from pyro_vae.rate_distortion import guide_rate_distortion, model_rate_distortion
 from pyro_vae.refined import Refined
-from pyro_vae.sampling import guide_moments, guide_samples, mean_images, unit_use
+from pyro_vae.sampling import guide_moments, guide_styles, mean_images, unit_use
 from pyro_vae.script import (
     TRAINING,
     check_device,
@@ -104,11 +106,8 @@ def refined(vae: Vae, x: Tensor, what: str, model: Model | None = None) -> Estim
 
 def reconstructions(vae: Vae, x: Tensor) -> Tensor:
     """The mean image at one draw of the guide, for each image of `x`."""
-    parts = [
-        guide_samples(vae.guide, vae.here(part), num_samples=1, seed=SEED)[0].cpu()
-        for part in x.split(500)
-    ]
-    return mean_images(vae.model, torch.cat(parts))
+    z = guide_styles(vae.model, vae.guide, x, num_samples=1, seed=SEED)[0]
+    return mean_images(vae.model, z)
 
 
 def over_seeds(runs: list) -> dict:
@@ -170,11 +169,10 @@ def scores(vaes: Vaes, chosen: np.ndarray, labels: np.ndarray) -> dict:
             for name in names
         }
         difference = by_name["log_p"]
+        runs = [[run["log_p"] for run in measures[key]] for key in (one, other)]
         metrics["pairs"][f"{one} - {other}"] = {
             **{name: mean_interval(value) for name, value in by_name.items()},
-            "log_p_over_trainings": over_trainings(
-                *([run["log_p"] for run in measures[key]] for key in (one, other))
-            ),
+            "log_p_over_trainings": over_trainings(*runs),
             # what judging by the bound alone would add to the difference
             **{
                 f"{name}_minus_log_p": mean_interval(by_name[name] - difference)
@@ -186,9 +184,17 @@ def scores(vaes: Vaes, chosen: np.ndarray, labels: np.ndarray) -> dict:
             ),
             "by_class": {
                 str(digit): mean_interval(difference[labels == digit])
+                | {
+                    "over_trainings": over_trainings(
+                        *([log_p[labels == digit] for log_p in part] for part in runs)
+                    ),
+                    "median": float(np.median(difference[labels == digit])),
+                    "preferring_second": int((difference[labels == digit] < 0).sum()),
+                }
                 for digit in range(10)
                 if (labels == digit).any()
             },
+            "preferring_second": int((difference < 0).sum()),
         }
     return metrics
 
@@ -310,7 +316,9 @@ def rate_distortion(vaes: Vaes, x: Tensor, few: int) -> dict:
             for n in (len(x), few)
         )
         curve = [
-            model_rate_distortion(seeds[0].model, seeds[0].guide, x[:few], beta=beta, seed=SEED)
+            model_rate_distortion(
+                seeds[0].model, seeds[0].guide, x[:few], beta=beta, num_samples=500, seed=SEED
+            )
             for beta in tqdm(BETAS, desc=f"{key}: rate and distortion")
         ]
         metrics[key] = {
@@ -318,7 +326,7 @@ def rate_distortion(vaes: Vaes, x: Tensor, few: int) -> dict:
             "guide_beside_curve": beside,
             "rate": [float(point.rate.mean()) for point in curve],
             "distortion": [float(point.distortion.mean()) for point in curve],
-            "share_khat_below_0.7": [float((point.khat <= 0.7).mean()) for point in curve],
+            "share_trusted": [float((point.khat < khat_threshold(500)).mean()) for point in curve],
         }
     return metrics
 
@@ -388,13 +396,18 @@ def samples(
     few = min(count, 3000)  # all distances between them are held at once
 
     def nearness(images: Tensor) -> dict:
-        """As many training images as test images: one of neither is as often near to either."""
+        """Of `images`, the share to which, of all real images, a training image is nearest.
+
+        Images that have nothing to do with the training have it for the share of the training
+        images in all real ones, nearly: see "nearest_is_training_by_chance".
+        """
         nearest, nearest_test = (
-            nearest_distance(images[:some], others) for others in (train, real)
+            nearest_distance(images[:some], others)
+            for others in (data.train_images, data.test_images)
         )
         return {
             "nearest_training": float(np.median(nearest)),
-            "nearer_to_training_than_to_test": float((nearest < nearest_test).mean()),
+            "nearest_is_training": float((nearest < nearest_test).mean()),
         }
 
     def measure(images: Tensor) -> dict:
@@ -417,24 +430,29 @@ def samples(
         "images": len(real),
         "images_of_precision_and_recall": few,
         "images_of_nearest": some,
+        "nearest_is_training_by_chance": len(data.train_images)
+        / (len(data.train_images) + len(data.test_images)),
         "training images": measure(train),
     }
     own = class_probabilities(classifier, real)
     metrics["test images"] = {
         "confidence": float(own.max(1).mean()),
         "share_confident": float((own.max(1) > 0.95).mean()),
-        "nearest_training": float(np.median(nearest_distance(real[:some], train))),
+        "nearest_training": float(np.median(nearest_distance(real[:some], data.train_images))),
     }
+    # which a guide turns into copies, such as a generator that had learned them by heart would draw
+    chosen = np.random.default_rng(SEED).permutation(len(data.train_images))[:some]
     shown = {}
     for key, seeds in vaes.items():
         drawn, rebuilt, copied = [], [], []
-        for vae in tqdm(seeds, desc=f"{key}: samples"):
+        for training, vae in enumerate(tqdm(seeds, desc=f"{key}: samples")):
             d = vae.model.decoder.latent_dim
-            z = torch.randn(len(real), d, generator=torch.Generator().manual_seed(SEED))
+            random = torch.Generator().manual_seed(seed_of(SEED, training))
+            z = torch.randn(len(real), d, generator=random)
             images = mean_images(vae.model, z)
             drawn.append(measure(images))
             rebuilt.append(measure(reconstructions(vae, real)))
-            copied.append(nearness(reconstructions(vae, train[:some])))
+            copied.append(nearness(reconstructions(vae, data.train_images[chosen])))
             if vae is seeds[0]:
                 shown[key] = (images[:24], class_probabilities(classifier, images[:24]))
         metrics[key] = {
@@ -516,10 +534,14 @@ def usefulness(vaes: Vaes, data: Dataset) -> dict:
                 }
             )
         metrics[key] = over_seeds(found)
-    few = min(len(y), 20_000)
-    pixels = data.train_images[:few].flatten(1).numpy(), y[:few]
-    others = data.test_images.flatten(1).numpy(), other_y
-    metrics["pixels"] = {"train_images": few, "neighbours": neighbour_probe(*pixels, *others)}
+    pixels, other_pixels = (
+        images.flatten(1).numpy() for images in (data.train_images, data.test_images)
+    )
+    print("pixels: probes")
+    metrics["pixels"] = {
+        "linear": linear_probe(pixels, y, other_pixels, other_y)[0],
+        "neighbours": neighbour_probe(pixels, y, other_pixels, other_y),
+    }
     return metrics
 
 

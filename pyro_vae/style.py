@@ -1,6 +1,7 @@
 """Whether a style is one style: do the ten digits drawn from it share their features?"""
 
 import numpy as np
+from scipy import stats
 
 from pyro_vae.errors import InputError, check_counts
 
@@ -25,7 +26,7 @@ def shared_correlation(values: np.ndarray) -> float:
     return float(correlation[np.triu_indices(len(correlation), 1)].mean())
 
 
-def shared_interval(values: np.ndarray, resamples: int = 200, seed: int = 0) -> list[float]:
+def shared_interval(values: np.ndarray, resamples: int = 2000, seed: int = 0) -> list[float]:
     """The 95% bootstrap interval of `shared_correlation`, over styles."""
     check_counts(resamples=resamples)
     random = np.random.default_rng(seed)
@@ -39,3 +40,29 @@ def shared_interval(values: np.ndarray, resamples: int = 200, seed: int = 0) -> 
 def shuffled(values: np.ndarray, seed: int = 0) -> np.ndarray:
     """`values`, `(styles, digits)`, with the styles of each digit in an order of its own."""
     return np.random.default_rng(seed).permuted(values, axis=0)
+
+
+def carried_over(own: np.ndarray, drawn: np.ndarray, labels: np.ndarray) -> dict:
+    """How a feature of real images correlates with that of other digits drawn in their styles.
+
+    Args:
+        own: the feature of each image, `(B,)`.
+        drawn: that of each digit in the style of each image, `(B, digits)`.
+        labels: each image's own digit, `(B,)`, whose column of `drawn` is left out.
+
+    The correlation is with the mean over the other digits; what is typical of a digit is taken off
+    both. With its 95% interval (Fisher's z).
+    """
+    if own.ndim != 1 or drawn.ndim != 2 or not len(own) == len(drawn) == len(labels) > 1:
+        raise InputError(
+            f"own, drawn and labels must be (B,), (B, digits) and (B,), B >= 2, "
+            f"not {own.shape}, {drawn.shape} and {labels.shape}"
+        )
+    own = own.copy()
+    for digit in np.unique(labels):
+        own[labels == digit] -= own[labels == digit].mean()
+    others = np.arange(drawn.shape[1]) != labels[:, None]
+    moved = ((drawn - drawn.mean(0)) * others).sum(1) / others.sum(1)
+    found = stats.pearsonr(own, moved)
+    low, high = found.confidence_interval(0.95)
+    return {"correlation": float(found.statistic), "ci95": [float(low), float(high)]}

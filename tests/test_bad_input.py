@@ -414,6 +414,7 @@ CASES = [
     ),
     ("shared_correlation", "a row", lambda: style.shared_correlation(Z[0]), "(styles, digits)"),
     ("shared_interval", "resamples", lambda: style.shared_interval(Z, resamples=0), COUNT),
+    ("carried_over", "a row", lambda: style.carried_over(Z[0], Z[0], Z[0]), "B >= 2"),
     # changes to images
     (
         "thicken",

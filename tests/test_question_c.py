@@ -100,7 +100,13 @@ def test_the_metrics_agree_with_one_another(folder):
     assert metrics["cost"]["example"]["generator_parameters"] == 20 * 400 + 400 + 400 * 784 + 784
     assert metrics["classifier"]["test_accuracy"] > 0.9
     found = metrics["samples"]
-    assert found["training images"]["nearer_to_training_than_to_test"] == 1  # they are copies
+    assert found["training images"]["nearest_is_training"] == 1  # they are copies
+    assert found["nearest_is_training_by_chance"] == 1500 / 1797
+    pair = scores["pairs"]["d20 - d4"]
+    by_class = pair["by_class"].values()
+    assert sum(row["preferring_second"] for row in by_class) == pair["preferring_second"]
+    total = sum(row["mean"] * row["images"] for row in by_class)
+    assert total / pair["log_p"]["images"] == pytest.approx(pair["log_p"]["mean"])
     assert metrics["other_pixels"]["grey"]["d4"]["log_p"]["seeds"] == pytest.approx(
         metrics["scores"]["d4"]["log_p"]["seeds"], abs=20
     )

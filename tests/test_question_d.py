@@ -14,6 +14,9 @@ from experiments.figures_d import mistakes_figure
 from pyro_vae.checkpoints import build_vae, load_vae, save_vae
 from pyro_vae.classifier import Classifier
 from pyro_vae.guides import Prior
+from pyro_vae.importance import log_likelihood
+from pyro_vae.intervals import mean_interval
+from pyro_vae.training import fit
 from tests.commands import run_script
 
 
@@ -154,10 +157,14 @@ def test_the_metrics_agree_with_one_another(folder):
     change = found["changes_from_100"]["refined"]
     assert change["mended"] == sum(refined["mended_by_fifth"]) + refined["clear_and_wrong_mended"]
     assert round(297 * refined["accuracy"]["mean"]) == before + change["mended"] - change["spoilt"]
-    assert found["changes_from_100"].keys() == {"1", "10", "elbo", "refined"}
+    assert found["changes_from_100"].keys() == {"1", "10", "elbo", "local", "refined"}
     assert 0 < found["binarised"]["accuracy"]["mean"] <= 1
     # the refined guide loses little of what 100 samples find (measured: 0.1)
     assert found["every_label_refined"]["rise_own_label"]["mean"] > -0.5
+    for feature in question_d.STYLE:
+        moved = metrics["transfer"][feature]
+        assert moved["ci95"][0] <= moved["correlation"] <= moved["ci95"][1]
+    assert 0 <= metrics["samples_shown"]["read_as_y"] <= metrics["samples_shown"]["images"] == 100
     worth = metrics["label_worth"]
     assert worth["difference"]["mean"] == pytest.approx(
         worth["conditional"]["mean"] - worth["unconditional"]["mean"]
@@ -175,3 +182,17 @@ def test_a_tables_own_and_other_entries():
     assert own.tolist() == [3, 10]
     assert others[0].tolist() == [0, 1, 2, 4, 5, 6, 7, 8, 9]
     assert others[1].tolist() == list(range(11, 20))
+
+
+def test_local_steps_tighten_the_bound_of_a_wrong_label(digits):
+    """The encoder has never seen wrong labels: on average over the images the steps must gain."""
+    model, guide = build_vae(3, classes=10)
+    rows = (digits.train_images, digits.train_labels)
+    fit(model, guide, rows, epochs=4, batch_size=50, progress=False)
+    vae = question_d.Vae(model, guide)
+    x, y = digits.test_images[:30], (digits.test_labels[:30] + 1) % 10
+    before, after = (
+        log_likelihood(model, each, x, y, num_samples=200).elbo
+        for each in (guide, question_d.with_local_steps(vae))
+    )
+    assert mean_interval(after - before)["ci95"][0] > 0
