@@ -51,7 +51,7 @@ def carried_over(own: np.ndarray, drawn: np.ndarray, labels: np.ndarray) -> dict
         labels: each image's own digit, `(B,)`, whose column of `drawn` is left out.
 
     The correlation is with the mean over the other digits; what is typical of a digit is taken off
-    both. With its 95% interval (Fisher's z).
+    both. With its 95% interval (Fisher's z). NaN where the feature never moves.
     """
     if own.ndim != 1 or drawn.ndim != 2 or not len(own) == len(drawn) == len(labels) > 1:
         raise InputError(
@@ -63,6 +63,8 @@ def carried_over(own: np.ndarray, drawn: np.ndarray, labels: np.ndarray) -> dict
         own[labels == digit] -= own[labels == digit].mean()
     others = np.arange(drawn.shape[1]) != labels[:, None]
     moved = ((drawn - drawn.mean(0)) * others).sum(1) / others.sum(1)
+    if min(own.std(), moved.std()) < 1e-12:
+        return {"correlation": float("nan"), "ci95": [float("nan")] * 2}
     found = stats.pearsonr(own, moved)
     low, high = found.confidence_interval(0.95)
     return {"correlation": float(found.statistic), "ci95": [float(low), float(high)]}

@@ -161,7 +161,8 @@ def test_the_metrics_agree_with_one_another(folder):
     assert 0 < found["binarised"]["accuracy"]["mean"] <= 1
     # the refined guide loses little of what 100 samples find (measured: 0.1)
     assert found["every_label_refined"]["rise_own_label"]["mean"] > -0.5
-    for feature in question_d.STYLE:
+    assert metrics["transfer"].keys() == {"images", *question_d.STYLE}
+    for feature in ("stroke width", "slant"):  # the height of the small digits is all the same
         moved = metrics["transfer"][feature]
         assert moved["ci95"][0] <= moved["correlation"] <= moved["ci95"][1]
     assert 0 <= metrics["samples_shown"]["read_as_y"] <= metrics["samples_shown"]["images"] == 100

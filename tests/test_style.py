@@ -64,5 +64,6 @@ def test_what_is_carried_over_from_images_to_other_digits(share):
     # its standard error is below 1 / sqrt(3000); 5 of them in one of a million seeds
     assert found["correlation"] == pytest.approx(expected, abs=5 / np.sqrt(3000))
     assert found["ci95"][0] < found["correlation"] < found["ci95"][1]
+    assert np.isnan(carried_over(np.full(len(own), 7.0), values, labels)["correlation"])
     with pytest.raises(InputError, match="B >= 2"):
         carried_over(own[:1], values[:1], labels[:1])
