@@ -20,6 +20,9 @@ from pyro_vae.training import fit
 from tests.commands import run_script
 
 
+pytestmark = pytest.mark.timeout(600)  # the script takes up to four minutes
+
+
 def test_every_latent_meets_every_digit():
     z = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
     latents, y = question_d.every_digit(z)
@@ -162,9 +165,11 @@ def test_the_metrics_agree_with_one_another(folder):
     # the refined guide loses little of what 100 samples find (measured: 0.1)
     assert found["every_label_refined"]["rise_own_label"]["mean"] > -0.5
     assert metrics["transfer"].keys() == {"images", *question_d.STYLE}
-    for feature in ("stroke width", "slant"):  # the height of the small digits is all the same
-        moved = metrics["transfer"][feature]
-        assert moved["ci95"][0] <= moved["correlation"] <= moved["ci95"][1]
+    moved = [metrics["transfer"][feature] for feature in question_d.STYLE]
+    moved = [one for one in moved if one["correlation"] is not None]
+    assert moved  # the height of the small digits is all the same, and so may others be
+    for one in moved:
+        assert one["ci95"][0] <= one["correlation"] <= one["ci95"][1]
     assert 0 <= metrics["samples_shown"]["read_as_y"] <= metrics["samples_shown"]["images"] == 100
     worth = metrics["label_worth"]
     assert worth["difference"]["mean"] == pytest.approx(
