@@ -19,7 +19,6 @@ from pyro_vae.intervals import mean_interval
 from pyro_vae.training import fit
 from tests.commands import run_script
 
-
 pytestmark = pytest.mark.timeout(600)  # the script takes up to four minutes
 
 
