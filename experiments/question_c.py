@@ -182,21 +182,26 @@ def scores(vaes: Vaes, chosen: np.ndarray, labels: np.ndarray) -> dict:
             "share_where_elbo_disagrees": float(
                 (np.sign(by_name["elbo"]) != np.sign(difference)).mean()
             ),
-            "by_class": {
-                str(digit): mean_interval(difference[labels == digit])
-                | {
-                    "over_trainings": over_trainings(
-                        *([log_p[labels == digit] for log_p in part] for part in runs)
-                    ),
-                    "median": float(np.median(difference[labels == digit])),
-                    "preferring_second": int((difference[labels == digit] < 0).sum()),
-                }
-                for digit in range(10)
-                if (labels == digit).any()
-            },
+            "by_class": by_class(difference, runs, labels),
             "preferring_second": int((difference < 0).sum()),
         }
     return metrics
+
+
+def by_class(difference: np.ndarray, runs: list[list[np.ndarray]], labels: np.ndarray) -> dict:
+    """For each digit: `difference` over its images, and between the trainings of two contenders.
+
+    `difference`, `(B,)`, is the mean over the trainings; `runs` has each training's log p, `(B,)`.
+    """
+    found = {}
+    for digit in np.unique(labels):
+        own = labels == digit
+        found[str(digit)] = mean_interval(difference[own]) | {
+            "over_trainings": over_trainings(*([log_p[own] for log_p in part] for part in runs)),
+            "median": float(np.median(difference[own])),
+            "preferring_second": int((difference[own] < 0).sum()),
+        }
+    return found
 
 
 def preferred(vaes: Vaes, one: str, other: str, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -303,6 +308,7 @@ def rate_distortion(vaes: Vaes, x: Tensor, few: int) -> dict:
     curve (first trainings) and the guides' points.
     """
     metrics: dict = {"beta": list(BETAS), "images": len(x), "images_of_curves": few}
+    draws = 500  # for each point of a curve
     for key, seeds in vaes.items():
         x = seeds[0].here(x)
         points = [guide_rate_distortion(vae.model, vae.guide, x, seed=SEED) for vae in seeds]
@@ -317,7 +323,7 @@ def rate_distortion(vaes: Vaes, x: Tensor, few: int) -> dict:
         )
         curve = [
             model_rate_distortion(
-                seeds[0].model, seeds[0].guide, x[:few], beta=beta, num_samples=500, seed=SEED
+                seeds[0].model, seeds[0].guide, x[:few], beta=beta, num_samples=draws, seed=SEED
             )
             for beta in tqdm(BETAS, desc=f"{key}: rate and distortion")
         ]
@@ -326,7 +332,9 @@ def rate_distortion(vaes: Vaes, x: Tensor, few: int) -> dict:
             "guide_beside_curve": beside,
             "rate": [float(point.rate.mean()) for point in curve],
             "distortion": [float(point.distortion.mean()) for point in curve],
-            "share_trusted": [float((point.khat < khat_threshold(500)).mean()) for point in curve],
+            "share_trusted": [
+                float((point.khat < khat_threshold(draws)).mean()) for point in curve
+            ],
         }
     return metrics
 
@@ -534,13 +542,11 @@ def usefulness(vaes: Vaes, data: Dataset) -> dict:
                 }
             )
         metrics[key] = over_seeds(found)
-    pixels, other_pixels = (
-        images.flatten(1).numpy() for images in (data.train_images, data.test_images)
-    )
+    pixels, unseen = (images.flatten(1).numpy() for images in (data.train_images, data.test_images))
     print("pixels: probes")
     metrics["pixels"] = {
-        "linear": linear_probe(pixels, y, other_pixels, other_y)[0],
-        "neighbours": neighbour_probe(pixels, y, other_pixels, other_y),
+        "linear": linear_probe(pixels, y, unseen, other_y)[0],
+        "neighbours": neighbour_probe(pixels, y, unseen, other_y),
     }
     return metrics
 

@@ -619,9 +619,16 @@ def main() -> None:
     )
     vae = Vae(model, guide)
     others = argparse.Namespace(**vars(args) | {"checkpoint": None})
-    short = argparse.Namespace(**vars(others) | {"epochs": min(args.epochs, 5)})
-    plane_model, plane_guide, _ = trained_vae(  # a posterior to look at needs no more
-        short, data, 2, "conditional_plane", **kind | {"prior": "standard"}
+    plain = trained_vae(
+        others,
+        data,
+        args.latent_dim,
+        f"unconditional_d{args.latent_dim}",
+        **kind | {"architecture": "appendix", "classes": 0},
+    )
+    others.epochs = min(args.epochs, 5)  # a posterior to look at needs no more
+    plane_model, plane_guide, _ = trained_vae(
+        others, data, 2, "conditional_plane", **kind | {"prior": "standard"}
     )
     classifier = trained_classifier(args, data)
 
@@ -650,13 +657,6 @@ def main() -> None:
     )
     keep(**shown)
     chosen = np.random.default_rng(SEED).permutation(len(labels))[: args.images]
-    plain = trained_vae(
-        others,
-        data,
-        args.latent_dim,
-        f"unconditional_d{args.latent_dim}",
-        **kind | {"architecture": "appendix", "classes": 0},
-    )
     shown, metrics["label_worth"] = label_worth(vae, plain[:2], data, chosen, log_p)
     keep(label_worth=shown)
     shown, metrics["failures"] = failures(

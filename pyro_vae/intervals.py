@@ -13,8 +13,7 @@ def mean_interval(values: np.ndarray) -> dict:
     same images this is the paired interval. A single image says nothing of others: its interval is
     infinite.
     """
-    if values.ndim != 1 or len(values) == 0:
-        raise InputError(f"values must be (B,), B >= 1, not {values.shape}")
+    _check_numbers("B", values=values)
     mean = float(values.mean())
     half = np.inf
     if len(values) > 1:
@@ -50,6 +49,12 @@ def paired_shares(before: np.ndarray, after: np.ndarray) -> dict:
     return {"mended": mended, "spoilt": spoilt, "difference": difference, "p_value": p_value}
 
 
+def _check_numbers(size: str, **arrays: np.ndarray) -> None:
+    for name, values in arrays.items():
+        if values.ndim != 1 or len(values) == 0:
+            raise InputError(f"{name} must be ({size},), {size} >= 1, not {values.shape}")
+
+
 def _check_truths(**arrays: np.ndarray) -> None:
     for name, values in arrays.items():
         if values.dtype != bool or values.ndim != 1 or len(values) == 0:
@@ -63,9 +68,7 @@ def difference_interval(one: np.ndarray, other: np.ndarray) -> dict:
 
     For values that are not paired: of different images, or of independent trainings (Welch's t).
     """
-    for name, values in {"one": one, "other": other}.items():
-        if values.ndim != 1 or len(values) == 0:
-            raise InputError(f"{name} must be (N,), N >= 1, not {values.shape}")
+    _check_numbers("N", one=one, other=other)
     mean = float(one.mean() - other.mean())
     if min(len(one), len(other)) < 2:
         return {"mean": mean, "ci95": [-np.inf, np.inf]}
