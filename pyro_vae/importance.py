@@ -84,7 +84,7 @@ def log_likelihood(
     *labels: Tensor,
     num_samples: int = 100,
     seed: int = 0,
-    chunk: int = 500,
+    chunk: int = 1000,
     progress: str | None = None,
 ) -> Estimate:
     """Estimate log p(x), or log p(x | y), of each image of `x`, shape `(B, ...)`.
@@ -109,7 +109,7 @@ def log_weights(
     *labels: Tensor,
     num_samples: int = 100,
     seed: int = 0,
-    chunk: int = 500,
+    chunk: int = 1000,
     progress: str | None = None,
 ) -> Tensor:
     """The log weights `(K, B)` on which `log_likelihood` rests, float64, on the CPU."""
@@ -203,7 +203,7 @@ def block_log_weights(
     start: int,
     num_samples: int,
     seed: int,
-    chunk: int = 500,
+    chunk: int = 1000,
 ) -> Tensor:
     """Log weights `(K, b)` of one block of b images, the first of them number `start`.
 
@@ -226,7 +226,7 @@ def draw(guide: Program, rows: list[Tensor], num_samples: int) -> tuple[dict[str
 
 
 def log_joint(
-    model: Program, rows: list[Tensor], latents: dict[str, Tensor], chunk: int = 500
+    model: Program, rows: list[Tensor], latents: dict[str, Tensor], chunk: int = 1000
 ) -> Tensor:
     """log p(x, z) at given values `(K, b, ...)` of the latent sites, `(K, b)`, float64, on the CPU.
 

@@ -5,8 +5,9 @@ import math
 import pyro.distributions as dist
 import pytest
 import torch
+from torch.nn import functional
 
-from pyro_vae.models import ContinuousBernoulli, GreyBernoulli
+from pyro_vae.models import ContinuousBernoulli, GreyBernoulli, softplus
 
 LOGITS = [-60.0, -20.0, -1.0, -0.1, -0.05, 0.0, 0.0999, 0.1001, 3.0, 20.0, 60.0]
 
@@ -51,6 +52,22 @@ def test_its_first_two_derivatives_are_finite_everywhere():
     # minus the variance, at most that of the uniform distribution
     assert (second <= 0).all()
     assert (second >= -1 / 12 - 1e-5).all()
+
+
+def test_softplus_is_torchs_with_its_first_two_derivatives():
+    """At 0 too, where |l| has none of its own; and in float32 to its last digit."""
+    ends = [-math.inf, -800.0, -100.0, 100.0, 800.0]
+    l64 = torch.tensor([*LOGITS, *ends, math.inf], dtype=torch.float64)
+    torch.testing.assert_close(softplus(l64), functional.softplus(l64), rtol=0, atol=1e-15)
+    assert softplus(torch.tensor(math.nan)).isnan()
+    error = softplus(l64.float()).double() - functional.softplus(l64)
+    assert (error[:-1].abs() <= 1e-7 * l64[:-1].clamp(min=1)).all()
+    logits = torch.tensor([*LOGITS, *ends[1:]], dtype=torch.float64, requires_grad=True)
+    (first,) = torch.autograd.grad(softplus(logits).sum(), logits, create_graph=True)
+    (second,) = torch.autograd.grad(first.sum(), logits)
+    p = logits.sigmoid().detach()
+    torch.testing.assert_close(first.detach(), p, rtol=0, atol=1e-15)
+    torch.testing.assert_close(second, p * (1 - p), rtol=0, atol=1e-15)
 
 
 def test_grey_pixels_score_what_the_appendix_gives_them():

@@ -12,6 +12,7 @@ from pyro_vae.errors import InputError
 from pyro_vae.importance import log_joint
 from pyro_vae.models import Model
 from pyro_vae.networks import (
+    ARCHITECTURES,
     Decoder,
     DenseDecoder,
     Encoder,
@@ -128,6 +129,19 @@ def test_a_saturated_pixel_has_a_finite_likelihood():
     prior = -2 * math.log(2 * math.pi)
     expected = -functional.softplus(logits).sum() + prior
     torch.testing.assert_close(ours[0, 0], expected.detach(), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("architecture", ["appendix", "per_label"])
+def test_the_last_layers_in_blocks_are_the_layers_themselves(architecture):
+    """Without gradients the decoder takes another way to the same logits: in float64, the same."""
+    decoder = ARCHITECTURES[architecture](3, classes=10).double()
+    z, y = torch.randn(5, 7, 3, dtype=torch.float64), torch.arange(7)
+    layer_by_layer = decoder(z, y)
+    assert layer_by_layer.requires_grad
+    with torch.no_grad():
+        in_blocks = decoder(z, y)
+    torch.testing.assert_close(in_blocks, layer_by_layer.detach(), rtol=0, atol=1e-14)
+    assert layer_by_layer.std() > 1e-3
 
 
 @pytest.mark.parametrize("batch", [(3,), (5, 3), (2, 5, 3)])
