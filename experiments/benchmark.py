@@ -381,23 +381,29 @@ def benchmark_figure(metrics: dict) -> Figure:
         colours = [COLOURS["posterior"] if name.startswith("ours") else "0.65" for name in rows]
         ax.barh(place, times, 0.6, color=colours, xerr=np.abs(ends - times), ecolor="0.2")
         for y, row, end in zip(place, rows.values(), ends[1], strict=True):
-            ax.text(end, y, f"  {row['images_a_second']:,.0f} img/s", va="center", fontsize=9)
+            rate = row["images_a_second"]
+            label = f"  {rate:,.0f} img/s" if rate >= 100 else f"  {rate:.1f} img/s"
+            ax.text(end, y, label, va="center", fontsize=9)
         ax.axvline(1, color="0.3", lw=0.8)
         ax.set_yticks(place, list(rows))
         ax.set(title=title, xlim=(0, 1.35 * ends[1].max()), xlabel="times as fast as plain PyTorch")
     for ax, (what, rows) in zip(below, metrics["growth"].items(), strict=True):
-        numbers = [row[what] for row in rows]
-        ax.plot(numbers, [row["seconds"] for row in rows], "o-", color=COLOURS["posterior"])
+        numbers, seconds = [row[what] for row in rows], [row["seconds"] for row in rows]
+        ax.plot(numbers, seconds, "o-", color=COLOURS["posterior"])
+        if what != "latent dimensions":  # of which the first layer alone has more work
+            line = [seconds[0] * number / numbers[0] for number in numbers]
+            ax.plot(numbers, line, ":", color="0.4", zorder=0, label="in proportion")
+            ax.legend(loc="lower right")
         memory = ax.twinx()
         peaks = [row["peak_mib"] or 0 for row in rows]
         memory.plot(numbers, peaks, "s--", color=COLOURS["guide"])
         memory.set(ylim=(0, 2 * max(1, *peaks)))
         memory.set_ylabel("peak memory, MiB (dashed)", color=COLOURS["guide"])
         memory.grid(False)
-        ax.set_xscale("log")
+        ax.set(xscale="log", yscale="log")
         ax.set_xticks(numbers, [f"{number:,}" for number in numbers])
         ax.minorticks_off()
-        ax.set(ylim=(0, None), xlabel=what)
+        ax.set(ylim=(min(seconds) / 3, 3 * max(seconds)), xlabel=what)
         ax.set_ylabel("seconds", color=COLOURS["posterior"])
         ax.set_title(f"log p(x), as the {what} grow")
     figure.suptitle("Speed, each contender in a process of its own, taking turns")
