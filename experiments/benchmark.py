@@ -244,7 +244,10 @@ def median_seconds(work: Callable[[], object], rounds: int = 9) -> float:
 
 
 def distance(x: Tensor, state: State) -> dict:
-    """GFLOP/s of a step and of a likelihood, beside those of a product of large matrices."""
+    """GFLOP/s of a step and of a likelihood, beside those of a product of large matrices.
+
+    The arithmetic counted is what the networks' layers ask for, in whichever way it is done.
+    """
     found: dict = {"threads": torch.get_num_threads(), "matrix_product_gflops": {}}
     for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
         a = torch.randn(2048, 2048).to(dtype)
@@ -255,16 +258,17 @@ def distance(x: Tensor, state: State) -> dict:
     def train(images: Tensor) -> None:
         fit(model, guide, (images,), epochs=1, progress=False)
 
-    def score() -> None:
-        log_likelihood(model, guide, some, num_samples=100)
+    def layers() -> None:  # of one image encoded, a hundred decoded
+        guide.encoder(x[:1])
+        model.decoder(torch.zeros(100, model.decoder.latent_dim))
 
-    for name, once, work, images in (
-        ("training", lambda: train(some), lambda: train(more), len(more)),
-        ("log_p_100", score, score, len(some)),
+    for name, once, share, work, images in (
+        ("training", lambda: train(some), len(some), lambda: train(more), len(more)),
+        ("log_p_100", layers, 1, lambda: log_likelihood(model, guide, some), len(some)),
     ):
         with FlopCounterMode(display=False) as counter:
             once()
-        flops = counter.get_total_flops() / len(some)  # an image
+        flops = counter.get_total_flops() / share  # an image
         found[name] = {
             "mflop_an_image": flops / 1e6,
             "gflops": images * flops / median_seconds(work, 5) / 1e9,
@@ -309,11 +313,13 @@ def growth(x: Tensor, state: State) -> dict[str, list[dict]]:
 def scaling(args: argparse.Namespace, images: int) -> list[dict]:
     """Seconds of training and of log p(x), by 1, 2, ... processes of torchrun, a thread each.
 
-    Training is one epoch and the test ELBO after it.
+    And by one process with a thread for each core. Training is one epoch and the test ELBO after
+    it.
     """
     found = []
-    numbers = sorted({1, 2, os.cpu_count() or 1})
-    for processes in numbers:
+    cores = os.cpu_count() or 1
+    numbers = sorted({1, 2, cores})
+    for processes, threads in [*((number, 1) for number in numbers), (1, cores)]:
         with tempfile.TemporaryDirectory() as folder:
             command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
             command += [f"--nproc-per-node={processes}", "-m", "experiments.distributed"]
@@ -322,18 +328,19 @@ def scaling(args: argparse.Namespace, images: int) -> list[dict]:
             command += ["--shards", numbers[-1]]  # the same work for all
             if args.data_root:
                 command += ["--data-root", args.data_root]
-            print(f"{processes} processes")
+            print(f"{processes} processes of {threads} threads")
             subprocess.run(
                 [str(word) for word in command],
                 check=True,
                 stdout=subprocess.DEVNULL,
-                env=os.environ | {"OMP_NUM_THREADS": "1"},
+                env=os.environ | {"OMP_NUM_THREADS": str(threads)},
             )
             (path,) = Path(folder).rglob("metrics.json")
             metrics = json.loads(path.read_text())
         found.append(
             {
                 "processes": processes,
+                "threads": threads,
                 "train_seconds": metrics["seconds"]["train_or_load"],
                 "score_seconds": metrics["seconds"]["score"],
                 "log_p": metrics["log_p"]["mean"],
@@ -361,10 +368,10 @@ def as_text(metrics: dict) -> str:
                 f"  {name:<24}{row['images_a_second']:>10.1f}{f'{low:.1f} to {high:.1f}':>16}"
                 f"{row['times_as_fast']:>8.2f}x{row['peak_mib'] or math.nan:>8.0f}"
             )
-    lines.append("processes, a thread each    train, s   score, s")
+    lines.append("processes, threads each     train, s   score, s")
     for row in metrics["scaling"]:
         seconds = f"{row['train_seconds']:>11.1f}{row['score_seconds']:>11.1f}"
-        lines.append(f"  {row['processes']:<24}{seconds}")
+        lines.append(f"  {row['processes']:<11}{row['threads']:<13}{seconds}")
     return "\n".join(lines)
 
 

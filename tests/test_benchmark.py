@@ -120,7 +120,7 @@ def test_the_figure_shows_every_contender():
     }
     metrics = {
         "speed": {key: {"plain": row, "ours": row} for key in benchmark.TITLES},
-        "scaling": [{"processes": 2, "train_seconds": 30.0, "score_seconds": 20.0}],
+        "scaling": [{"processes": 2, "threads": 1, "train_seconds": 30.0, "score_seconds": 20.0}],
         "growth": {
             what: [{what: n, "seconds": n / 100, "peak_mib": 500.0} for n in (100, 1000)]
             for what in ("images", "samples", "latent dimensions")
