@@ -107,8 +107,10 @@ def plain_likelihood(images: Tensor, state: State, num_samples: int, keep: bool 
     return work
 
 
-def our_likelihood(images: Tensor, state: State, num_samples: int) -> Work:
-    keep_memory()
+def our_likelihood(images: Tensor, state: State, num_samples: int, keep: bool = True) -> Work:
+    """As the scripts score; without `keep`, as who calls the function from a program of theirs."""
+    if keep:
+        keep_memory()
     model, guide = ours(state)
     return lambda: log_likelihood(model, guide, images, num_samples=num_samples).value
 

@@ -5,7 +5,7 @@ and the blocks of test images. Neither the weights, but for rounding, nor any im
 depends on how many there are. A process that dies ends the run; --resume goes on with the training
 where its last epoch ended, and with the test images that are not yet scored.
 
-    torchrun --nproc-per-node 2 -m experiments.distributed --shards 2 --results runs
+    torchrun --nproc-per-node 2 -m experiments.distributed --shards 2 --results runs/two
 """
 
 import contextlib

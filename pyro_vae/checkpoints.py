@@ -23,7 +23,9 @@ def save_tensors(path: str | Path, content: dict) -> None:
         partial.write_bytes(buffer.getbuffer())
 
 
-def load_tensors(path: str | Path, kind: str, keys: set[str]) -> dict:
+def load_tensors(
+    path: str | Path, kind: str, keys: set[str], remedy: str = "delete it and train again"
+) -> dict:
     """Read what `save_tensors` wrote; `weights_only`, so that a hostile file cannot run code."""
     if not Path(path).is_file():
         raise InputError(f"{path} is not a file: train first, or name another checkpoint")
@@ -32,7 +34,7 @@ def load_tensors(path: str | Path, kind: str, keys: set[str]) -> dict:
     except Exception as error:  # torch.load raises anything from EOFError to UnpicklingError
         raise InputError(
             f"{path} is not {kind} that can be read ({type(error).__name__}): it is truncated or "
-            "of another program; delete it and train again"
+            f"of another program; {remedy}"
         ) from error
     if not isinstance(content, dict) or not keys <= content.keys():
         lacking = sorted(keys - content.keys()) if isinstance(content, dict) else sorted(keys)

@@ -293,10 +293,11 @@ def resolve_precision(precision: str, device: str = "cpu") -> str:
     """
     if precision == "auto":
         if torch.device(device).type == "cuda":
-            return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
-        # AVX512-BF16 (recent AMD and Intel) or AMX (Intel server); absent from older torch
-        features = getattr(torch.cpu, "get_capabilities", dict)()
-        native = features.get("avx512_bf16") or features.get("amx_bf16")
+            native = torch.cuda.is_bf16_supported(including_emulation=False)
+        else:
+            # AVX512-BF16 (recent AMD and Intel) or AMX (Intel server); absent from older torch
+            features = getattr(torch.cpu, "get_capabilities", dict)()
+            native = features.get("avx512_bf16") or features.get("amx_bf16")
         return "bfloat16" if native else "float32"
     if precision not in ("float32", "bfloat16"):
         raise InputError(f"precision must be 'auto', 'float32' or 'bfloat16', not {precision!r}")

@@ -69,6 +69,17 @@ def add_up(tensors: Iterable[Tensor]) -> None:
         tensor.copy_(total.view_as(tensor))
 
 
+def check_alike(**found: str) -> None:
+    """Raise InputError, in every process, unless what each process found is the same in all."""
+    if size() == 1:
+        return
+    everyone: list = [None] * size()
+    distributed.all_gather_object(everyone, found)
+    for name in found:
+        if len({one[name] for one in everyone}) > 1:
+            raise InputError(f"{name} must be the same in every process: set the same seed in all")
+
+
 def seed_of(*numbers: int) -> int:
-    """A seed for torch of its own for each sequence of whole numbers."""
+    """A seed for torch of its own for each sequence of as many whole numbers below 2^32."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])

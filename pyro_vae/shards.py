@@ -49,11 +49,12 @@ def sharded_log_likelihood(
     }
     blocks = image_blocks(len(x), num_samples)
     paths = [folder / f"images_{block.start:07d}.pt" for block in blocks]
-    mine = parallel.own(len(blocks))
+    there = [path.exists() for path in paths]
+    for path in (path for path, is_there in zip(paths, there, strict=True) if is_there):
+        _read(path, settings)  # one of another run is said now, not when its turn comes
+    parallel.meet()  # all have looked, and none has made a block yet
+    mine = [number for number in parallel.own(len(blocks)) if not there[number]]
     for number in tqdm(mine, desc=progress, unit="block", disable=progress is None):
-        if paths[number].exists():
-            _read(paths[number], settings)
-            continue
         rows = [row[blocks[number]] for row in (x, *labels)]
         log_w = block_log_weights(model, guide, rows, blocks[number].start, num_samples, seed)
         arrays = estimate(log_w)._asdict()
@@ -71,10 +72,10 @@ def sharded_log_likelihood(
 
 
 def _read(path: Path, settings: dict) -> dict[str, Tensor]:
-    content = load_tensors(path, "a block of log-likelihoods", {"block", "settings"})
+    remedy = f"delete {path.parent}, whose blocks are then made again, or name another folder"
+    content = load_tensors(path, "a block of log-likelihoods", {"block", "settings"}, remedy)
     if content["settings"] != settings:
         raise InputError(
-            f"{path} is of another run ({content['settings']}, not {settings}): "
-            "name another folder, or delete this one"
+            f"{path} is of another run ({content['settings']}, not {settings}): {remedy}"
         )
     return content["block"]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from pyro_vae import parallel
-from pyro_vae.checkpoints import load_tensors, load_weights, save_tensors
+from pyro_vae.checkpoints import fingerprint, load_tensors, load_weights, save_tensors
 from pyro_vae.errors import InputError, check_callables, check_counts, check_rows
 from pyro_vae.importance import Program, log_likelihood
 
@@ -69,7 +69,11 @@ class WholeOptim(pyro.optim.PyroOptim):
             )
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate
-            parallel.add_up(parameter.grad for parameter in group["params"])
+            if parallel.size() > 1:
+                for parameter in group["params"]:  # one that this process's parts did not reach
+                    if parameter.grad is None:
+                        parameter.grad = torch.zeros_like(parameter)
+                parallel.add_up(parameter.grad for parameter in group["params"])
         self.optimiser.step(*args, **kwargs)
 
     def get_state(self) -> dict:
@@ -91,7 +95,14 @@ class ShardedELBO(Trace_ELBO):
         self.shards = shards
         self.seeds: tuple[int, ...] = ()  # of the step; set before each
         self.stop = threading.Event()  # set: this process was asked to stop
-        self.stopping = False  # a process was, before the last step
+        self.stopping = False  # a process was, when they last asked one another
+
+    def agree_to_stop(self, device: torch.device) -> bool:
+        """Whether any process was asked to stop: then all do."""
+        stops = torch.full((1,), float(self.stop.is_set()), device=device)
+        parallel.add_up([stops])
+        self.stopping = bool(stops)
+        return self.stopping
 
     def loss_and_grads(self, model: Program, guide: Program, *rows: Tensor) -> float:
         parts = list(zip(*(row.tensor_split(self.shards) for row in rows), strict=True))
@@ -204,6 +215,8 @@ def fit(
         order.set_state(state["order"])
         history, position = state["history"], state["position"]
 
+    parallel.check_alike(weights=fingerprint(*modules.values()))
+
     def save(order_state: Tensor) -> None:
         if path is None or parallel.rank() > 0:
             return
@@ -275,7 +288,7 @@ def fit(
             elbos = [f"{k.replace('_elbo', '')} {v:.2f}" for k, v in record.items() if k != "epoch"]
             if progress and parallel.rank() == 0:
                 bar.write(f"epoch {record['epoch']}: ELBO {', '.join(elbos)} nats per image")
-            if elbo.stopping:
+            if elbo.agree_to_stop(train[0].device):
                 raise Interrupted(_stopped(path))
     return history
 

@@ -6,6 +6,7 @@ import torch
 
 from experiments import benchmark, contenders
 from pyro_vae.importance import log_likelihood
+from pyro_vae.networks import join_appendix
 from pyro_vae.quadrature import integrate_plane
 
 
@@ -15,11 +16,24 @@ def state():
 
 
 @pytest.fixture(scope="module")
-def exact(digits, state):
-    """log p(x) of four images by quadrature, and the weights' standard error at 400 samples."""
-    x, (model, guide) = digits.test_images[:4], contenders.ours(state)
+def trained_state(trained):
+    model, guide = trained
+    return join_appendix(model.decoder.state_dict(), guide.encoder.state_dict())
+
+
+@pytest.fixture(scope="module")
+def exact(digits, trained_state):
+    """Four images, their log p(x) by quadrature, and what 400 samples of the guide say of them.
+
+    Of those whose k-hat is low, so that the standard errors mean something, the four at which the
+    ELBO misses most.
+    """
+    model, guide = contenders.ours(trained_state, "float32")
+    x = digits.test_images[:40]
+    found = log_likelihood(model, guide, x, num_samples=400)
+    x = x[np.where(found.khat < 0.5, found.elbo - found.value, 0).argsort()[:4]]
     log_p = integrate_plane(model, x).log_evidence.numpy()
-    return log_p, log_likelihood(model, guide, x, num_samples=400).se
+    return x, log_p, log_likelihood(model, guide, x, num_samples=400)
 
 
 def sleeper(name):
@@ -37,15 +51,20 @@ def sleeper(name):
         contenders.pythae_likelihood,
     ],
 )
-def test_every_contender_estimates_the_same(digits, state, exact, make):
-    """Against quadrature: within 5 standard errors; fails for 1 image in 10^6."""
+def test_every_contender_estimates_the_same(trained_state, exact, make):
+    """Against quadrature: within 5 standard errors; fails for 1 image in 10^6.
+
+    The ELBO, or log p(x | z) without the rest of the weight, are further off.
+    """
     if make is contenders.pythae_likelihood:
         pytest.importorskip("pythae")
-    log_p, se = exact
+    x, log_p, by_guide = exact
     torch.manual_seed(0)
-    found = make(digits.test_images[:4], state, 400)()
+    found = make(x, trained_state, 400)()
     assert found.shape == (4,)
-    np.testing.assert_array_less(np.abs(found - log_p), 5 * se + 1e-3)
+    near = 5 * by_guide.se + 1e-3
+    np.testing.assert_array_less(np.abs(found - log_p), near)
+    assert (np.abs(by_guide.elbo - log_p) > near).all()
 
 
 @pytest.mark.parametrize(
@@ -69,7 +88,8 @@ def test_contenders_take_turns_in_processes_of_their_own():
     )
     assert [len(row["seconds"]) for row in found.values()] == [3, 3]
     assert found["two"]["result"].tolist() == [2, 2, 2]
-    assert all(row["peak_mib"] > 10 for row in found.values())
+    if benchmark.peak_mib() is not None:
+        assert all(row["peak_mib"] > 10 for row in found.values())
 
 
 def test_the_peak_is_the_contenders_own():
@@ -81,7 +101,7 @@ def test_the_peak_is_the_contenders_own():
 
 
 def test_a_contender_that_dies_ends_the_run():
-    with pytest.raises(RuntimeError, match="the contender 'none' died"):
+    with pytest.raises(SystemExit, match="the contender 'none' died"):
         benchmark.take_turns({"none": (sleeper, {"name": "not a number"})}, 1, "")
 
 
@@ -120,7 +140,12 @@ def test_the_figure_shows_every_contender():
     }
     metrics = {
         "speed": {key: {"plain": row, "ours": row} for key in benchmark.TITLES},
-        "scaling": [{"processes": 2, "threads": 1, "train_seconds": 30.0, "score_seconds": 20.0}],
+        "scaling": {"2 x 1": {f"{part}_seconds": {"median": 30.0} for part in ("train", "score")}},
+        "distance": {
+            "matrix_product_gflops": {"float32": 100.0, "bfloat16": 200.0},
+            "training": {"gflops": 90.0},
+            "log_p_100": {"gflops": 50.0},
+        },
         "growth": {
             what: [{what: n, "seconds": n / 100, "peak_mib": 500.0} for n in (100, 1000)]
             for what in ("images", "samples", "latent dimensions")

@@ -16,6 +16,7 @@ from pyro_vae.networks import (
     Decoder,
     DenseDecoder,
     Encoder,
+    LabelEncoder,
     PerLabel,
     channels_last,
     join_appendix,
@@ -213,8 +214,53 @@ def test_bfloat16_encoder_is_near_the_float32_one():
     assert not torch.equal(a, b)
 
 
-def test_auto_precision_is_one_of_the_two():
-    assert resolve_precision("auto") in ("float32", "bfloat16")
+@pytest.mark.parametrize(
+    ("capabilities", "precision"),
+    [
+        ({}, "float32"),
+        ({"avx512_bf16": False, "amx_bf16": False}, "float32"),
+        ({"avx512_bf16": True, "amx_bf16": False}, "bfloat16"),
+        ({"avx512_bf16": False, "amx_bf16": True}, "bfloat16"),
+    ],
+)
+def test_auto_precision_is_bfloat16_where_the_processor_multiplies_it(
+    capabilities, precision, monkeypatch
+):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert resolve_precision("auto") == precision
+    assert resolve_precision("float32") == "float32"
+
+
+def test_a_torch_that_does_not_know_the_processor_stays_in_float32(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert resolve_precision("auto") == "float32"
+
+
+@pytest.mark.parametrize("make", [Encoder, LabelEncoder])
+@pytest.mark.parametrize("classes", [0, 10])
+def test_the_encoder_is_its_layers_one_after_the_other(make, classes):
+    """It runs its layers in another memory layout: output and gradients as of the plain ones."""
+    if make is LabelEncoder and not classes:
+        pytest.skip("a last layer for each label needs labels")
+    encoder = make(6, classes=classes).double()
+    x = torch.rand(5, 1, 28, 28, dtype=torch.float64)
+    y = [torch.tensor([3, 0, 9, 3, 1])] if classes else []
+    flat = encoder.g[:5](x)
+    one_hot = [functional.one_hot(label, classes).double() for label in y]
+    hidden = encoder.g[6](encoder.g[5](torch.cat([flat, *one_hot], 1)))
+    last = encoder.g[7]
+    plain = last(hidden, *y) if make is LabelEncoder else last(hidden)
+    ours = encoder(x, *y)
+    torch.testing.assert_close(ours, plain, rtol=0, atol=1e-13)
+    weights = list(encoder.parameters())
+    towards = torch.randn_like(plain)
+    for found, expected in zip(
+        torch.autograd.grad(ours, weights, towards),
+        torch.autograd.grad(plain, weights, towards),
+        strict=True,
+    ):
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-11)
+        assert expected.abs().max() > 1e-6
 
 
 @pytest.mark.parametrize("latent_dim", [0, -1, 2.0, "4", None])
