@@ -184,7 +184,7 @@ def classification_figure(metrics: dict) -> Figure:
         ylabel="how often right",
         title="Calibration (all right: at the top)",
     )
-    middle.legend(fontsize=8.5, loc="lower right")
+    middle.legend(fontsize=8.5, loc="upper left")
     every = metrics["every_label_refined"]
     names = ("rise_own_label", "rise_best_other_label", "rise_other_labels")
     for place, name in enumerate(names):
@@ -288,7 +288,7 @@ def failures_figure(sets: dict[str, Tensor], metrics: dict) -> Figure:
         ax.axvline(found["probes"]["largest_class"], color="0.3", lw=0.8, ls="--")
         ax.set_yticks(place, bars)
         ax.set(xlim=(0, 1.2))
-        ax.set_xticks([0, 0.1, 0.5, 1], ["0", "10%", "50%", "100%"])
+        ax.set_xticks([0, 0.5, 1], ["0", "50%", "100%"])
     figure.suptitle(
         "Made to fail: what the pictures and the measures show\n"
         "(blue bars should be long, the orange one at chance, dashed; "
