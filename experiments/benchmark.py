@@ -52,8 +52,8 @@ from pyro_vae.plots import COLOURS, save_figure
 from pyro_vae.refined import Refined
 from pyro_vae.script import (
     TRAINING,
+    begin,
     check_least,
-    load_data,
     make_parser,
     result_folder,
     run,
@@ -451,12 +451,12 @@ def main() -> None:
     if unused or args.device != "cpu":
         names = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(unused) or ["device"])
         raise InputError(f"{names}: the benchmark sets this itself, on the CPU: leave it out")
-    data = load_data(args)
-    folder = result_folder(args, "benchmark", 20)
-    print(
+    data = begin(
+        args,
         "benchmark: about 45 minutes on 2 cores, 13 of them to train both ways for 10 epochs. "
-        "Leave the machine to it."
+        "Leave the machine to it.",
     )
+    folder = result_folder(args, "benchmark", 20)
     hold_folder(folder)
     start = fresh_weights(args.latent_dim)
     state = our_training(data.train_images, start, "auto")()  # weights that are no longer random

@@ -42,9 +42,9 @@ from pyro_vae.refined import Refined
 from pyro_vae.sampling import guide_samples
 from pyro_vae.script import (
     TRAINING,
+    begin,
     check_device,
     check_least,
-    load_data,
     make_parser,
     run,
     save_metrics,
@@ -393,18 +393,18 @@ def main() -> None:
             "--epochs, --checkpoint and --train are for a generator that is there before the "
             "guides: add --frozen-decoder, or use --guide-epochs"
         )
-    data = load_data(args)
+    data = begin(
+        args,
+        f"{len(builders)} guides, {args.guide_epochs} epochs each: about {args.guide_epochs + 2} "
+        "minutes a guide on 2 cores, six times that for a semi-amortised one, up to 40 more for "
+        "the gaps of a spline flow in 20 dimensions, and 5 for the refined guide. --resume goes "
+        "on where a run was stopped.",
+    )
     device = check_device(args.device)
     asked = {key: getattr(args, key) for key in TRAINING if hasattr(args, key)}
     args.guide_precision = resolve_precision(asked.get("precision", "auto"), args.device)
     kind = "frozen" if args.frozen_decoder else "joint"
     folder = args.results / f"compare_guides_{kind}_d{args.latent_dim}"
-    print(
-        f"{len(builders)} guides, {args.guide_epochs} epochs each: about {args.guide_epochs + 2} "
-        "minutes a guide on 2 cores, six times that for a semi-amortised one, up to 40 more for "
-        "the gaps of a spline flow in 20 dimensions, and 5 for the refined guide. --resume goes "
-        "on where a run was stopped."
-    )
     hold_folder(folder)
     if args.frozen_decoder:
         base_model, base_guide, config = trained_vae(args, data, args.latent_dim)

@@ -18,9 +18,9 @@ from pyro_vae.checkpoints import fingerprint
 from pyro_vae.files import check_folder, hold_folder
 from pyro_vae.refined import Refined
 from pyro_vae.script import (
+    begin,
     check_device,
     check_least,
-    load_data,
     make_parser,
     result_folder,
     run,
@@ -41,11 +41,14 @@ def main() -> None:
     device = check_device(args.device)
     parallel.join_group(args.device)
     with contextlib.redirect_stdout(sys.stdout if parallel.rank() == 0 else None):
-        data = load_data(args)
+        data = begin(
+            args,
+            f"{parallel.size()} processes: log p(x) by {args.num_samples} samples an image. About "
+            "6 minutes on 2 cores to train, half a minute for 10,000 images by 100 samples.",
+        )
         folder = result_folder(args, "distributed")
         (hold_folder if parallel.rank() == 0 else check_folder)(folder)
         parallel.meet()  # none begins before the first has the folder
-        print(f"{parallel.size()} processes: log p(x) by {args.num_samples} samples an image")
         start = time.perf_counter()
         model, guide, config = trained_vae(args, data, args.latent_dim)
         trained = time.perf_counter()

@@ -24,9 +24,8 @@ from pyro_vae.reading import Reader, nearest_neighbour_reader
 from pyro_vae.refined import Refined
 from pyro_vae.sampling import decode, guide_samples, pixel_samples, posterior_samples
 from pyro_vae.script import (
-    check_device,
+    begin,
     check_least,
-    load_data,
     make_parser,
     result_folder,
     run,
@@ -289,16 +288,15 @@ def main() -> None:
     )
     args = parser.parse_args()
     check_least("--fits", args.fits, 1)
-    data = load_data(args)
+    data = begin(
+        args,
+        "question (a): reconstructions, noise, random images, interpolation. About 1 minute on 2 "
+        "cores with a trained checkpoint, 7 minutes with 10 epochs of training.",
+    )
     shown = check_indices(args.images or list(data.showcase), data.train_images, "--images")
     if len(set(shown)) < 4:
         raise InputError(f"--images: {shown} must be four different images")
-    check_device(args.device)
     folder = result_folder(args, "question_a")
-    print(
-        "question (a): reconstructions, noise, random images, interpolation. About 1 minute on 2 "
-        "cores with a trained checkpoint, 7 minutes with 10 epochs of training."
-    )
     hold_folder(folder)
     model, guide, config = trained_vae(args, data, args.latent_dim)
     x = data.train_images[shown].to(args.device)

@@ -51,9 +51,9 @@ from pyro_vae.plots import save_figure
 from pyro_vae.refined import Refined
 from pyro_vae.sampling import decode, pixel_samples, posterior_mean
 from pyro_vae.script import (
+    begin,
     check_device,
     check_least,
-    load_data,
     make_parser,
     result_folder,
     run,
@@ -545,13 +545,13 @@ def main() -> None:
     )
     args = parser.parse_args()
     check_least("--images", args.images, 20)
-    data = load_data(args)
+    data = begin(
+        args,
+        "question (b): log p(x) of every test image, and what makes one likely. About 20 minutes "
+        "on 2 cores with a trained checkpoint; --images 200 takes about 6.",
+    )
     device = check_device(args.device)
     folder = result_folder(args, "question_b")
-    print(
-        "question (b): log p(x) of every test image, and what makes one likely. About 20 minutes "
-        "on 2 cores with a trained checkpoint; --images 200 takes about 6."
-    )
     hold_folder(folder)
     model, guide, config = trained_vae(args, data, args.latent_dim)
     vae = Vae(model, guide, device)

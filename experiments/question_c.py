@@ -47,9 +47,8 @@ from pyro_vae.refined import Refined
 from pyro_vae.sampling import guide_moments, guide_styles, mean_images, unit_use
 from pyro_vae.script import (
     TRAINING,
-    check_device,
+    begin,
     check_least,
-    load_data,
     make_parser,
     run,
     save_metrics,
@@ -620,13 +619,12 @@ def main() -> None:
     args = parser.parse_args()
     check_counts(seeds=args.seeds)
     check_least("--images", args.images, 20)
-    data = load_data(args)
-    check_device(args.device)
-    folder = args.results / "question_c"
-    print(
+    data = begin(
+        args,
         f"question (c): three autoencoders, {args.seeds} trainings each. About 40 minutes on 2 "
-        "cores once they are trained; the two of the appendix's make take 6 minutes each to train."
+        "cores once they are trained; the two of the appendix's make take 6 minutes each to train.",
     )
+    folder = args.results / "question_c"
     hold_folder(folder)
     base = getattr(args, "seed", TRAINING["seed"])
     vaes: Vaes = {key: [] for key in CONTENDERS}

@@ -51,9 +51,9 @@ from pyro_vae.quadrature import Exact, integrate_plane
 from pyro_vae.refined import Refined
 from pyro_vae.sampling import ACTIVE, guide_styles, posterior_samples, styled_images
 from pyro_vae.script import (
+    begin,
     check_device,
     check_least,
-    load_data,
     make_parser,
     result_folder,
     run,
@@ -601,15 +601,15 @@ def main() -> None:
     args = parser.parse_args()
     check_least("--images", args.images, 20)
     check_least("--failure-epochs", args.failure_epochs, 1)
-    data = load_data(args)
+    data = begin(
+        args,
+        "question (d): style and digit apart. About an hour on 2 cores, and 25 minutes for each "
+        "of two autoencoders, with labels and without, that are not trained yet. --images 200 "
+        "takes half of it.",
+    )
     device = check_device(args.device)
     name = "question_d" if args.guide == "mean_field" else f"question_d_{args.guide}"
     folder = result_folder(args, name, DIM)
-    print(
-        "question (d): style and digit apart. About an hour on 2 cores, and 25 minutes for each "
-        "of two autoencoders, with labels and without, that are not trained yet. --images 200 "
-        "takes half of it."
-    )
     hold_folder(folder)
     own = "conditional" if args.latent_dim == DIM else f"conditional_d{args.latent_dim}"
     own += "" if args.guide == "mean_field" else f"_{args.guide}"

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.errors import InputError
+from pyro_vae.errors import InputError, check_choice, check_path
 from pyro_vae.files import whole_file
 from pyro_vae.guides import AMORTISED, Amortised
 from pyro_vae.models import Model
@@ -27,10 +27,15 @@ def load_tensors(
     path: str | Path, kind: str, keys: set[str], remedy: str = "delete it and train again"
 ) -> dict:
     """Read what `save_tensors` wrote; `weights_only`, so that a hostile file cannot run code."""
+    check_path(path=path)
     if not Path(path).is_file():
         raise InputError(f"{path} is not a file: train first, or name another checkpoint")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read: {error.strerror or error}; mend that, or name another file"
+        ) from error
     except Exception as error:  # torch.load raises anything from EOFError to UnpicklingError
         raise InputError(
             f"{path} is not {kind} that can be read ({type(error).__name__}): it is truncated or "
@@ -131,14 +136,9 @@ def build_vae(
 
     With `classes` > 0 both take labels as well.
     """
-    if architecture not in ARCHITECTURES:
-        raise InputError(
-            f"architecture {architecture!r} is unknown: choose from {', '.join(ARCHITECTURES)}"
-        )
-    if prior not in PRIORS:
-        raise InputError(f"prior {prior!r} is unknown: choose from {', '.join(PRIORS)}")
-    if guide not in AMORTISED:
-        raise InputError(f"guide {guide!r} is unknown: choose from {', '.join(AMORTISED)}")
+    check_choice(ARCHITECTURES, architecture=architecture)
+    check_choice(PRIORS, prior=prior)
+    check_choice(AMORTISED, guide=guide)
     decoder = ARCHITECTURES[architecture](latent_dim, classes)
     model = Model(decoder, prior=PRIORS[prior](latent_dim, classes))
     return model, AMORTISED[guide](model, precision=precision)

@@ -66,8 +66,7 @@ def evaluate(
     is amortised and its family has the pathwise gradients by which its best member is sought.
     """
     check_counts(gap_images=gap_images)
-    if num_samples < 100:
-        raise InputError(f"num_samples must be >= 100 for IWAE-100, not {num_samples}")
+    check_counts(100, num_samples=num_samples)  # for IWAE-100
     start = time.perf_counter()
     log_w = log_weights(
         model, guide, x, *labels, num_samples=num_samples, seed=seed, progress=progress

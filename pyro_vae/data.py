@@ -141,6 +141,6 @@ def check_images(images: Tensor) -> Tensor:
 def check_indices(indices: list[int], images: Tensor, name: str = "images") -> list[int]:
     """`indices`, or InputError unless each is the index of one of `images`."""
     for index in indices:
-        if not 0 <= index < len(images):
+        if not isinstance(index, int) or not 0 <= index < len(images):
             raise InputError(f"{name}: no image {index}; choose from 0 to {len(images) - 1}")
     return indices

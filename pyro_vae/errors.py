@@ -1,6 +1,8 @@
 """The one exception that means "the input was wrong", as opposed to "the program is"."""
 
 import math
+from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 from torch import Tensor
@@ -29,6 +31,20 @@ def check_number(name: str, value: object, low: float, high: float = math.inf) -
     """Raise InputError unless `value` is a finite number from `low` to `high`."""
     if not isinstance(value, int | float) or not (low <= value <= high and math.isfinite(value)):
         raise InputError(f"{name} must be a number from {low:g} to {high:g}, not {value!r}")
+
+
+def check_choice(choices: Iterable[str], /, **chosen: object) -> None:
+    """Raise InputError unless each of the named values is one of `choices`."""
+    for name, value in chosen.items():
+        if not isinstance(value, str) or value not in choices:
+            raise InputError(f"{name} {value!r} is unknown: choose from {', '.join(choices)}")
+
+
+def check_path(**paths: object) -> None:
+    """Raise InputError unless each names a file or folder."""
+    for name, path in paths.items():
+        if not isinstance(path, str | Path):
+            raise InputError(f"{name} must be a path, a text or Path, not {kind(path)}")
 
 
 def check_callables(**programs: object) -> None:

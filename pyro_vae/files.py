@@ -47,13 +47,23 @@ def only_writer(path: Path) -> Iterator[None]:
     Raises InputError if another run does.
     """
     lock = path.with_name(f"{path.name}.lock")
-    with lock.open("a") as file:
+    taken = InputError(
+        f"another run is writing {path}: wait for it, or name another file or folder"
+    )
+    try:
+        file = lock.open("a")
+    except OSError as error:
+        raise _cannot_write(lock, error) from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise InputError(
-                f"another run is writing {path}: wait for it, or name another file or folder"
-            ) from error
+            raise taken from error
+        except OSError as error:
+            raise _cannot_write(lock, error) from error
+        # whoever had it may have ended, and removed it, since it was opened
+        if not (lock.exists() and os.path.samestat(os.fstat(file.fileno()), lock.stat())):
+            raise taken
         try:
             yield
         finally:

@@ -156,7 +156,9 @@ def iwae(log_w: Tensor, num_samples: int) -> Tensor:
 
     `iwae(log_w, 1)` is the ELBO, `iwae(log_w, K)` the estimate of log p(x).
     """
-    if not 1 <= num_samples <= len(log_w):
+    check_log_weights(log_w)
+    check_counts(num_samples=num_samples)
+    if num_samples > len(log_w):
         raise InputError(
             f"num_samples must be 1 to {len(log_w)} (the log weights), not {num_samples}"
         )

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import stats
 
-from pyro_vae.errors import InputError
+from pyro_vae.errors import InputError, kind
 
 
 def mean_interval(values: np.ndarray) -> dict:
@@ -51,8 +51,8 @@ def paired_shares(before: np.ndarray, after: np.ndarray) -> dict:
 
 def _check_numbers(size: str, **arrays: np.ndarray) -> None:
     for name, values in arrays.items():
-        if values.ndim != 1 or len(values) == 0:
-            raise InputError(f"{name} must be ({size},), {size} >= 1, not {values.shape}")
+        if not isinstance(values, np.ndarray) or values.ndim != 1 or len(values) == 0:
+            raise InputError(f"{name} must be an array ({size},), {size} >= 1, not {kind(values)}")
 
 
 def _check_truths(**arrays: np.ndarray) -> None:

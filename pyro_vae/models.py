@@ -10,6 +10,7 @@ from pyro.distributions import constraints
 from torch import Tensor, nn
 
 from pyro_vae.data import check_images
+from pyro_vae.errors import InputError, check_callables
 from pyro_vae.priors import StandardPrior
 
 
@@ -101,6 +102,9 @@ class Model(nn.Module):
         prior: nn.Module | None = None,
     ):
         super().__init__()
+        check_callables(decoder=decoder, pixels=pixels)
+        if prior is None and not hasattr(decoder, "latent_dim"):
+            raise InputError("decoder must have a latent_dim, for its prior: or give a prior too")
         self.decoder = decoder
         self.pixels = pixels
         self.prior = prior or StandardPrior(decoder.latent_dim)

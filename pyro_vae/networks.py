@@ -252,6 +252,8 @@ def check_pixels(x: Tensor, weight: Tensor) -> None:
 
 def check_latents(z: Tensor, latent_dim: int) -> None:
     """Raise InputError unless the latents `z` have `latent_dim` dimensions."""
+    if not isinstance(z, Tensor) or not z.is_floating_point():
+        raise InputError(f"z must be a float tensor (*, {latent_dim}), not {kind(z)}")
     if z.dim() == 0 or z.shape[-1] != latent_dim:
         raise InputError(f"z must have shape (*, {latent_dim}), not {tuple(z.shape)}")
 
@@ -312,8 +314,13 @@ def split_appendix(state: State) -> tuple[State, State]:
 
     The appendix's encoder holds its generator as `f`, so that its state dict has both.
     """
-    decoder = {name.removeprefix("f."): w for name, w in state.items() if name.startswith("f.")}
+    decoder = {name.removeprefix("f."): w for name, w in state.items() if name.startswith("f.f.")}
     encoder = {name: w for name, w in state.items() if name.startswith("g.")}
+    if not decoder or not encoder:
+        raise InputError(
+            "state must be the state dict of the appendix's GaussianEncoder, names f.f.* and g.*, "
+            f"not of {list(state)[:3]}"
+        )
     return decoder, encoder
 
 

@@ -29,7 +29,7 @@ from pyro import poutine
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 
-from pyro_vae.errors import InputError, check_callables
+from pyro_vae.errors import InputError, check_callables, check_counts
 from pyro_vae.importance import Program, sample_sites, score
 from pyro_vae.networks import resolve_precision
 
@@ -132,15 +132,14 @@ class Refined:
         precision: str = "auto",
     ):
         check_callables(model=model, guide=guide)
-        if (
-            (starts is not None and starts < 1)
-            or climbs < 0
-            or any(draws < 2 for draws in rounds or ())
-        ):
-            raise InputError(
-                "refined guide: starts must be >= 1, climbs >= 0 and every round >= 2 draws, not "
-                f"{starts}, {climbs} and {rounds}"
-            )
+        if starts is not None:
+            check_counts(starts=starts)
+        check_counts(0, climbs=climbs)
+        if rounds is not None:
+            if not isinstance(rounds, tuple | list):
+                raise InputError(f"rounds must be the draws of each round, not {rounds!r}")
+            for draws in rounds:
+                check_counts(2, rounds=draws)
         resolve_precision(precision)
         self.model, self.guide, self.precision = model, guide, precision
         self.starts, self.climbs, self.rounds = starts, climbs, rounds

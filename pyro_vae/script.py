@@ -137,11 +137,17 @@ def keep_memory() -> None:
     mallopt(m_trim_threshold, 2**31 - 1)
 
 
-def load_data(args: argparse.Namespace) -> Dataset:
-    """The data set asked for. Only `--dataset auto` falls back to the digits, and says so loudly.
+def begin(args: argparse.Namespace, what: str) -> Dataset:
+    """The data set asked for, after a look at the options of `make_parser` and a word on `what`.
 
-    Results on the digits go to a subfolder of `args.results`, and never replace those on MNIST.
+    So that a wrong option is known, and the reader knows what is to come, before a download. Only
+    `--dataset auto` falls back to the digits, and says so loudly. Results on the digits go to a
+    subfolder of `args.results`, and never replace those on MNIST.
     """
+    check_device(args.device)
+    check_latent_dim(getattr(args, "latent_dim", 1))
+    training_settings(args)
+    print(what)
     try:
         data = load_dataset("mnist" if args.dataset == "auto" else args.dataset, args.data_root)
     except InputError as error:
@@ -157,6 +163,14 @@ def load_data(args: argparse.Namespace) -> Dataset:
     if data.name != "mnist":
         args.results = args.results / data.name
     return data
+
+
+def training_settings(args: argparse.Namespace) -> dict:
+    """The training options, those asked for and the defaults of the others, checked."""
+    settings = {option: getattr(args, option, value) for option, value in TRAINING.items()}
+    precision = resolve_precision(settings.pop("precision"), args.device)
+    check_training_options(**settings)
+    return settings | {"precision": precision}
 
 
 def check_least(option: str, value: int, least: int) -> None:
@@ -203,9 +217,7 @@ def trained_vae(
     """
     device = check_device(args.device)
     asked = {option: getattr(args, option) for option in TRAINING if hasattr(args, option)}
-    settings = TRAINING | asked
-    options = {option: value for option, value in settings.items() if option != "precision"}
-    check_training_options(**options)
+    settings = training_settings(args)
     kind = {
         "latent_dim": latent_dim,
         "architecture": architecture,
@@ -214,7 +226,6 @@ def trained_vae(
         "prior": prior,
         "decay": decay,
     }
-    settings["precision"] = resolve_precision(settings["precision"], args.device)
     name = name or f"d{latent_dim}"
     path = args.checkpoint or args.results / "checkpoints" / f"{name}.pt"
     state_path = path.with_suffix(".training.pt")
@@ -258,7 +269,7 @@ def trained_vae(
             resume=args.resume,
             decay=decay,
             same={"dataset": data.name, "precision": settings["precision"]},
-            **options,
+            **{option: value for option, value in settings.items() if option != "precision"},
         )
         config = {"dataset": data.name, **kind, **settings}
         config |= {"history": history, "provenance": provenance()}

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from pyro_vae import parallel
 from pyro_vae.checkpoints import fingerprint, load_tensors, save_tensors
-from pyro_vae.errors import InputError
+from pyro_vae.errors import InputError, check_callables, check_counts, check_path, check_rows
 from pyro_vae.files import check_folder
 from pyro_vae.importance import Estimate, Program, block_log_weights, estimate, image_blocks
 
@@ -39,6 +39,11 @@ def sharded_log_likelihood(
     A process that dies ends the run; the blocks that are finished stay, and only the others are
     made when it is started again.
     """
+    check_callables(model=model, guide=guide)
+    check_rows(x, *labels)
+    check_counts(0, seed=seed)
+    blocks = image_blocks(len(x), num_samples)
+    check_path(folder=folder)
     folder = Path(folder)
     check_folder(folder)
     settings = {
@@ -47,7 +52,6 @@ def sharded_log_likelihood(
         "of": fingerprint(model, guide, x, *labels),
         **(same or {}),
     }
-    blocks = image_blocks(len(x), num_samples)
     paths = [folder / f"images_{block.start:07d}.pt" for block in blocks]
     there = [path.exists() for path in paths]
     for path in (path for path, is_there in zip(paths, there, strict=True) if is_there):

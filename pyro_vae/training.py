@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from pyro_vae import parallel
 from pyro_vae.checkpoints import fingerprint, load_tensors, load_weights, save_tensors
-from pyro_vae.errors import InputError, check_callables, check_counts, check_rows
+from pyro_vae.errors import InputError, check_callables, check_counts, check_path, check_rows
 from pyro_vae.importance import Program, log_likelihood
 
 # what a training state holds
@@ -163,6 +163,8 @@ def fit(
         if not isinstance(rows, tuple | list):
             raise InputError("train and test must be tuples of tensors, (x,) or (x, y)")
         check_rows(*rows)
+    if state_path is not None:
+        check_path(state_path=state_path)
     path = Path(state_path) if state_path is not None else None
     settings = {"batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
     settings |= {"images": len(train[0]), "shards": shards, **(same or {})}

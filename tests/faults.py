@@ -4,18 +4,18 @@
 
 The parent imports everything once and starts each attempt by fork, so that a kill costs no import.
 Half of the kills wait for a file that is being written. An attempt goes on where the last one was
-killed. One that ends is started over in an empty folder, until there have been KILLS kills; then
-the last is left to end.
+killed. One that ends has its folder moved aside, to FOLDER.1, FOLDER.2, ..., and the next begins in
+an empty one, until there have been KILLS kills; then the last is left to end.
 """
 
 import contextlib
 import json
 import os
 import random
-import shutil
 import signal
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -92,9 +92,18 @@ def progress(folder: Path) -> int:
     return epochs + sum(path.suffix != ".partial" for path in folder.rglob("*.*"))
 
 
+def stage(folder: Path) -> str:
+    """What the work was at when it was killed."""
+    if not (folder / "checkpoints" / "some.pt").exists():
+        return "training"
+    blocks = len(list((folder / "blocks").glob("*.pt")))
+    return "log p" if blocks < 5 else "figure and metrics"
+
+
 def main(folder: Path, kills: int, seed: int) -> None:
     random.seed(seed)
     killed = ended = 0
+    places: Counter[str] = Counter()
     patience, done = 1.0, 0
     while True:
         child = os.fork()
@@ -114,6 +123,7 @@ def main(folder: Path, kills: int, seed: int) -> None:
         check_whole(folder)
         if os.WIFSIGNALED(status):
             killed += 1
+            places[stage(folder)] += 1
             # so that a slow machine gets on too: wait longer while nothing new is done
             patience = 1.0 if progress(folder) > done else 1.5 * patience
             done = progress(folder)
@@ -123,8 +133,8 @@ def main(folder: Path, kills: int, seed: int) -> None:
         if killed == kills:
             break
         ended, done = ended + 1, 0
-        shutil.rmtree(folder)
-    print(f"{killed} kills, {ended + 1} runs")
+        folder.rename(folder.with_name(f"{folder.name}.{ended}"))
+    print(json.dumps({"kills": killed, "runs": ended + 1, **places}))
 
 
 if __name__ == "__main__":

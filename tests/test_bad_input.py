@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import pyro_vae
 from pyro_vae import (
@@ -25,6 +26,7 @@ from pyro_vae import (
     importance,
     intervals,
     interventions,
+    models,
     networks,
     priors,
     probes,
@@ -129,6 +131,8 @@ CASES = [
     ("estimate", "an array", lambda: importance.estimate(np.zeros((3, 2))), "not float64 (3, 2)"),
     ("estimate", "no sample", lambda: importance.estimate(torch.zeros(0, 2)), "K and B >= 1"),
     ("estimate", "NaN", lambda: importance.estimate(torch.full((3, 2), torch.nan)), "NaN or +inf"),
+    ("iwae", "k", lambda: importance.iwae(torch.zeros(3, 2), 1.5), f"num_samples {COUNT} 1.5"),
+    ("iwae", "weights", lambda: importance.iwae([0.0], 1), "log_w must be a tensor"),
     ("iwae", "k > K", lambda: importance.iwae(torch.zeros(3, 2), 4), "num_samples must be 1 to 3"),
     ("pareto_khat", "a vector", lambda: psis.pareto_khat(torch.zeros(3)), "tensor (K, B)"),
     ("khat_threshold", "K = 0", lambda: psis.khat_threshold(0), f"num_samples {COUNT} 0"),
@@ -139,9 +143,12 @@ CASES = [
         "cannot write",
     ),
     ("Refined", "guide", lambda: refined.Refined(MODEL, None), "guide must be a Pyro program"),
-    ("Refined", "starts", lambda: refined.Refined(MODEL, GUIDE, starts=0), "starts must be >= 1"),
+    ("Refined", "starts", lambda: refined.Refined(MODEL, GUIDE, starts=0), f"starts {COUNT} 0"),
+    ("Refined", "text", lambda: refined.Refined(MODEL, GUIDE, starts="a"), f"starts {COUNT} 'a'"),
+    ("Refined", "climbs", lambda: refined.Refined(MODEL, GUIDE, climbs=-1), "climbs must be a"),
+    ("Refined", "no rounds", lambda: refined.Refined(MODEL, GUIDE, rounds=5), "rounds must be the"),
     ("Refined", "precision", lambda: refined.Refined(MODEL, GUIDE, precision="half"), "not 'half'"),
-    ("Refined", "rounds", lambda: refined.Refined(MODEL, GUIDE, rounds=(1,)), "round >= 2 draws"),
+    ("Refined", "rounds", lambda: refined.Refined(MODEL, GUIDE, rounds=(1,)), "number >= 2, not 1"),
     (
         "annealed_log_likelihood",
         "chains",
@@ -190,6 +197,17 @@ CASES = [
     ("resolve_precision", "unknown", lambda: networks.resolve_precision("int8"), "not 'int8'"),
     ("check_latent_dim", "0", lambda: networks.check_latent_dim(0), COUNT),
     ("Decoder", "z", lambda: networks.Decoder(2)(torch.zeros(3, 5)), "(*, 2), not (3, 5)"),
+    ("Decoder", "int z", lambda: networks.Decoder(2)(Y[:2]), "z must be a float tensor (*, 2)"),
+    ("Model", "decoder", lambda: models.Model(None), "decoder must be a Pyro program"),
+    ("Model", "no d", lambda: models.Model(nn.Linear(2, 3)), "decoder must have a latent_dim"),
+    ("Model", "pixels", lambda: models.Model(MODEL.decoder, 3), "pixels must be a Pyro program"),
+    (
+        "split_appendix",
+        "ours",
+        lambda: networks.split_appendix(MODEL.decoder.state_dict()),
+        "names f.f.* and g.*, not of ['f.0.weight'",
+    ),
+    ("build_vae", "priors", lambda: build_vae(2, prior=[]), "prior [] is unknown"),
     ("DenseDecoder", "z", lambda: networks.DenseDecoder(2)(torch.zeros(5)), "(*, 2), not (5,)"),
     ("LabelDecoder", "z", lambda: networks.LabelDecoder(2)(torch.zeros(3, 1), Y[:3]), "(*, 2)"),
     ("LabelDecoder", "no labels", lambda: networks.LabelDecoder(2)(torch.zeros(3, 2)), "labels y"),
@@ -215,6 +233,8 @@ CASES = [
         lambda: checkpoints.load_vae("typo.pt"),
         "train first, or name another",
     ),
+    ("load_vae", "None", lambda: checkpoints.load_vae(None), "path must be a path, a text or"),
+    ("fit", "state", lambda: train(X, state_path=3), "state_path must be a path, a text or Path"),
     ("load_vae", "a folder", lambda: checkpoints.load_vae("."), "is not a file"),
     ("load_vae", "a text", lambda: checkpoints.load_vae(__file__), "is not a checkpoint"),
     (
@@ -252,6 +272,7 @@ CASES = [
     ("load_dataset", "name", lambda: data.load_dataset("cifar"), "choose 'mnist' or 'digits'"),
     ("check_images", "a list", lambda: data.check_images([[0.0]]), "a float tensor, not list"),
     ("check_images", "shape", lambda: data.check_images(X[0, 0]), IMAGES),
+    ("check_indices", "half", lambda: data.check_indices([0.5], X), "no image 0.5"),
     ("check_indices", "4 of 4", lambda: data.check_indices([4], X), "choose from 0 to 3"),
     # drawing
     ("guide_samples", "K", lambda: sampling.guide_samples(GUIDE, X, num_samples=0), COUNT),
@@ -392,7 +413,7 @@ CASES = [
         "difference_interval",
         "empty",
         lambda: intervals.difference_interval(np.ones(2), np.ones(0)),
-        "other must be (N,), N >= 1",
+        "other must be an array (N,), N >= 1",
     ),
     (
         "share_interval",
@@ -410,7 +431,7 @@ CASES = [
         "mean_interval",
         "empty",
         lambda: intervals.mean_interval(np.array([])),
-        "values must be (B,)",
+        "values must be an array (B,)",
     ),
     ("shared_correlation", "a row", lambda: style.shared_correlation(Z[0]), "(styles, digits)"),
     ("shared_interval", "resamples", lambda: style.shared_interval(Z, resamples=0), COUNT),
@@ -448,6 +469,8 @@ CASES = [
         "from 0 to 1",
     ),
     # checks themselves
+    ("check_choice", "a number", lambda: errors.check_choice(["a", "b"], of=1), "from a, b"),
+    ("check_path", "a number", lambda: errors.check_path(to=3), "to must be a path, a text or"),
     ("check_counts", "0", lambda: errors.check_counts(count=0), f"count {COUNT} 0"),
     (
         "check_number",
@@ -469,14 +492,22 @@ ELSEWHERE = {
     # files and options: test_files, test_faults, test_script, test_data
     *("whole_file", "only_writer", "hold_folder", "check_folder", "save_tensors", "save_vae"),
     *("load_mnist", "check_mnist", "data_root", "load_digits", "save_metrics", "make_parser"),
-    *("run", "load_data", "result_folder", "trained_vae", "trained_classifier", "provenance"),
+    *(
+        "run",
+        "begin",
+        "training_settings",
+        "result_folder",
+        "trained_vae",
+        "trained_classifier",
+        "provenance",
+    ),
     # what a Pyro program places wrongly: test_importance
     *("draw", "log_joint", "score", "sample_sites", "is_random"),
     # groups of processes: test_parallel, test_distributed
-    *("join_group", "rank", "size", "own", "meet", "add_up", "seed_of"),
+    *("join_group", "rank", "size", "own", "meet", "add_up", "check_alike", "seed_of"),
     # parts of others, which check for them
     *("imitate", "optimal", "elbo_samples", "best_log_weights", "table", "pairs", "as_text"),
-    *("curvature", "climb", "laplace", "adapt", "channels_last", "split_appendix"),
+    *("curvature", "climb", "laplace", "adapt", "channels_last", "softplus"),
     *("join_appendix", "fingerprint", "keep_memory", "all_finite", "unit_use", "shuffled", "kind"),
     *("show_image", "image_rows", "save_figure"),
 }

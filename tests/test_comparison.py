@@ -87,7 +87,7 @@ def test_bad_input_is_named(problem):
     x = problem.data(2)
     with pytest.raises(InputError, match="guides must hold at least one"):
         compare(problem.model, {}, x)
-    with pytest.raises(InputError, match="num_samples must be >= 100"):
+    with pytest.raises(InputError, match="num_samples must be a whole number >= 100"):
         evaluate(problem.model, problem.wide_guide, x, num_samples=99)
     with pytest.raises(InputError, match="gap_images must be a whole number >= 1"):
         evaluate(problem.model, problem.wide_guide, x, gap_images=0)

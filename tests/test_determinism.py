@@ -46,5 +46,6 @@ def test_an_experiment_run_twice_gives_the_same(tmp_path, name):
         written.append((of_the_run(json.loads(metrics.read_text())), figures))
     (metrics, figures), (again, figures_again) = written
     assert metrics == again
+    assert figures.keys() == figures_again.keys()
     different = [each for each, content in figures.items() if content != figures_again[each]]
     assert different == []

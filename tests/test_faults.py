@@ -1,5 +1,6 @@
 """Kills, a full disk, two runs in one folder: nothing half-written is taken for whole."""
 
+import json
 import os
 import resource
 import subprocess
@@ -61,23 +62,33 @@ def assert_same(one, other):
         assert one == other
 
 
-def test_fifty_kills_change_no_bit(tmp_path):
-    done = start("-m", "tests.faults", tmp_path / "killed", 50, 0)
-    out, err = done.communicate()
-    assert done.returncode == 0, err
-    assert out.startswith("50 kills")
-    never = start("-m", "tests.faults", tmp_path / "whole", 0, 0)
-    assert never.communicate()[0].startswith("0 kills")
-    expected = {path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("*.*")}
-    found = {path.relative_to(tmp_path / "killed") for path in (tmp_path / "killed").rglob("*.*")}
-    assert found == expected  # and no part of a file is left
+def assert_same_files(folder, other):
+    """The same files, and the same in them; so that no part of a file is left either."""
+    expected = {path.relative_to(folder) for path in folder.rglob("*.*")}
+    assert {path.relative_to(other) for path in other.rglob("*.*")} == expected
     for path in expected:
-        whole, again = (tmp_path / name / path for name in ("whole", "killed"))
+        whole, again = folder / path, other / path
         if path.suffix == ".pt":  # which equal strings are one object differs, and so do the bytes
             whole, again = (torch.load(each, weights_only=True) for each in (whole, again))
             assert_same(whole, again)
         else:
             assert whole.read_bytes() == again.read_bytes(), path
+
+
+def test_fifty_kills_change_no_bit(tmp_path):
+    done = start("-m", "tests.faults", tmp_path / "killed", 50, 0)
+    out, err = done.communicate()
+    assert done.returncode == 0, err
+    found = json.loads(out)
+    assert found["kills"] == 50
+    assert found["training"] >= 5
+    assert found["log p"] >= 3
+    never = start("-m", "tests.faults", tmp_path / "whole", 0, 0)
+    assert json.loads(never.communicate()[0]) == {"kills": 0, "runs": 1}
+    runs = sorted(tmp_path.glob("killed*"))
+    assert len(runs) == found["runs"]
+    for run in runs:
+        assert_same_files(tmp_path / "whole", run)
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path):

@@ -134,6 +134,20 @@ def test_a_wrong_option_is_one_line_and_exit_code_2(
     check_wrong_option(main, [*given, *words], message, results, monkeypatch, capsys)
 
 
+@pytest.mark.parametrize("script", ["question_a", "question_b", "question_d", "compare_guides"])
+@pytest.mark.parametrize(
+    "words", [["--device", "tpu"], ["--latent-dim", "0"], ["--batch-size", "0"], ["--seed", "-1"]]
+)
+def test_a_wrong_option_is_known_before_any_data(tmp_path, monkeypatch, capsys, script, words):
+    """And before a folder is made, though MNIST is nowhere and would be downloaded."""
+    main = importlib.import_module(f"experiments.{script}").main
+    monkeypatch.setattr("pyro_vae.script.load_dataset", lambda *_: pytest.fail("data was loaded"))
+    results = tmp_path / "results"
+    ((_, message),) = (row for row in rows(script) if row[0] == words)
+    check_wrong_option(main, words, message, results, monkeypatch, capsys)
+    assert not results.exists()
+
+
 @pytest.mark.parametrize("script", OWN)
 def test_every_option_is_in_the_tables(script, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["script", "--help"])
