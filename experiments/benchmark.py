@@ -373,11 +373,11 @@ TITLES = {
 def as_text(metrics: dict) -> str:
     lines = []
     for key, title in TITLES.items():
-        lines.append(f"{title:<26}{'images/s':>10}{'quartiles':>16}{'faster':>9}{'MiB':>8}")
+        lines.append(f"{title:<26}{'images/s':>10}{'quartiles':>20}{'faster':>9}{'MiB':>8}")
         for name, row in metrics["speed"][key].items():
             low, high = row["quartiles"]
             lines.append(
-                f"  {name:<24}{row['images_a_second']:>10.1f}{f'{low:.1f} to {high:.1f}':>16}"
+                f"  {name:<24}{row['images_a_second']:>10.1f}{f'{low:.1f} to {high:.1f}':>20}"
                 f"{row['times_as_fast']:>8.2f}x{row['peak_mib'] or math.nan:>8.0f}"
             )
     peak = metrics["distance"]["matrix_product_gflops"]
