@@ -136,9 +136,11 @@ class StopAfter(nn.Module):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize(("step", "decay"), [(1, False), (3, True), (4, False), (6, True)])
+@pytest.mark.parametrize(
+    ("step", "decay"), [(1, False), (3, True), (4, False), (5, False), (6, True), (10, False)]
+)
 def test_resume_in_the_middle_of_an_epoch_is_exact(digits, tmp_path, step, decay, number):
-    """4 steps an epoch, one call a test batch: stops at the epoch's start, middle and end."""
+    """4 steps an epoch, then one call for the test ELBO: stops at start, middle, end and there."""
     path = tmp_path / "state.pt"
 
     def stoppable(calls, resume):
