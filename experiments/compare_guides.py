@@ -35,7 +35,7 @@ from pyro_vae.importance import (
 )
 from pyro_vae.intervals import mean_interval
 from pyro_vae.models import Model
-from pyro_vae.networks import Decoder, check_latent_dim, resolve_precision
+from pyro_vae.networks import Decoder, check_latent_dim
 from pyro_vae.plots import COLOURS, save_figure, show_image
 from pyro_vae.quadrature import integrate_plane
 from pyro_vae.refined import Refined
@@ -49,8 +49,9 @@ from pyro_vae.script import (
     run,
     save_metrics,
     trained_vae,
+    training_settings,
 )
-from pyro_vae.training import check_training_options, fit
+from pyro_vae.training import fit
 
 SEED = 3  # of everything drawn for the comparison; the training has its own
 Builder = Callable[[Model], Program]
@@ -401,8 +402,8 @@ def main() -> None:
         "on where a run was stopped.",
     )
     device = check_device(args.device)
-    asked = {key: getattr(args, key) for key in TRAINING if hasattr(args, key)}
-    args.guide_precision = resolve_precision(asked.get("precision", "auto"), args.device)
+    settings = training_settings(args)
+    args.guide_precision = settings["precision"]
     kind = "frozen" if args.frozen_decoder else "joint"
     folder = args.results / f"compare_guides_{kind}_d{args.latent_dim}"
     hold_folder(folder)
@@ -410,12 +411,7 @@ def main() -> None:
         base_model, base_guide, config = trained_vae(args, data, args.latent_dim)
         settings = TRAINING | {key: config[key] for key in TRAINING if key in config}
     else:
-        settings = TRAINING | asked
-        check_training_options(
-            args.guide_epochs,
-            *(settings[key] for key in ("batch_size", "learning_rate", "seed", "shards")),
-        )
-        config = {**settings, "precision": args.guide_precision, "epochs": args.guide_epochs}
+        config = settings | {"epochs": args.guide_epochs}
 
     made = {}  # all of them first: a wrong one stops the run before any is trained
     some = data.test_images[:2].to(device)

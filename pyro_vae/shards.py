@@ -53,11 +53,10 @@ def sharded_log_likelihood(
         **(same or {}),
     }
     paths = [folder / f"images_{block.start:07d}.pt" for block in blocks]
-    there = [path.exists() for path in paths]
-    for path in (path for path, is_there in zip(paths, there, strict=True) if is_there):
-        _read(path, settings)  # one of another run is said now, not when its turn comes
+    # all that are there at once: one of another run is said now, not when its turn comes
+    known = {path: _read(path, settings) for path in paths if path.exists()}
     parallel.meet()  # all have looked, and none has made a block yet
-    mine = [number for number in parallel.own(len(blocks)) if not there[number]]
+    mine = [number for number in parallel.own(len(blocks)) if paths[number] not in known]
     for number in tqdm(mine, desc=progress, unit="block", disable=progress is None):
         rows = [row[blocks[number]] for row in (x, *labels)]
         log_w = block_log_weights(model, guide, rows, blocks[number].start, num_samples, seed)
@@ -66,7 +65,7 @@ def sharded_log_likelihood(
         content = {name: torch.from_numpy(np.asarray(array)) for name, array in arrays.items()}
         save_tensors(paths[number], {"block": content, "settings": settings})
     parallel.meet()
-    found = [_read(path, settings) for path in paths]
+    found = [known[path] if path in known else _read(path, settings) for path in paths]
     parallel.meet()  # before any process goes on, and may delete them
     names = [name for name in Estimate._fields if name != "num_samples"]
     return Estimate(

@@ -95,14 +95,13 @@ class ShardedELBO(Trace_ELBO):
         self.shards = shards
         self.seeds: tuple[int, ...] = ()  # of the step; set before each
         self.stop = threading.Event()  # set: this process was asked to stop
-        self.stopping = False  # a process was, when they last asked one another
+        self.stopping = False  # a process was, before the last step
 
     def agree_to_stop(self, device: torch.device) -> bool:
         """Whether any process was asked to stop: then all do."""
         stops = torch.full((1,), float(self.stop.is_set()), device=device)
         parallel.add_up([stops])
-        self.stopping = bool(stops)
-        return self.stopping
+        return bool(stops)
 
     def loss_and_grads(self, model: Program, guide: Program, *rows: Tensor) -> float:
         parts = list(zip(*(row.tensor_split(self.shards) for row in rows), strict=True))
