@@ -30,7 +30,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from tqdm import tqdm
 
-from pyro_vae.errors import InputError, check_counts
+from pyro_vae.errors import InputError, check_counts, check_rows, check_seed, checked
 from pyro_vae.importance import Estimate, Program, estimate, is_random, sample_sites, score
 
 LEAPS = 5  # leapfrog steps of one HMC move
@@ -57,6 +57,7 @@ class Path(NamedTuple):
     scale: Tensor  # standard deviations of q, (B, d): the metric of HMC
 
 
+@checked
 def annealed_log_likelihood(
     model: Program,
     guide: Program | None,
@@ -73,6 +74,8 @@ def annealed_log_likelihood(
     result has the form of an importance sampling estimate, with the chains as its samples.
     """
     betas = _schedule(num_chains, num_steps)
+    check_seed(seed)
+    check_rows(x, *labels)
     parts = []
     blocks = _blocks([x, *labels], num_chains)
     with torch.random.fork_rng(), _bar(progress, 2 * len(blocks) * num_steps) as bar:
@@ -83,6 +86,7 @@ def annealed_log_likelihood(
     return estimate(torch.cat(parts, 1))
 
 
+@checked
 def sandwich(
     model: Program,
     guide: Program | None,
@@ -99,6 +103,7 @@ def sandwich(
     latent that it was simulated with.
     """
     betas = _schedule(num_chains, num_steps)
+    check_seed(seed)
     forwards, backs = [], []
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -134,13 +139,18 @@ def _bar(progress: str | None, total: int) -> tqdm:
     return tqdm(total=total, desc=progress, unit="step", disable=progress is None)
 
 
+@checked
 @torch.no_grad()
 def simulate(model: Program, images: Tensor, *labels: Tensor) -> tuple[Tensor, Tensor]:
     """Images drawn from the model, of the shape of `images`, and their latents `(B, d)`."""
+    check_rows(images, *labels, first="images")
     with poutine.trace() as capture:
         poutine.uncondition(model)(images, *labels)
     sites = [site for site in capture.trace.nodes.values() if is_random(site)]
     values = {"was_observed" in site["infer"]: site["value"] for site in sites}
+    if len(sites) != 2 or len(values) != 2:
+        names = [site["name"] for site in sites]
+        raise InputError(f"model must have one latent and one observed site, not {names}")
     return values[True], values[False]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.errors import InputError, check_choice, check_path
+from pyro_vae.errors import InputError, check_choice, checked
 from pyro_vae.files import whole_file
 from pyro_vae.guides import AMORTISED, Amortised
 from pyro_vae.models import Model
@@ -15,6 +15,7 @@ from pyro_vae.networks import ARCHITECTURES
 from pyro_vae.priors import PRIORS
 
 
+@checked
 def save_tensors(path: str | Path, content: dict) -> None:
     """Write a dict of tensors, numbers, strings, lists and dicts, all at once or not at all."""
     buffer = io.BytesIO()  # torch's own writer reports a full disk as an error of its own kind
@@ -23,11 +24,11 @@ def save_tensors(path: str | Path, content: dict) -> None:
         partial.write_bytes(buffer.getbuffer())
 
 
+@checked
 def load_tensors(
     path: str | Path, kind: str, keys: set[str], remedy: str = "delete it and train again"
 ) -> dict:
     """Read what `save_tensors` wrote; `weights_only`, so that a hostile file cannot run code."""
-    check_path(path=path)
     if not Path(path).is_file():
         raise InputError(f"{path} is not a file: train first, or name another checkpoint")
     try:
@@ -47,6 +48,7 @@ def load_tensors(
     return content
 
 
+@checked
 def load_weights(module: nn.Module, state: dict, path: str | Path) -> None:
     """Load `state` into `module`, or raise InputError and leave it as it is."""
     own = {name: tuple(w.shape) for name, w in module.state_dict().items()}
@@ -79,6 +81,7 @@ def fingerprint(*parts: object) -> str:
     return digest.hexdigest()[:16]
 
 
+@checked
 def save_vae(path: str | Path, model: Model, guide: Amortised, config: dict) -> None:
     """Write the checkpoint of a trained autoencoder: `decoder`, `prior`, `encoder`, `config`.
 
@@ -97,6 +100,7 @@ def save_vae(path: str | Path, model: Model, guide: Amortised, config: dict) -> 
     )
 
 
+@checked
 def load_vae(path: str | Path) -> tuple[Model, Amortised, dict]:
     """An autoencoder from a checkpoint: model, guide, and the config it came from.
 
@@ -124,6 +128,7 @@ def load_vae(path: str | Path) -> tuple[Model, Amortised, dict]:
     return model, guide, config
 
 
+@checked
 def build_vae(
     latent_dim: int = 4,
     precision: str = "float32",

@@ -12,11 +12,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_vae.errors import InputError, check_counts, check_table
+from pyro_vae.errors import (
+    InputError,
+    check_counts,
+    check_rows,
+    check_seed,
+    check_table,
+    checked,
+    kind,
+)
 from pyro_vae.importance import Estimate, Program, log_likelihood
 from pyro_vae.intervals import mean_interval, share_interval
 
 
+@checked
 def class_log_likelihoods(
     model: Program,
     guide: Program,
@@ -29,6 +38,8 @@ def class_log_likelihoods(
 ) -> list[Estimate]:
     """log p(x | y) of each image of `x` with each label y = 0, ..., classes - 1 in turn."""
     check_counts(classes=classes)
+    check_seed(seed)
+    check_rows(x)
     return [
         log_likelihood(
             model,
@@ -43,6 +54,7 @@ def class_log_likelihoods(
     ]
 
 
+@checked
 def label_probabilities(log_p: np.ndarray, prior: np.ndarray | None = None) -> np.ndarray:
     """p(y | x), `(B, C)`, from log p(x | y), `(B, C)`, and p(y), `(C,)`, by default uniform."""
     if log_p.ndim != 2 or np.isnan(log_p).any() or np.isneginf(log_p).all(1).any():
@@ -54,6 +66,7 @@ def label_probabilities(log_p: np.ndarray, prior: np.ndarray | None = None) -> n
     return weights / weights.sum(1, keepdims=True)
 
 
+@checked
 def label_information(log_p: np.ndarray, labels: np.ndarray) -> dict:
     """What the label says of the image, nats: the mean of log p(x | y) - log p(x), its interval.
 
@@ -67,12 +80,17 @@ def label_information(log_p: np.ndarray, labels: np.ndarray) -> dict:
     return mean_interval(np.log(own.clip(1e-300)) + np.log(log_p.shape[1]))
 
 
+@checked
 def calibration(p: np.ndarray, labels: np.ndarray, edges: np.ndarray) -> list[dict]:
     """Of the images whose largest p(y | x) lies between two `edges`: how sure, how often right.
 
     `sure` is the mean of the largest p(y | x), `right` a share with its interval.
     """
     check_table(p=p)
+    if edges.ndim != 1 or len(edges) < 2 or edges.dtype.kind not in "iuf":
+        raise InputError(f"edges must be two numbers or more, not {kind(edges)}")
+    if not (np.diff(edges) > 0).all():
+        raise InputError("edges must each be higher than the one before")
     _check_labels(labels, p)
     sure, right = p.max(1), p.argmax(1) == labels
     place = np.clip(np.searchsorted(edges, sure, side="right") - 1, 0, len(edges) - 2)

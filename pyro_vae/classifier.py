@@ -12,7 +12,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from pyro_vae.data import Dataset, check_images
-from pyro_vae.errors import check_counts, check_number
+from pyro_vae.errors import check_counts, check_number, check_seed, checked
 from pyro_vae.interventions import shift
 
 
@@ -40,6 +40,7 @@ class Classifier(nn.Module):
         return self.f(x)
 
 
+@checked
 def train_classifier(
     data: Dataset,
     *,
@@ -55,6 +56,7 @@ def train_classifier(
     """
     check_counts(epochs=epochs, batch_size=batch_size)
     check_number("learning_rate", learning_rate, 1e-9)
+    check_seed(seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         classifier = Classifier()
@@ -77,6 +79,7 @@ def train_classifier(
     return classifier.eval()
 
 
+@checked
 @torch.no_grad()
 def class_probabilities(classifier: Classifier, x: Tensor) -> np.ndarray:
     """The probability of each digit, `(B, 10)`, for images `(B, 1, 28, 28)`."""
@@ -84,6 +87,7 @@ def class_probabilities(classifier: Classifier, x: Tensor) -> np.ndarray:
     return torch.cat([classifier(part).softmax(1) for part in x.split(1000)]).double().numpy()
 
 
+@checked
 @torch.no_grad()
 def class_features(classifier: Classifier, x: Tensor) -> np.ndarray:
     """The activations before the last layer, `(B, 64)`, for images `(B, 1, 28, 28)`."""

@@ -21,12 +21,12 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from pyro_vae.errors import InputError, check_counts
+from pyro_vae.errors import InputError, check_counts, check_seed, checked
 from pyro_vae.guides import Amortised, elbo_samples, optimal
 from pyro_vae.importance import (
     Estimate,
     Program,
-    draw,
+    draw_z,
     estimate,
     iwae,
     log_likelihood,
@@ -48,6 +48,7 @@ class Evaluation(NamedTuple):
     seconds: float  # to draw and weigh the K samples of all images
 
 
+@checked
 def evaluate(
     model: Program,
     guide: Program,
@@ -66,6 +67,7 @@ def evaluate(
     is amortised and its family has the pathwise gradients by which its best member is sought.
     """
     check_counts(gap_images=gap_images)
+    check_seed(seed)
     check_counts(100, num_samples=num_samples)  # for IWAE-100
     start = time.perf_counter()
     log_w = log_weights(
@@ -118,8 +120,8 @@ def best_log_weights(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         for part in tqdm(parts, desc=name, disable=progress is None):
-            z, _ = draw(posterior, list(part), 100)
-            numbers = optimal(model, guide, list(part), z["z"])
+            z, _ = draw_z(posterior, list(part), 100)
+            numbers = optimal(model, guide, list(part), z)
             found.append(
                 elbo_samples(model, guide, numbers, list(part), num_samples).double().cpu()
             )
@@ -131,6 +133,7 @@ def _mean(log_w: Tensor) -> tuple[np.ndarray, np.ndarray]:
     return log_w.mean(0).numpy(), (log_w.std(0) / len(log_w) ** 0.5).numpy()
 
 
+@checked
 def compare(model: Program, guides: dict[str, Program], x: Tensor, *labels: Tensor) -> list[dict]:
     """Print the table of trained `guides` of one model on the images `x`, and return its rows."""
     if not guides:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.datasets import mnist
 
-from pyro_vae.errors import InputError, kind
+from pyro_vae.errors import InputError, check_choice, check_rows, checked, kind
 
 # MD5 of the four uncompressed files. torchvision knows only those of the compressed downloads,
 # and checks nothing when the uncompressed ones are already there.
@@ -36,15 +36,14 @@ class Dataset(NamedTuple):
     showcase: tuple[int, ...]  # the training images that question (a) shows
 
 
+@checked
 def load_dataset(name: str = "mnist", root: str | Path | None = None) -> Dataset:
     """The data set called `name`: "mnist" or "digits"."""
-    if name == "mnist":
-        return load_mnist(root)
-    if name == "digits":
-        return load_digits()
-    raise InputError(f"dataset {name!r} is unknown: choose 'mnist' or 'digits'")
+    check_choice(("mnist", "digits"), name=name)
+    return load_mnist(root) if name == "mnist" else load_digits()
 
 
+@checked
 def data_root(root: str | Path | None = None) -> Path:
     """The data folder: `root`, else the environment variable PYRO_VAE_DATA, else data/."""
     return Path(root or os.environ.get("PYRO_VAE_DATA") or "data")
@@ -123,10 +122,11 @@ def _unit_interval(pixels: Tensor, white: int) -> Tensor:
     return pixels.float().div(white).unsqueeze(1)
 
 
+@checked
 def check_images(images: Tensor) -> Tensor:
     """`images`, or InputError unless they are `(B, 1, 28, 28)` floats in [0, 1] without NaN."""
-    if not isinstance(images, Tensor) or not images.is_floating_point():
-        raise InputError(f"images must be a float tensor, not {kind(images)}")
+    if images.dtype not in (torch.float32, torch.float64):
+        raise InputError(f"images must be float32 or float64, not {kind(images)}")
     if images.dim() != 4 or images.shape[1:] != (1, 28, 28) or len(images) == 0:
         raise InputError(f"images must have shape (B, 1, 28, 28), B >= 1, not {kind(images)}")
     low, high = images.aminmax()
@@ -138,9 +138,11 @@ def check_images(images: Tensor) -> Tensor:
     return images
 
 
+@checked
 def check_indices(indices: list[int], images: Tensor, name: str = "images") -> list[int]:
     """`indices`, or InputError unless each is the index of one of `images`."""
+    check_rows(images, first="images")
     for index in indices:
-        if not isinstance(index, int) or not 0 <= index < len(images):
+        if not 0 <= index < len(images):
             raise InputError(f"{name}: no image {index}; choose from 0 to {len(images) - 1}")
     return indices

@@ -1,11 +1,17 @@
 """The one exception that means "the input was wrong", as opposed to "the program is"."""
 
+import inspect
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
 from pathlib import Path
+from types import NoneType, UnionType
+from typing import TypeVar, Union, get_args, get_origin
 
 import numpy as np
 from torch import Tensor
+
+Function = TypeVar("Function", bound=Callable)
 
 
 class InputError(ValueError):
@@ -20,11 +26,97 @@ class InputError(ValueError):
         super().__init__(message.partition("\n")[0])
 
 
+def checked(function: Function) -> Function:
+    """`function`, raising InputError for any argument that is not what its annotation says.
+
+    So that every function a user calls need only look at values and shapes. A whole number does
+    for a number; True is neither; a list does for a tuple.
+    """
+    signature = inspect.signature(function)
+    expected = {
+        name: parameter.annotation
+        for name, parameter in signature.parameters.items()
+        if parameter.annotation is not inspect.Parameter.empty
+    }
+
+    @wraps(function)
+    def call(*args: object, **kwargs: object) -> object:
+        given = signature.bind(*args, **kwargs).arguments
+        for name in expected.keys() & given.keys():
+            several = signature.parameters[name].kind is inspect.Parameter.VAR_POSITIONAL
+            for value in given[name] if several else [given[name]]:
+                if not _fits(value, expected[name]):
+                    raise InputError(f"{name} must be {_words(expected[name])}, not {kind(value)}")
+        return function(*args, **kwargs)
+
+    return call
+
+
+# What an annotation is called in a message.
+_WORDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "True or False",
+    str: "a text",
+    Path: "a path",
+    NoneType: "None",
+    Tensor: "a tensor",
+    np.ndarray: "an array",
+}
+
+
+def _fits(value: object, expected: object) -> bool:
+    """Whether `value` is what the annotation `expected` says."""
+    kind_of, parts = get_origin(expected), get_args(expected)
+    if kind_of in (Union, UnionType):
+        return any(_fits(value, part) for part in parts)
+    if kind_of is Callable:
+        return callable(value)
+    if kind_of in (tuple, list, Sequence):
+        return isinstance(value, tuple | list) and all(_fits(item, parts[0]) for item in value)
+    if kind_of is dict:
+        return isinstance(value, dict) and all(_fits(item, parts[1]) for item in value.values())
+    if isinstance(value, bool) and expected in (int, float):
+        return False
+    return isinstance(value, int | float if expected is float else kind_of or expected)
+
+
+def _words(expected: object) -> str:
+    """The annotation `expected` in words."""
+    kind_of, parts = get_origin(expected), get_args(expected)
+    if kind_of in (Union, UnionType):
+        return " or ".join(_words(part) for part in parts)
+    if kind_of is Callable:
+        return "a Pyro program, a function or module"
+    if kind_of in (tuple, list, Sequence):
+        return f"a tuple or list, each item {_words(parts[0])}"
+    if kind_of is dict:
+        return f"a dict, each value {_words(parts[1])}"
+    return _WORDS.get(expected, f"of class {(kind_of or expected).__name__}")
+
+
+def kind(value: object) -> str:
+    """What `value` is, in a few words, for a message."""
+    if isinstance(value, Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} {value.shape}"
+    if value is None or isinstance(value, bool | int | float | str):
+        return repr(value)
+    return type(value).__name__
+
+
 def check_counts(least: int = 1, /, **counts: object) -> None:
     """Raise InputError unless each of the named values is a whole number, `least` or more."""
     for name, value in counts.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise InputError(f"{name} must be a whole number >= {least}, not {value!r}")
+
+
+def check_seed(seed: int) -> None:
+    """Raise InputError unless every generator of random numbers here takes `seed`."""
+    if not 0 <= seed < 2**32:
+        raise InputError(f"seed must be a whole number from 0 to 2**32 - 1, not {seed}")
 
 
 def check_number(name: str, value: object, low: float, high: float = math.inf) -> None:
@@ -40,33 +132,18 @@ def check_choice(choices: Iterable[str], /, **chosen: object) -> None:
             raise InputError(f"{name} {value!r} is unknown: choose from {', '.join(choices)}")
 
 
-def check_path(**paths: object) -> None:
-    """Raise InputError unless each names a file or folder."""
-    for name, path in paths.items():
-        if not isinstance(path, str | Path):
-            raise InputError(f"{name} must be a path, a text or Path, not {kind(path)}")
+def check_rows(*rows: Tensor, first: str = "x") -> None:
+    """Raise InputError unless these have equal lengths >= 1: what is called `first`, and labels y.
 
-
-def check_callables(**programs: object) -> None:
-    """Raise InputError unless each can be called, as a Pyro model or guide is."""
-    for name, program in programs.items():
-        if not callable(program):
-            raise InputError(
-                f"{name} must be a Pyro program, a function or module, not {kind(program)}"
-            )
-
-
-def check_rows(*rows: object) -> None:
-    """Raise InputError unless these are tensors of equal length >= 1: images x, and labels y."""
-    for name, tensor in zip(("x", "y", *("labels",) * len(rows)), rows, strict=False):
-        if not isinstance(tensor, Tensor) or tensor.dim() == 0:
-            raise InputError(
-                f"{name} must be a tensor with a row for each image, not {kind(tensor)}"
-            )
+    A row is what belongs to one image.
+    """
+    for name, tensor in zip((first, "y", *("labels",) * len(rows)), rows, strict=False):
+        if tensor.dim() == 0:
+            raise InputError(f"{name} must have a row for each image, not {kind(tensor)}")
         if len(tensor) != len(rows[0]):
             raise InputError(f"{name} must have a row for each of {len(rows[0])} images")
     if not rows or len(rows[0]) == 0:
-        raise InputError("x must hold at least one image")
+        raise InputError(f"{first} must hold at least one image")
 
 
 def check_table(**arrays: object) -> None:
@@ -76,12 +153,3 @@ def check_table(**arrays: object) -> None:
             raise InputError(f"{name} must be an array (N, d), N and d >= 1, not {kind(array)}")
         if not np.isfinite(array).all():
             raise InputError(f"{name} must hold finite numbers")
-
-
-def kind(value: object) -> str:
-    """What `value` is, in a few words, for a message."""
-    if isinstance(value, Tensor):
-        return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
-    if isinstance(value, np.ndarray):
-        return f"{value.dtype} {value.shape}"
-    return type(value).__name__

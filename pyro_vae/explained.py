@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingRegressor
 
-from pyro_vae.errors import InputError
+from pyro_vae.errors import InputError, check_seed, checked, kind
 
 
 class Explained(NamedTuple):
@@ -16,6 +16,7 @@ class Explained(NamedTuple):
     high: float
 
 
+@checked
 def explained_variance(
     features: dict[str, np.ndarray],
     target: np.ndarray,
@@ -39,6 +40,9 @@ def explained_variance(
         raise InputError("held_out must be bool, True for two images or more and not for all")
     if not features or any(len(v) != len(target) for v in (*features.values(), held_out)):
         raise InputError(f"features, at least one, and held_out must be ({len(target)},) as target")
+    if target.ndim != 1 or not np.isfinite(target).all():
+        raise InputError(f"target must be finite numbers (B,), not {kind(target)}")
+    check_seed(seed)
     table = np.column_stack(list(features.values()))
     trees = HistGradientBoostingRegressor(
         learning_rate=0.05,

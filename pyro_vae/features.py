@@ -12,16 +12,19 @@ from torch import Tensor
 from torch.nn import functional
 
 from pyro_vae.data import check_images
+from pyro_vae.errors import checked
 
 CENTRE = 13.5  # row and column of the middle of an image
 
 
+@checked
 def ink(x: Tensor) -> np.ndarray:
     """The sum of the grey levels: how many pixels' worth of white."""
     check_images(x)
     return x.sum((1, 2, 3)).double().numpy()
 
 
+@checked
 def entropy_floor(x: Tensor) -> np.ndarray:
     """Sum of the pixels' binary entropies, nats: minus the best grey score any model can reach.
 
@@ -32,12 +35,14 @@ def entropy_floor(x: Tensor) -> np.ndarray:
     return -(torch.xlogy(x, x) + torch.xlogy(1 - x, 1 - x)).sum((1, 2, 3)).numpy()
 
 
+@checked
 def grey_pixels(x: Tensor) -> np.ndarray:
     """How many pixels are neither nearly black nor nearly white (between 0.1 and 0.9)."""
     check_images(x)
     return ((x > 0.1) & (x < 0.9)).sum((1, 2, 3)).double().numpy()
 
 
+@checked
 def stroke_width(x: Tensor) -> np.ndarray:
     """The mean width of the stroke along its middle, to an eighth of a pixel; 0 without one.
 
@@ -59,6 +64,7 @@ def _stroke_width(stroke: np.ndarray) -> float:
     return (2 * float(distance[middle].mean()) - 0.5) / 4 if middle.any() else 0.0
 
 
+@checked
 def slant(x: Tensor) -> np.ndarray:
     """How far the ink leans to the right for each row up: the slope of column on row, upwards."""
     row, column = centre(x)
@@ -70,24 +76,28 @@ def slant(x: Tensor) -> np.ndarray:
     return np.divide(lean, spread, out=np.zeros_like(lean), where=spread > 1e-9)
 
 
+@checked
 def height(x: Tensor) -> np.ndarray:
     """Rows from the first that the stroke touches to the last."""
     check_images(x)
     return np.array([_extent(stroke.any(1)) for stroke in _strokes(x)])
 
 
+@checked
 def width(x: Tensor) -> np.ndarray:
     """Columns from the first that the stroke touches to the last."""
     check_images(x)
     return np.array([_extent(stroke.any(0)) for stroke in _strokes(x)])
 
 
+@checked
 def holes(x: Tensor) -> np.ndarray:
     """Regions of background that the stroke encloses; it also closes them diagonally."""
     check_images(x)
     return np.array([float(ndimage.label(~np.pad(stroke, 1))[1] - 1) for stroke in _strokes(x)])
 
 
+@checked
 def off_centre(x: Tensor) -> np.ndarray:
     """Distance of the centre of the ink from the middle of the image."""
     check_images(x)
@@ -109,6 +119,7 @@ FEATURES = {
 }
 
 
+@checked
 def nearest_distance(x: Tensor, references: Tensor) -> np.ndarray:
     """Euclidean distance in pixel space to the nearest of the images `references`."""
     check_images(x)
@@ -118,6 +129,7 @@ def nearest_distance(x: Tensor, references: Tensor) -> np.ndarray:
     return search.kneighbors(x.flatten(1).numpy())[0][:, 0].astype(np.float64)
 
 
+@checked
 def centre(x: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Row and column of the centre of the ink; the middle of the image where there is none."""
     check_images(x)

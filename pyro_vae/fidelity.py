@@ -9,9 +9,10 @@ import numpy as np
 from scipy import linalg
 from scipy.spatial import distance
 
-from pyro_vae.errors import InputError, check_counts
+from pyro_vae.errors import InputError, check_counts, checked
 
 
+@checked
 def frechet_distance(real: np.ndarray, generated: np.ndarray) -> float:
     """|m - m'|^2 + tr(C + C' - 2 (C C')^(1/2)), m and C the means and covariances of the two sets.
 
@@ -30,6 +31,7 @@ def frechet_distance(real: np.ndarray, generated: np.ndarray) -> float:
     return float(apart + np.trace(c) + np.trace(d) - 2 * root)
 
 
+@checked
 def precision_recall(
     real: np.ndarray, generated: np.ndarray, neighbours: int = 3
 ) -> tuple[float, float]:

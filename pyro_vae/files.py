@@ -23,6 +23,8 @@ def whole_file(path: str | Path) -> Iterator[Path]:
             partial.write_text(...)
     """
     path = Path(path)
+    if not path.name:
+        raise InputError(f"path must name a file, not {str(path)!r}")
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,8 @@ from pyro.distributions import transforms as T
 from pyro.nn import ConditionalAutoRegressiveNN
 from torch import Tensor, nn
 
-from pyro_vae.errors import InputError, check_counts
+from pyro_vae.data import check_images
+from pyro_vae.errors import InputError, check_counts, check_number, check_rows, checked, kind
 from pyro_vae.importance import Program, log_joint, score
 from pyro_vae.models import Model
 
@@ -37,6 +38,7 @@ class Amortised(nn.Module):
         precision: of the encoder's convolutions; see `pyro_vae.networks.resolve_precision`.
     """
 
+    @checked
     def __init__(self, model: Model, outputs: int, precision: str = "auto"):
         super().__init__()
         self.encoder = model.decoder.encoder(outputs, precision, model.decoder.classes)
@@ -58,6 +60,7 @@ class Amortised(nn.Module):
 class MeanField(Amortised):
     """The appendix's guide: z ~ N(loc, diag(scale^2)), each coordinate on its own."""
 
+    @checked
     def __init__(self, model: Model, precision: str = "auto"):
         super().__init__(model, 2 * model.decoder.latent_dim, precision)
 
@@ -69,6 +72,7 @@ class MeanField(Amortised):
 class FullRank(Amortised):
     """z ~ N(loc, L L'), L lower triangular: the coordinates may be correlated."""
 
+    @checked
     def __init__(self, model: Model, precision: str = "auto"):
         self.d = model.decoder.latent_dim
         below = self.d * (self.d - 1) // 2
@@ -92,6 +96,7 @@ class Mixture(Amortised):
     multivariate distributions).
     """
 
+    @checked
     def __init__(self, model: Model, precision: str = "auto", components: int = 4):
         check_counts(components=components)
         self.d, self.components = model.decoder.latent_dim, components
@@ -110,6 +115,7 @@ class Flow(Amortised):
     coordinates in the reverse of the order before it. A subclass makes one of them in `layer`.
     """
 
+    @checked
     def __init__(self, model: Model, precision: str = "auto", layers: int = 2, context: int = 32):
         self.d = model.decoder.latent_dim
         if self.d < 2:
@@ -170,11 +176,13 @@ class Spline(Flow):
 class Prior(nn.Module):
     """The model's prior, blind to the image: what a guide is worth is measured from here."""
 
+    @checked
     def __init__(self, model: Model):
         super().__init__()
         self.target = (model,)  # in a tuple: the model's parameters are not the guide's
 
     def forward(self, x: Tensor, *labels: Tensor) -> None:
+        check_images(x)
         prior = self.target[0].prior(x, *labels)
         with pyro.plate("data", len(x)):
             pyro.sample("z", prior)
@@ -188,6 +196,7 @@ class SemiAmortised(MeanField):
     Semi-amortized variational autoencoders, differentiate through the steps instead).
     """
 
+    @checked
     def __init__(self, model: Model, precision: str = "auto", steps: int = 8):
         check_counts(steps=steps)
         super().__init__(model, precision)
@@ -200,6 +209,7 @@ class SemiAmortised(MeanField):
         return self.distribution(numbers + (better - numbers).detach())
 
 
+@checked
 def ascend(
     model: Program,
     guide: Amortised,
@@ -214,6 +224,10 @@ def ascend(
     The step size falls to zero on a cosine. `rows` are the model's arguments, `[x]` or `[x, y]`.
     """
     check_counts(steps=steps, draws=draws)
+    check_number("learning_rate", learning_rate, 1e-9)
+    if numbers.dim() != 2 or not numbers.is_floating_point():
+        raise InputError(f"numbers must be floats (B, outputs), not {kind(numbers)}")
+    check_rows(*rows)
 
     def elbo(numbers: Tensor) -> Tensor:
         q = guide.distribution(numbers)

@@ -24,7 +24,7 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 from tqdm import tqdm
 
-from pyro_vae.errors import InputError, check_callables, check_counts, check_rows
+from pyro_vae.errors import InputError, check_counts, check_rows, check_seed, checked
 from pyro_vae.intervals import mean_interval
 from pyro_vae.parallel import seed_of
 from pyro_vae.psis import check_log_weights, khat_threshold, pareto_khat
@@ -77,6 +77,7 @@ class Estimate(NamedTuple):
         }
 
 
+@checked
 def log_likelihood(
     model: Program,
     guide: Program,
@@ -102,6 +103,7 @@ def log_likelihood(
     return Estimate(*(np.concatenate(array) for array in arrays), num_samples)
 
 
+@checked
 def log_weights(
     model: Program,
     guide: Program,
@@ -117,13 +119,12 @@ def log_weights(
     return torch.cat(list(blocks), dim=1)
 
 
+@checked
 def estimate(log_w: Tensor) -> Estimate:
     """Everything that log weights `(K, B)` tell of log p(x). -inf is a weight of zero."""
     check_log_weights(log_w)
     num_samples = len(log_w)
     log_w = log_w.double()
-    if log_w.isnan().any() or (log_w == math.inf).any():
-        raise InputError("log weights must not be NaN or +inf: check the model and the guide")
     value = log_w.logsumexp(0) - math.log(num_samples)
     # relative weights w / mean(w); where every weight is zero the estimate is log 0 = -inf
     w = torch.where(value.isinf(), 0.0, torch.exp(log_w - value))
@@ -151,6 +152,7 @@ def _verdict(share_trusted: float) -> str:
     )
 
 
+@checked
 def iwae(log_w: Tensor, num_samples: int) -> Tensor:
     """IWAE-k of each image, `(B,)`, averaged over the K // k disjoint groups in `log_w`, `(K, B)`.
 
@@ -178,9 +180,7 @@ def _blocks(
     progress: str | None,
 ) -> Iterator[Tensor]:
     """Log weights `(K, b)` of successive blocks of b images."""
-    check_callables(model=model, guide=guide)
     check_rows(x, *labels)
-    check_counts(0, seed=seed)
     blocks = image_blocks(len(x), num_samples)
     with tqdm(total=len(x), desc=progress, unit="img", disable=progress is None) as bar:
         for block in blocks:
@@ -189,6 +189,7 @@ def _blocks(
             bar.update(len(rows[0]))
 
 
+@checked
 def image_blocks(images: int, num_samples: int) -> list[slice]:
     """The blocks in which `images` images are worked on. They depend on K = `num_samples` alone."""
     check_counts(num_samples=num_samples)
@@ -198,6 +199,7 @@ def image_blocks(images: int, num_samples: int) -> list[slice]:
     return [slice(start, min(start + size, images)) for start in range(0, images, size)]
 
 
+@checked
 def block_log_weights(
     model: Program,
     guide: Program,
@@ -212,7 +214,10 @@ def block_log_weights(
     The guide draws once for the whole block from the block's own seed. So neither `chunk`, which
     only cuts the model's work, nor who works on which block changes a single draw.
     """
-    check_counts(chunk=chunk)
+    check_counts(num_samples=num_samples, chunk=chunk)
+    check_counts(0, start=start)
+    check_seed(seed)
+    check_rows(*rows)
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed_of(seed, start))
         latents, log_q = draw(guide, rows, num_samples)
@@ -224,7 +229,17 @@ def draw(guide: Program, rows: list[Tensor], num_samples: int) -> tuple[dict[str
     particles = pyro.plate("particles", num_samples, dim=-2)
     sites = sample_sites(particles(guide), rows)
     latents = {site["name"]: site["value"] for site in sites if not site["is_observed"]}
+    if not latents:
+        raise InputError("the guide samples nothing: it must sample the model's latent sites")
     return latents, _sum_sites(sites, num_samples, len(rows[0]))
+
+
+def draw_z(guide: Program, rows: list[Tensor], num_samples: int) -> tuple[Tensor, Tensor]:
+    """As `draw`, of a guide whose one latent site is "z": the values themselves, `(K, b, d)`."""
+    latents, log_q = draw(guide, rows, num_samples)
+    if latents.keys() != {"z"}:
+        raise InputError(f"the guide must sample 'z' and no more, not {sorted(latents)}")
+    return latents["z"], log_q
 
 
 def log_joint(
@@ -235,8 +250,6 @@ def log_joint(
     `rows` are the model's arguments, `[x]` or `[x, y]`. At most `chunk` of the K b values pass
     through the model at a time.
     """
-    if not latents:
-        raise InputError("the guide samples nothing: it must sample the model's latent sites")
     num_samples, images = next(iter(latents.values())).shape[:2]
     depth = min(num_samples, chunk)  # samples at a time
     width = max(1, chunk // num_samples)  # images at a time

@@ -3,9 +3,10 @@
 import numpy as np
 from scipy import stats
 
-from pyro_vae.errors import InputError, kind
+from pyro_vae.errors import InputError, checked, kind
 
 
+@checked
 def mean_interval(values: np.ndarray) -> dict:
     """The mean of `values`, `(B,)`, and its 95% interval over the choice of the B images.
 
@@ -22,6 +23,7 @@ def mean_interval(values: np.ndarray) -> dict:
     return {"mean": mean, "ci95": [mean - half, mean + half], "images": len(values)}
 
 
+@checked
 def share_interval(right: np.ndarray) -> dict:
     """The share of true values in `right`, `(B,)`, and its 95% interval (Wilson 1927).
 
@@ -33,6 +35,7 @@ def share_interval(right: np.ndarray) -> dict:
     return {"mean": float(right.mean()), "ci95": [float(low), float(high)], "images": len(right)}
 
 
+@checked
 def paired_shares(before: np.ndarray, after: np.ndarray) -> dict:
     """What changes between two readings of the same images, each right or wrong, `(B,)`.
 
@@ -51,18 +54,19 @@ def paired_shares(before: np.ndarray, after: np.ndarray) -> dict:
 
 def _check_numbers(size: str, **arrays: np.ndarray) -> None:
     for name, values in arrays.items():
-        if not isinstance(values, np.ndarray) or values.ndim != 1 or len(values) == 0:
-            raise InputError(f"{name} must be an array ({size},), {size} >= 1, not {kind(values)}")
+        if values.ndim != 1 or len(values) == 0 or values.dtype.kind not in "iuf":
+            raise InputError(f"{name} must be numbers ({size},), {size} >= 1, not {kind(values)}")
+        if np.isnan(values).any():
+            raise InputError(f"{name} must not hold NaN: leave those images out, and say so")
 
 
 def _check_truths(**arrays: np.ndarray) -> None:
     for name, values in arrays.items():
         if values.dtype != bool or values.ndim != 1 or len(values) == 0:
-            raise InputError(
-                f"{name} must be (B,) booleans, B >= 1, not {values.dtype} {values.shape}"
-            )
+            raise InputError(f"{name} must be (B,) booleans, B >= 1, not {kind(values)}")
 
 
+@checked
 def difference_interval(one: np.ndarray, other: np.ndarray) -> dict:
     """The mean of `one` minus that of `other`, `(N,)` and `(M,)`, and its 95% interval.
 

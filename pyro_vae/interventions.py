@@ -12,12 +12,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from pyro_vae.data import check_images
-from pyro_vae.errors import InputError, check_counts, check_number
+from pyro_vae.errors import InputError, check_number, check_seed, checked
 from pyro_vae.features import CENTRE, centre, slant
 
 FINE = 4  # fine pixels to a pixel, along each axis
 
 
+@checked
 def thicken(x: Tensor, by: float) -> Tensor:
     """The stroke `by` pixels wider; thinner where `by` is negative.
 
@@ -35,6 +36,7 @@ def thicken(x: Tensor, by: float) -> Tensor:
     return functional.avg_pool2d(torch.from_numpy(changed)[:, None], FINE)
 
 
+@checked
 def lean(x: Tensor, by: float) -> Tensor:
     """The image sheared to the right by `by` columns for each row up, about the ink's centre."""
     check_images(x)
@@ -42,6 +44,7 @@ def lean(x: Tensor, by: float) -> Tensor:
     return _lean(x, np.full(len(x), by))
 
 
+@checked
 def upright(x: Tensor) -> Tensor:
     """The image sheared until it leans neither way."""
     check_images(x)
@@ -58,6 +61,7 @@ def _lean(x: Tensor, by: np.ndarray) -> Tensor:
     return _images(sheared)
 
 
+@checked
 def resize(x: Tensor, factor: float) -> Tensor:
     """The digit `factor` times as large, about the middle of the image; its stroke as well."""
     check_images(x)
@@ -69,6 +73,7 @@ def resize(x: Tensor, factor: float) -> Tensor:
     )
 
 
+@checked
 def blur(x: Tensor, sigma: float) -> Tensor:
     """Convolved with a Gaussian of standard deviation `sigma` pixels."""
     check_images(x)
@@ -76,17 +81,19 @@ def blur(x: Tensor, sigma: float) -> Tensor:
     return _images([ndimage.gaussian_filter(image, sigma) for image in x[:, 0].numpy()])
 
 
+@checked
 def binarise(x: Tensor) -> Tensor:
     """Black or white at each pixel, whichever is nearer."""
     check_images(x)
     return (x >= 0.5).to(x)
 
 
+@checked
 def shift(x: Tensor, down: int, right: int) -> Tensor:
     """Moved by whole pixels; what leaves the image is lost, what enters is black."""
     check_images(x)
     for name, by in (("down", down), ("right", right)):
-        if not isinstance(by, int) or abs(by) > 28:
+        if abs(by) > 28:
             raise InputError(f"{name} must be a whole number from -28 to 28, not {by!r}")
     shifted = torch.zeros_like(x)
     height, width = 28 - abs(down), 28 - abs(right)
@@ -98,15 +105,17 @@ def shift(x: Tensor, down: int, right: int) -> Tensor:
     return shifted
 
 
+@checked
 def shuffle_pixels(x: Tensor, seed: int) -> Tensor:
     """Each image with its own pixels in a random order of its own: the same ink, no shape."""
     check_images(x)
-    check_counts(0, seed=seed)
+    check_seed(seed)
     random = torch.Generator().manual_seed(seed)
     order = torch.rand(len(x), 28 * 28, generator=random).argsort(1)
     return x.flatten(1).gather(1, order).view_as(x)
 
 
+@checked
 def gaussian_noise(x: Tensor, level: float, random: torch.Generator) -> Tensor:
     """x + level * N(0, 1) at each pixel, clipped to [0, 1]."""
     check_images(x)
@@ -114,6 +123,7 @@ def gaussian_noise(x: Tensor, level: float, random: torch.Generator) -> Tensor:
     return (x + level * torch.randn(x.shape, generator=random).to(x)).clamp(0, 1)
 
 
+@checked
 def salt_and_pepper(x: Tensor, level: float, random: torch.Generator) -> Tensor:
     """Each pixel replaced with probability `level` by black or white, at even odds."""
     check_images(x)

@@ -10,7 +10,7 @@ from pyro.distributions import constraints
 from torch import Tensor, nn
 
 from pyro_vae.data import check_images
-from pyro_vae.errors import InputError, check_callables
+from pyro_vae.errors import InputError, checked
 from pyro_vae.priors import StandardPrior
 
 
@@ -95,6 +95,7 @@ class Model(nn.Module):
     N(0, I_d) unless another of `pyro_vae.priors` is given.
     """
 
+    @checked
     def __init__(
         self,
         decoder: nn.Module,
@@ -102,7 +103,6 @@ class Model(nn.Module):
         prior: nn.Module | None = None,
     ):
         super().__init__()
-        check_callables(decoder=decoder, pixels=pixels)
         if prior is None and not hasattr(decoder, "latent_dim"):
             raise InputError("decoder must have a latent_dim, for its prior: or give a prior too")
         self.decoder = decoder

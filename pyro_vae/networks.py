@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pyro_vae.data import check_images
-from pyro_vae.errors import InputError, check_counts, kind
+from pyro_vae.errors import InputError, check_counts, checked, kind
 
 
 class Encoder(nn.Module):
@@ -34,6 +34,7 @@ class Encoder(nn.Module):
     stays a lower bound of log p(x). The decoder, which is the model, is never rounded.
     """
 
+    @checked
     def __init__(self, outputs: int, precision: str = "float32", classes: int = 0):
         super().__init__()
         check_counts(outputs=outputs)
@@ -76,6 +77,7 @@ class Decoder(nn.Module):
 
     encoder = Encoder
 
+    @checked
     def __init__(self, latent_dim: int = 4, classes: int = 0):
         super().__init__()
         check_counts(0, classes=classes)
@@ -140,6 +142,7 @@ class PerLabel(nn.Module):
     reasons to tell them apart; the biases start `apart` from one another.
     """
 
+    @checked
     def __init__(self, inputs: int, outputs: int, classes: int, apart: float = 0.0):
         super().__init__()
         check_counts(inputs=inputs, outputs=outputs, classes=classes)
@@ -158,6 +161,7 @@ class PerLabel(nn.Module):
 class LabelEncoder(Encoder):
     """As `Encoder`, with a last layer for each label."""
 
+    @checked
     def __init__(self, outputs: int, precision: str = "float32", classes: int = 10):
         super().__init__(outputs, precision, classes)
         self.g[7] = PerLabel(128, outputs, classes)
@@ -175,6 +179,7 @@ class LabelDecoder(Decoder):
 
     encoder = LabelEncoder
 
+    @checked
     def __init__(self, latent_dim: int = 4, classes: int = 10):
         super().__init__(latent_dim, classes)
         self.f[0] = PerLabel(latent_dim, 128, classes, apart=0.5)
@@ -187,11 +192,12 @@ class LabelDecoder(Decoder):
 class DenseEncoder(nn.Module):
     """As `Encoder`, but fully connected: one hidden layer, as in PyTorch's example autoencoder."""
 
+    @checked
     def __init__(
         self, outputs: int, precision: str = "float32", classes: int = 0, hidden: int = 400
     ):
         super().__init__()
-        check_counts(outputs=outputs)
+        check_counts(outputs=outputs, hidden=hidden)
         check_counts(0, classes=classes)
         self.precision, self.classes = resolve_precision(precision), classes
         self.g = nn.Sequential(
@@ -215,8 +221,10 @@ class DenseDecoder(nn.Module):
 
     encoder = DenseEncoder
 
+    @checked
     def __init__(self, latent_dim: int = 20, classes: int = 0, hidden: int = 400):
         super().__init__()
+        check_counts(hidden=hidden)
         check_counts(0, classes=classes)
         self.latent_dim, self.classes = check_latent_dim(latent_dim), classes
         self.f = nn.Sequential(
@@ -288,13 +296,14 @@ def check_latent_dim(latent_dim: int) -> int:
     return latent_dim
 
 
+@checked
 def resolve_precision(precision: str, device: str = "cpu") -> str:
     """ "float32" and "bfloat16" as they are; "auto": bfloat16 where it is multiplied natively.
 
     Without such units bfloat16 is emulated and slower, so that "auto" is then float32.
     """
     if precision == "auto":
-        if torch.device(device).type == "cuda":
+        if device.startswith("cuda"):
             native = torch.cuda.is_bf16_supported(including_emulation=False)
         else:
             # AVX512-BF16 (recent AMD and Intel) or AMX (Intel server); absent from older torch
@@ -309,6 +318,7 @@ def resolve_precision(precision: str, device: str = "cpu") -> str:
 State = dict[str, Tensor]
 
 
+@checked
 def split_appendix(state: State) -> tuple[State, State]:
     """A state dict of the appendix's `GaussianEncoder` as (decoder, encoder) state dicts of ours.
 
@@ -324,6 +334,7 @@ def split_appendix(state: State) -> tuple[State, State]:
     return decoder, encoder
 
 
+@checked
 def join_appendix(decoder: State, encoder: State) -> State:
     """The inverse of `split_appendix`: loads into the appendix's `GaussianEncoder`."""
     return {f"f.{name}": w for name, w in decoder.items()} | encoder

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from pyro_vae.errors import InputError, check_number, check_rows, checked, kind
 from pyro_vae.files import whole_file
 
 mpl.rcParams.update(
@@ -27,8 +28,11 @@ mpl.rcParams.update(
 COLOURS = {"guide": "#d95f02", "posterior": "#1b6ca8", "annealed": "#4d9221"}
 
 
+@checked
 def show_image(ax: Axes, image: Tensor, title: str = "") -> None:
     """One image, shape `(1, 28, 28)`; black is 0 and white is 1 in every figure."""
+    if image.shape not in ((28, 28), (1, 28, 28)):
+        raise InputError(f"image must be (1, 28, 28), not {kind(image)}")
     ax.imshow(image.reshape(image.shape[-2:]).cpu().numpy(), cmap="gray", vmin=0, vmax=1)
     ax.set_title(title, fontsize=8.5, pad=3)
     ax.set_xticks([])
@@ -39,6 +43,7 @@ def show_image(ax: Axes, image: Tensor, title: str = "") -> None:
         spine.set_color("0.6")
 
 
+@checked
 def image_rows(
     rows: Sequence[Tensor],
     row_labels: Sequence[str],
@@ -47,6 +52,10 @@ def image_rows(
     size: float = 1.15,
 ) -> Figure:
     """Rows of images, each `(n, 1, 28, 28)`, with a label at the left and titles above."""
+    check_rows(*rows[:1], first="rows")
+    if len(row_labels) != len(rows) or (titles is not None and len(titles) != len(rows)):
+        raise InputError(f"row_labels and titles must be one for each of {len(rows)} rows")
+    check_number("size", size, 0.1, 10)
     columns = max(len(row) for row in rows)
     figure = Figure(figsize=(size * columns + 1.9, (size + 0.22) * len(rows) + 0.75))
     figure.set_layout_engine("constrained")
@@ -64,6 +73,7 @@ def image_rows(
     return figure
 
 
+@checked
 def save_figure(figure: Figure, path: Path, dataset: str) -> None:
     """Write a PNG that names its data set and carries no date; the same figure, the same bytes."""
     source = {"mnist": "MNIST", "digits": "scikit-learn's digits, NOT MNIST"}.get(dataset, dataset)

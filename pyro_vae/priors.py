@@ -22,13 +22,14 @@ from pyro.nn import ConditionalAutoRegressiveNN
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pyro_vae.errors import check_counts
+from pyro_vae.errors import check_counts, checked
 from pyro_vae.networks import check_labels
 
 
 class StandardPrior(nn.Module):
     """z ~ N(0, I_d), whatever the label: T_y is the identity."""
 
+    @checked
     def __init__(self, latent_dim: int, classes: int = 0):
         super().__init__()
         self.latent_dim = latent_dim
@@ -54,6 +55,7 @@ class LearnedPrior(nn.Module):
     one T for all images.
     """
 
+    @checked
     def __init__(self, latent_dim: int, classes: int = 0, layers: int = 6, hidden: int = 256):
         super().__init__()
         check_counts(latent_dim=latent_dim, hidden=hidden)

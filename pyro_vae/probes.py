@@ -18,9 +18,10 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from pyro_vae.errors import InputError, check_counts, check_table
+from pyro_vae.errors import InputError, check_counts, check_table, checked
 
 
+@checked
 def linear_probe(
     z: np.ndarray, y: np.ndarray, other_z: np.ndarray, other_y: np.ndarray
 ) -> tuple[float, float]:
@@ -30,6 +31,7 @@ def linear_probe(
     return _read(probe.fit(z, y), other_z, other_y)
 
 
+@checked
 def neighbour_probe(
     z: np.ndarray, y: np.ndarray, other_z: np.ndarray, other_y: np.ndarray, neighbours: int = 10
 ) -> float:
@@ -40,6 +42,7 @@ def neighbour_probe(
     return float(probe.fit(z, y).score(other_z, other_y))
 
 
+@checked
 def tree_probe(
     z: np.ndarray, y: np.ndarray, other_z: np.ndarray, other_y: np.ndarray
 ) -> tuple[float, float]:
@@ -74,5 +77,7 @@ def _check(z: np.ndarray, y: np.ndarray, other_z: np.ndarray, other_y: np.ndarra
         raise InputError(f"other_z must have {z.shape[1]} columns as z, not {other_z.shape[1]}")
     if y.shape != z.shape[:1] or other_y.shape != other_z.shape[:1]:
         raise InputError("y and other_y must be one label for each row of z and of other_z")
-    if len(np.unique(y)) < 2 or not np.isin(other_y, y).all():
-        raise InputError("y must hold two labels or more, and all of other_y")
+    if min(np.unique(y, return_counts=True)[1]) < 2 or len(np.unique(y)) < 2:
+        raise InputError("y must hold two labels or more, each of them twice at least")
+    if not np.isin(other_y, y).all():
+        raise InputError("y must hold every label of other_y")

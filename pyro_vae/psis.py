@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 from torch import Tensor
 
-from pyro_vae.errors import InputError, check_counts, kind
+from pyro_vae.errors import InputError, check_counts, checked, kind
 
 with warnings.catch_warnings():
     # arviz 0.2x announces its 1.0 whenever it is imported
@@ -14,6 +14,7 @@ with warnings.catch_warnings():
     from arviz import psislw
 
 
+@checked
 def pareto_khat(log_w: Tensor) -> np.ndarray:
     """k-hat of each image, shape `(B,)`, from log weights, shape `(K, B)`.
 
@@ -40,11 +41,17 @@ def pareto_khat(log_w: Tensor) -> np.ndarray:
 
 
 def check_log_weights(log_w: Tensor) -> None:
-    """Raise InputError unless these are log weights `(K, B)` of a sample and an image or more."""
-    if not isinstance(log_w, Tensor) or log_w.dim() != 2 or log_w.numel() == 0:
-        raise InputError(f"log_w must be a tensor (K, B), K and B >= 1, not {kind(log_w)}")
+    """Raise InputError unless these are log weights `(K, B)` of a sample and an image or more.
+
+    -inf is one, that of a sample with a weight of zero.
+    """
+    if log_w.dim() != 2 or log_w.numel() == 0 or not log_w.is_floating_point():
+        raise InputError(f"log_w must be floats (K, B), K and B >= 1, not {kind(log_w)}")
+    if not (log_w < math.inf).all():  # NaN is not either
+        raise InputError("log_w must not hold NaN or +inf: check the model and the guide")
 
 
+@checked
 def khat_threshold(num_samples: int) -> float:
     """The largest k-hat at which K samples give a trustworthy estimate: min(1 - 1/log10 K, 0.7).
 

@@ -9,7 +9,7 @@ from pyro import poutine
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 
-from pyro_vae.errors import InputError
+from pyro_vae.errors import InputError, check_counts, check_number, check_rows, checked
 from pyro_vae.importance import Program, log_joint
 
 
@@ -28,6 +28,7 @@ class Plane(NamedTuple):
         return mean, (weight * (self.z - mean).square()).sum(0).sqrt()
 
 
+@checked
 @torch.no_grad()
 def integrate_plane(
     model: Program, x: Tensor, *labels: Tensor, points: int = 161, limit: float = 6.0
@@ -40,8 +41,9 @@ def integrate_plane(
     has 4e-9 of its mass beyond a limit of 6. A learned prior may have more; a mode of it that lies
     wholly outside is not noticed.)
     """
-    if points < 3 or not limit > 0:
-        raise InputError(f"points must be >= 3 and limit > 0, not {points} and {limit}")
+    check_counts(3, points=points)
+    check_number("limit", limit, 1e-9)
+    check_rows(x, *labels)
     ticks = torch.arange(points, dtype=torch.float64)
     nodes = torch.cartesian_prod(ticks, ticks)  # (n * n, 2)
 
@@ -109,7 +111,10 @@ class Exact:
     within a cell of the grid.
     """
 
+    @checked
     def __init__(self, model: Program, points: int = 241, limit: float = 6.0):
+        check_counts(3, points=points)
+        check_number("limit", limit, 1e-9)
         self.model, self.points, self.limit = model, points, limit
 
     def __call__(self, x: Tensor, *labels: Tensor) -> None:

@@ -23,8 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_vae.errors import InputError, check_counts
-from pyro_vae.importance import Program, draw, estimate, log_joint
+from pyro_vae.errors import check_counts, check_number, check_rows, check_seed, checked
+from pyro_vae.importance import Program, draw_z, estimate, log_joint
 from pyro_vae.models import Model, Tempered
 from pyro_vae.refined import Refined
 
@@ -37,23 +37,27 @@ class RateDistortion(NamedTuple):
     khat: np.ndarray  # Pareto k-hat of the weights behind them
 
 
+@checked
 @torch.no_grad()
 def guide_rate_distortion(
     model: Model, guide: Program, x: Tensor, *labels: Tensor, num_samples: int = 100, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """R(q) and D(q) of a guide, `(B,)` each, by `num_samples` samples of it."""
     check_counts(num_samples=num_samples)
+    check_seed(seed)
+    check_rows(x, *labels)
     rates, distortions = [], []
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         for rows in zip(*(row.split(100) for row in (x, *labels)), strict=True):
-            latents, log_q = draw(guide, list(rows), num_samples)
-            log_p, log_prior = log_joint(model, list(rows), latents), _log_prior(latents["z"])
+            z, log_q = draw_z(guide, list(rows), num_samples)
+            log_p, log_prior = log_joint(model, list(rows), {"z": z}), _log_prior(z)
             rates.append((log_q.double().cpu() - log_prior).mean(0))
             distortions.append((log_prior - log_p).mean(0))
     return torch.cat(rates).numpy(), torch.cat(distortions).numpy()
 
 
+@checked
 @torch.no_grad()
 def model_rate_distortion(
     model: Model,
@@ -69,20 +73,21 @@ def model_rate_distortion(
     With its self-normalised weights D is a weighted mean; log Z_b is the log of the weights' mean,
     and R = -b D - log Z_b. `guide` is where the refined guide starts.
     """
-    if not beta > 0:
-        raise InputError(f"beta must be > 0, not {beta}")
+    check_number("beta", beta, 1e-9)
     check_counts(num_samples=num_samples)
+    check_seed(seed)
+    check_rows(x, *labels)
     tempered = Model(model.decoder, partial(Tempered, model.pixels, beta), model.prior)
     refined = Refined(tempered, guide)
     found = []
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         for rows in zip(*(row.split(100) for row in (x, *labels)), strict=True):
-            latents, log_q = draw(refined, list(rows), num_samples)
-            log_p = log_joint(tempered, list(rows), latents)  # log p(z) + b log p(x | z)
+            z, log_q = draw_z(refined, list(rows), num_samples)
+            log_p = log_joint(tempered, list(rows), {"z": z})  # log p(z) + b log p(x | z)
             log_w = log_p - log_q.double().cpu()
             w = torch.softmax(log_w, 0)
-            scaled = (w * (log_p - _log_prior(latents["z"]))).sum(0).numpy()  # -b D
+            scaled = (w * (log_p - _log_prior(z))).sum(0).numpy()  # -b D
             weights = estimate(log_w)
             found.append(RateDistortion(scaled - weights.value, -scaled / beta, weights.khat))
     return RateDistortion(*(np.concatenate(parts) for parts in zip(*found, strict=True)))

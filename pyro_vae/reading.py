@@ -7,11 +7,12 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
 from pyro_vae.data import Dataset
-from pyro_vae.errors import check_counts
+from pyro_vae.errors import check_counts, checked
 
 Reader = Callable[[Tensor], np.ndarray]
 
 
+@checked
 def nearest_neighbour_reader(
     data: Dataset, neighbours: int = 5, references: int = 20_000
 ) -> tuple[Reader, float]:

@@ -29,7 +29,7 @@ from pyro import poutine
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 
-from pyro_vae.errors import InputError, check_callables, check_counts
+from pyro_vae.errors import InputError, check_counts, checked
 from pyro_vae.importance import Program, sample_sites, score
 from pyro_vae.networks import resolve_precision
 
@@ -121,6 +121,7 @@ class Refined:
             and scored as it is, and the model in full: the estimate stays unbiased.
     """
 
+    @checked
     def __init__(
         self,
         model: Program,
@@ -131,15 +132,11 @@ class Refined:
         rounds: tuple[int, ...] | None = None,
         precision: str = "auto",
     ):
-        check_callables(model=model, guide=guide)
         if starts is not None:
             check_counts(starts=starts)
         check_counts(0, climbs=climbs)
-        if rounds is not None:
-            if not isinstance(rounds, tuple | list):
-                raise InputError(f"rounds must be the draws of each round, not {rounds!r}")
-            for draws in rounds:
-                check_counts(2, rounds=draws)
+        for draws in rounds or ():
+            check_counts(2, rounds=draws)
         resolve_precision(precision)
         self.model, self.guide, self.precision = model, guide, precision
         self.starts, self.climbs, self.rounds = starts, climbs, rounds

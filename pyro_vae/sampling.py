@@ -5,51 +5,62 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pyro_vae.errors import InputError, check_callables, check_counts, check_rows
+from pyro_vae.errors import InputError, check_counts, check_rows, check_seed, checked, kind
 from pyro_vae.guides import Amortised
-from pyro_vae.importance import Program, draw, log_joint
+from pyro_vae.importance import Program, draw_z, log_joint
 from pyro_vae.models import Model
 from pyro_vae.parallel import seed_of
 
 
+@checked
 @torch.no_grad()
 def guide_samples(
     guide: Program, x: Tensor, *labels: Tensor, num_samples: int, seed: int = 0
 ) -> Tensor:
     """z_k ~ q(z | x), shape `(K, B, d)`, of each of the B images of `x`."""
-    check_callables(guide=guide)
     check_rows(x, *labels)
     check_counts(num_samples=num_samples)
+    check_seed(seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return draw(guide, [x, *labels], num_samples)[0]["z"]
+        return draw_z(guide, [x, *labels], num_samples)[0]
 
 
+@checked
 @torch.no_grad()
 def decode(model: Model, z: Tensor, *labels: Tensor) -> Tensor:
     """The mean image of p(x | z), shape `(*, 1, 28, 28)`, of latents `(*, d)`."""
+    if not z.isfinite().all():
+        raise InputError("z must hold finite numbers")
     return model.pixels(logits=model.decoder(z, *labels)).mean
 
 
+@checked
 def mean_images(model: Model, z: Tensor, *labels: Tensor) -> Tensor:
     """As `decode`, in blocks on the model's device: `(B, 1, 28, 28)`, on the CPU, for any B."""
+    check_rows(z, *labels, first="z")
     device = next(model.parameters()).device
     blocks = zip(*(rows.split(500) for rows in (z, *labels)), strict=True)
     return torch.cat([decode(model, *(row.to(device) for row in rows)).cpu() for rows in blocks])
 
 
+@checked
 @torch.no_grad()
 def styled_images(model: Model, style: Tensor, *labels: Tensor) -> Tensor:
     """The mean images f(e, y) = decoder(T_y(e), y) of styles e, `(B, d)`; see `pyro_vae.priors`."""
+    check_rows(style, *labels, first="style")
     rows = [row.to(next(model.parameters()).device) for row in (style, *labels)]
     return mean_images(model, model.prior.latent(*rows), *rows[1:])
 
 
+@checked
 @torch.no_grad()
 def guide_styles(
     model: Model, guide: Program, x: Tensor, *labels: Tensor, num_samples: int, seed: int = 0
 ) -> Tensor:
     """Styles e = T_y^-1(z), z ~ q(z | x, y), shape `(K, B, d)`, on the CPU, for any B."""
+    check_rows(x, *labels)
+    check_seed(seed)
     device, styles = next(model.parameters()).device, []
     for block, rows in enumerate(zip(*(row.split(500) for row in (x, *labels)), strict=True)):
         rows = [row.to(device) for row in rows]
@@ -58,9 +69,11 @@ def guide_styles(
     return torch.cat(styles, 1)
 
 
+@checked
 @torch.no_grad()
 def guide_moments(guide: Amortised, x: Tensor, *labels: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of q(z | x) in each coordinate, `(B, d)` each, on the CPU."""
+    check_rows(x, *labels)
     device = next(guide.parameters()).device
     means, deviations = [], []
     for rows in zip(*(row.split(500) for row in (x, *labels)), strict=True):
@@ -82,21 +95,29 @@ class UnitUse(NamedTuple):
     active: int  # dimensions with an activity above ACTIVE
 
 
+@checked
 def unit_use(mean: Tensor, deviation: Tensor) -> UnitUse:
     """The use of each dimension by a mean-field guide, from its moments, `(B, d)` each."""
+    if mean.dim() != 2 or len(mean) < 2 or mean.shape != deviation.shape:
+        raise InputError(
+            f"mean and deviation must be (B, d), B >= 2, not {kind(mean)} and {kind(deviation)}"
+        )
     kl = (0.5 * (mean**2 + deviation**2 - 1) - deviation.log()).mean(0)
     activity, order = mean.var(0).sort(descending=True)
     active = int((activity > ACTIVE).sum())
     return UnitUse(order.tolist(), activity.tolist(), kl[order].tolist(), active)
 
 
+@checked
 def pixel_samples(means: Tensor, seed: int = 0) -> Tensor:
     """x ~ p(x | z): each pixel drawn black or white with its mean as the probability of white."""
-    if not (means.numel() and means.min() >= 0 and means.max() <= 1):
-        raise InputError("means must hold at least one, in [0, 1] without NaN")
+    if not (means.numel() and means.is_floating_point() and 0 <= means.min() <= means.max() <= 1):
+        raise InputError("means must be floats, at least one, in [0, 1] without NaN")
+    check_seed(seed)
     return torch.bernoulli(means, generator=torch.Generator(means.device).manual_seed(seed))
 
 
+@checked
 @torch.no_grad()
 def posterior_samples(
     model: Program,
@@ -113,6 +134,7 @@ def posterior_samples(
     weights p(x, z) / q(z | x). Exact as K grows; the effective sample size says how near that is.
     """
     check_counts(num_draws=num_draws, num_samples=num_samples)
+    check_seed(seed)
     check_rows(x, *labels)
     rows = [x, *labels]
     with torch.random.fork_rng():
@@ -122,6 +144,7 @@ def posterior_samples(
     return z.gather(0, chosen[..., None].expand(-1, -1, z.shape[-1])), 1 / w.square().sum(0)
 
 
+@checked
 @torch.no_grad()
 def posterior_mean(
     model: Program,
@@ -136,6 +159,7 @@ def posterior_mean(
     K samples of the guide are averaged by their weights (self-normalised importance sampling).
     """
     check_counts(num_samples=num_samples)
+    check_seed(seed)
     check_rows(x, *labels)
     means, sizes = [], []
     with torch.random.fork_rng():
@@ -151,5 +175,5 @@ def _weighted(
     model: Program, guide: Program, rows: list[Tensor], num_samples: int
 ) -> tuple[Tensor, Tensor]:
     """K samples of the guide, `(K, B, d)`, and their weights for p(z | x), `(K, B)`, of sum one."""
-    latents, log_q = draw(guide, rows, num_samples)
-    return latents["z"], torch.softmax(log_joint(model, rows, latents) - log_q.cpu(), 0)
+    z, log_q = draw_z(guide, rows, num_samples)
+    return z, torch.softmax(log_joint(model, rows, {"z": z}) - log_q.cpu(), 0)

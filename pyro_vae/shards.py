@@ -13,11 +13,12 @@ from tqdm import tqdm
 
 from pyro_vae import parallel
 from pyro_vae.checkpoints import fingerprint, load_tensors, save_tensors
-from pyro_vae.errors import InputError, check_callables, check_counts, check_path, check_rows
+from pyro_vae.errors import InputError, check_rows, check_seed, checked
 from pyro_vae.files import check_folder
 from pyro_vae.importance import Estimate, Program, block_log_weights, estimate, image_blocks
 
 
+@checked
 def sharded_log_likelihood(
     folder: str | Path,
     model: Program,
@@ -39,11 +40,9 @@ def sharded_log_likelihood(
     A process that dies ends the run; the blocks that are finished stay, and only the others are
     made when it is started again.
     """
-    check_callables(model=model, guide=guide)
     check_rows(x, *labels)
-    check_counts(0, seed=seed)
+    check_seed(seed)
     blocks = image_blocks(len(x), num_samples)
-    check_path(folder=folder)
     folder = Path(folder)
     check_folder(folder)
     settings = {

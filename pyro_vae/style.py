@@ -3,9 +3,10 @@
 import numpy as np
 from scipy import stats
 
-from pyro_vae.errors import InputError, check_counts
+from pyro_vae.errors import InputError, check_counts, check_seed, checked
 
 
+@checked
 def shared_correlation(values: np.ndarray) -> float:
     """The mean correlation, over pairs of digits, of a feature across styles.
 
@@ -26,9 +27,11 @@ def shared_correlation(values: np.ndarray) -> float:
     return float(correlation[np.triu_indices(len(correlation), 1)].mean())
 
 
+@checked
 def shared_interval(values: np.ndarray, resamples: int = 2000, seed: int = 0) -> list[float]:
     """The 95% bootstrap interval of `shared_correlation`, over styles."""
     check_counts(resamples=resamples)
+    check_seed(seed)
     random = np.random.default_rng(seed)
     again = [
         shared_correlation(values[random.integers(len(values), size=len(values))])
@@ -37,11 +40,14 @@ def shared_interval(values: np.ndarray, resamples: int = 2000, seed: int = 0) ->
     return np.quantile(again, [0.025, 0.975]).tolist()
 
 
+@checked
 def shuffled(values: np.ndarray, seed: int = 0) -> np.ndarray:
     """`values`, `(styles, digits)`, with the styles of each digit in an order of its own."""
+    check_seed(seed)
     return np.random.default_rng(seed).permuted(values, axis=0)
 
 
+@checked
 def carried_over(own: np.ndarray, drawn: np.ndarray, labels: np.ndarray) -> dict:
     """How a feature of real images correlates with that of other digits drawn in their styles.
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from pyro_vae import parallel
 from pyro_vae.checkpoints import fingerprint, load_tensors, load_weights, save_tensors
-from pyro_vae.errors import InputError, check_callables, check_counts, check_path, check_rows
+from pyro_vae.errors import InputError, check_counts, check_rows, check_seed, checked
 from pyro_vae.importance import Program, log_likelihood
 
 # what a training state holds
@@ -116,6 +116,7 @@ class ShardedELBO(Trace_ELBO):
         return float(loss)
 
 
+@checked
 def fit(
     model: Program,
     guide: Program,
@@ -157,13 +158,8 @@ def fit(
     Modules need not call `pyro.module`: they are registered here, in a cleared parameter store.
     """
     check_training_options(epochs, batch_size, learning_rate, seed, shards)
-    check_callables(model=model, guide=guide)
     for rows in (train, test if test is not None else train):
-        if not isinstance(rows, tuple | list):
-            raise InputError("train and test must be tuples of tensors, (x,) or (x, y)")
         check_rows(*rows)
-    if state_path is not None:
-        check_path(state_path=state_path)
     path = Path(state_path) if state_path is not None else None
     settings = {"batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
     settings |= {"images": len(train[0]), "shards": shards, **(same or {})}
@@ -294,17 +290,16 @@ def fit(
     return history
 
 
+@checked
 def check_training_options(
     epochs: int, batch_size: int, learning_rate: float, seed: int, shards: int = 1
 ) -> None:
     """An `InputError` for the first option that `fit` cannot train with."""
-    if not isinstance(epochs, int) or epochs < 0:
-        raise InputError(f"epochs must be a whole number >= 0, not {epochs!r}")
+    check_counts(0, epochs=epochs)
     check_counts(batch_size=batch_size, shards=shards)
-    if not (isinstance(learning_rate, int | float) and 0 < learning_rate < math.inf):
+    if not 0 < learning_rate < math.inf:
         raise InputError(f"learning_rate must be a positive number, not {learning_rate!r}")
-    if not isinstance(seed, int) or not 0 <= seed < 2**32:
-        raise InputError(f"seed must be a whole number from 0 to 2**32 - 1, not {seed!r}")
+    check_seed(seed)
 
 
 def all_finite(modules: dict[str, nn.Module]) -> bool:

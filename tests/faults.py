@@ -1,7 +1,8 @@
 """Work that is killed again and again, and checked after every kill.
 
-    python -m tests.faults FOLDER KILLS SEED
+    python -m tests.faults FOLDER KILLS SEED [SCRIPT OPTIONS]
 
+The work is a script's in small, or with SCRIPT that of the script itself, with --resume.
 The parent imports everything once and starts each attempt by fork, so that a kill costs no import.
 Half of the kills wait for a file that is being written. An attempt goes on where the last one was
 killed. One that ends has its folder moved aside, to FOLDER.1, FOLDER.2, ..., and the next begins in
@@ -9,6 +10,7 @@ an empty one, until there have been KILLS kills; then the last is left to end.
 """
 
 import contextlib
+import importlib
 import json
 import os
 import random
@@ -25,6 +27,7 @@ from matplotlib.image import imread
 from pyro_vae.checkpoints import build_vae, load_tensors, load_vae, save_vae
 from pyro_vae.files import hold_folder, whole_file
 from pyro_vae.plots import save_figure
+from pyro_vae.script import run
 from pyro_vae.shards import sharded_log_likelihood
 from pyro_vae.training import fit
 
@@ -52,6 +55,13 @@ def work(folder: Path) -> None:
     with whole_file(folder / "metrics.json") as partial:
         metrics = {"log_p": found.value.tolist(), "history": config["history"]}
         partial.write_text(json.dumps(metrics))
+
+
+def run_script(folder: Path, name: str, *options: str) -> None:
+    """An experiment script, as a user starts it again after each kill."""
+    torch.set_num_threads(1)
+    sys.argv = [name, "--results", str(folder), "--resume", *options]
+    run(importlib.import_module(f"experiments.{name}").main)
 
 
 def await_write(folder: Path, seconds: float = 0.5) -> None:
@@ -85,23 +95,26 @@ def check_whole(folder: Path) -> None:
 
 def progress(folder: Path) -> int:
     """How much of the work is on disk: epochs, and files of what comes after them."""
-    state = folder / "checkpoints" / "some.training.pt"
-    if not state.exists():
-        return 0
-    epochs = load_tensors(state, "a training state", {"position"})["position"]["epoch"]
-    return epochs + sum(path.suffix != ".partial" for path in folder.rglob("*.*"))
+    done = sum(path.suffix not in (".partial", ".lock") for path in folder.rglob("*.*"))
+    for state in folder.rglob("*.training.pt"):
+        position = load_tensors(state, "a training state", {"position"})["position"]
+        done += position["epoch"]
+    return done
 
 
 def stage(folder: Path) -> str:
     """What the work was at when it was killed."""
-    if not (folder / "checkpoints" / "some.pt").exists():
+    if all(path.name.endswith(".training.pt") for path in folder.rglob("checkpoints/*.pt")):
         return "training"
-    blocks = len(list((folder / "blocks").glob("*.pt")))
-    return "log p" if blocks < 5 else "figure and metrics"
+    blocks = folder / "blocks"
+    if blocks.exists() and len(list(blocks.glob("*.pt"))) < 5:
+        return "log p"
+    return "figures and metrics"
 
 
-def main(folder: Path, kills: int, seed: int) -> None:
+def main(folder: Path, kills: int, seed: int, *script: str) -> None:
     random.seed(seed)
+    longest = 20.0 if script else 0.4  # seconds before a kill
     killed = ended = 0
     places: Counter[str] = Counter()
     patience, done = 1.0, 0
@@ -110,12 +123,12 @@ def main(folder: Path, kills: int, seed: int) -> None:
         if child == 0:
             status = 1
             try:
-                work(folder)
+                run_script(folder, *script) if script else work(folder)
                 status = 0
             finally:
                 os._exit(status)
         if killed < kills:
-            time.sleep(random.uniform(0, 0.4) * patience)
+            time.sleep(random.uniform(0, longest) * patience)
             if killed % 2:
                 await_write(folder)
             os.kill(child, signal.SIGKILL)  # does nothing to one that has ended
@@ -138,4 +151,4 @@ def main(folder: Path, kills: int, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])

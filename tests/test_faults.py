@@ -2,17 +2,26 @@
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
+from argparse import Namespace
+from contextlib import contextmanager
 
+import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
-from pyro_vae.checkpoints import save_tensors
+from pyro_vae.checkpoints import build_vae, save_tensors
+from pyro_vae.data import load_digits
 from pyro_vae.errors import InputError
 from pyro_vae.files import hold_folder, only_writer, whole_file
-from tests.commands import ROOT
+from pyro_vae.plots import save_figure
+from pyro_vae.script import save_metrics
+from pyro_vae.training import fit
+from tests.commands import ROOT, run_script
 
 WRITE = """
 import sys
@@ -91,6 +100,28 @@ def test_fifty_kills_change_no_bit(tmp_path):
         assert_same_files(tmp_path / "whole", run)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_script_killed_and_resumed_gives_the_same_files(tmp_path):
+    """Question (a) as a user starts it: metrics, figures, checkpoint and training state."""
+    command = ["-m", "tests.faults", tmp_path / "killed"]
+    script = ["question_a", "--dataset", "digits", "--epochs", 5, "--fits", 1]
+    done = start(*command, 12, 0, *script)
+    out, err = done.communicate()
+    assert done.returncode == 0, err
+    found = json.loads(out.splitlines()[-1])
+    assert found["training"] >= 2
+    assert found["figures and metrics"] >= 2
+    for run in sorted(tmp_path.glob("killed*")):
+        # to a folder of the same name, which the metrics hold
+        run = run.rename(tmp_path / f"done {run.name}")
+    never = start(*command, 0, 0, *script)
+    assert never.communicate()[1] is not None
+    assert never.returncode == 0
+    for run in sorted(tmp_path.glob("done*")):
+        assert_same_files(tmp_path / "killed", run)
+
+
 def test_what_a_killed_process_left_is_removed(tmp_path):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
@@ -103,20 +134,66 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
     assert names == {"file", f"file.{os.getppid()}.partial", f"other.{ended.pid}.partial"}
 
 
-def test_a_full_disk_is_one_line_and_leaves_the_old_file(tmp_path):
-    """A limit on the size of files stands in for the disk: the writer meets the same OSError."""
-    path = tmp_path / "file.pt"
-    save_tensors(path, {"old": True})
-    before = path.read_bytes()
+@contextmanager
+def full_disk():
+    """A limit on the size of files stands in for it: the writer meets the same OSError."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
     try:
-        with pytest.raises(InputError, match=r"cannot write .*file.pt: .*; free some space"):
-            save_tensors(path, {"new": "x" * 100_000})
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def write_training_state(path, size):
+    model, guide = build_vae(2, architecture="dense")
+    options = {"epochs": 1 if size == 0 else 2, "progress": False, "resume": True}
+    fit(model, guide, (torch.rand(4, 1, 28, 28),), state_path=path, **options)
+
+
+def write_figure(path, size):
+    figure = Figure()
+    axes = figure.subplots()
+    if size:
+        axes.imshow(np.random.default_rng(0).random((99, 99)))
+    figure.set_size_inches((4, 4) if size else (0.1, 0.1))
+    save_figure(figure, path, "mnist")
+
+
+def write_metrics(path, size):
+    save_metrics(path, {"x": "x" * size}, Namespace(), load_digits(), {})
+
+
+WRITERS = {
+    "tensors": lambda path, size: save_tensors(path, {"x": "x" * size}),
+    "training state": write_training_state,
+    "figure": write_figure,
+    "metrics": write_metrics,
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_full_disk_is_one_line_and_leaves_the_old_file(tmp_path, writer):
+    path = tmp_path / "file"
+    WRITERS[writer](path, 0)
+    before = path.read_bytes()
+    with full_disk(), pytest.raises(InputError, match=r"cannot write .*file: .*; free some space"):
+        WRITERS[writer](path, 100_000)
     assert path.read_bytes() == before
-    assert [each.name for each in tmp_path.iterdir()] == ["file.pt"]
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_full_disk_ends_a_script_with_one_line(tmp_path):
+    """It comes in the middle of training, when the first state is written."""
+    options = ["--dataset", "digits", "--epochs", 1, "--fits", 1, "--results", tmp_path]
+    with full_disk():
+        done = run_script("question_a", *options)
+    assert done.returncode == 2
+    lines = re.findall(r"^.*error.*$", done.stderr, re.MULTILINE)
+    assert len(lines) == 1
+    assert re.search("cannot write .*d4.training.pt: File too large; free some space", lines[0])
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.rglob("*.*")) == []
 
 
 def test_a_second_run_in_one_folder_is_refused_until_the_first_is_dead(tmp_path):

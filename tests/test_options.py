@@ -1,8 +1,11 @@
 """Every option of every script, given wrong: one line that names it, exit code 2."""
 
+import fcntl
 import importlib
+import os
 import re
 import sys
+from contextlib import contextmanager
 
 import pytest
 
@@ -146,6 +149,39 @@ def test_a_wrong_option_is_known_before_any_data(tmp_path, monkeypatch, capsys, 
     ((_, message),) = (row for row in rows(script) if row[0] == words)
     check_wrong_option(main, words, message, results, monkeypatch, capsys)
     assert not results.exists()
+
+
+FOLDERS = {
+    "question_a": "question_a",
+    "question_b": "question_b",
+    "question_c": "question_c",
+    "question_d": "question_d",
+    "compare_guides": "compare_guides_joint_d4",
+    "distributed": "distributed",
+    "benchmark": "benchmark",
+}
+
+
+@pytest.mark.parametrize("script", FOLDERS)
+def test_a_folder_that_another_run_writes_to_is_refused_at_once(
+    tmp_path, monkeypatch, capsys, script
+):
+    folder = tmp_path / "digits" / FOLDERS[script]
+    folder.mkdir(parents=True)
+    with opened(folder) as other_run:
+        fcntl.flock(other_run, fcntl.LOCK_EX)
+        main = importlib.import_module(f"experiments.{script}").main
+        message = f"another run is writing to {folder}: wait for it"
+        check_wrong_option(main, ["--dataset", "digits"], message, tmp_path, monkeypatch, capsys)
+
+
+@contextmanager
+def opened(folder):
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        yield number
+    finally:
+        os.close(number)
 
 
 @pytest.mark.parametrize("script", OWN)

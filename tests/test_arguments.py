@@ -1,0 +1,342 @@
+"""Every argument of every function a user calls, given wrong in every way that fits in a table.
+
+Each function is called rightly first, and then with one argument at a time replaced. A value that
+is not what the argument's annotation says must be an InputError that names it; one that is may be
+right or wrong for what it is, so that the call may succeed or be an InputError, and nothing else.
+"""
+
+import importlib
+import inspect
+import math
+import pkgutil
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from pathlib import Path
+from types import UnionType
+from typing import Union, get_args, get_origin
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+from torch import nn
+
+import pyro_vae
+from pyro_vae import data
+from pyro_vae.checkpoints import build_vae, save_vae
+from pyro_vae.classifier import Classifier
+from pyro_vae.errors import InputError, checked
+from pyro_vae.guides import Prior
+from pyro_vae.importance import estimate
+from pyro_vae.models import GreyBernoulli
+from pyro_vae.training import TrainingError
+
+MODEL, GUIDE = build_vae(2, architecture="dense")
+X = torch.rand(4, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+Y = torch.arange(4)
+PRIOR = Prior(MODEL)
+LABEL_MODEL, LABEL_GUIDE = build_vae(2, architecture="dense", classes=10)
+CLASSIFIER = Classifier().eval()
+SMALL = data.Dataset("digits", X, Y, X, Y, (0, 1, 2, 3))
+LOG_W = torch.zeros(30, 4)
+LATENTS = torch.zeros(3, 2)
+NUMBERS = torch.zeros(4, 4)
+TABLE = np.random.default_rng(0).normal(size=(20, 3))
+DIGIT = np.arange(20) % 2
+LOG_P = np.log(np.full((4, 3), 1 / 3))
+STYLES = np.random.default_rng(0).normal(size=(8, 3))
+WEIGHTS = {"decoder": {}, "encoder": {}, "config": {}}
+
+
+def of(**arguments):
+    return {"model": MODEL, "guide": GUIDE, "x": X} | arguments
+
+
+# A right call of each function, as its arguments by name; FOLDER stands for an empty folder.
+FOLDER = Path("FOLDER")
+RIGHT = {
+    "annealing.annealed_log_likelihood": of(num_chains=2, num_steps=2, seed=0, progress=None),
+    "annealing.sandwich": {
+        "model": MODEL, "guide": GUIDE, "images": X, "num_chains": 2, "num_steps": 2, "seed": 0
+    },
+    "annealing.simulate": {"model": MODEL, "images": X},
+    "checkpoints.save_tensors": {"path": FOLDER / "some.pt", "content": {"w": X}},
+    "checkpoints.load_tensors": {
+        "path": FOLDER / "vae.pt", "kind": "a checkpoint", "keys": {"config"}, "remedy": "no"
+    },
+    "checkpoints.load_weights": {
+        "module": GUIDE, "state": GUIDE.state_dict(), "path": "some.pt"
+    },
+    "checkpoints.save_vae": {
+        "path": FOLDER / "other.pt", "model": MODEL, "guide": GUIDE, "config": {}
+    },
+    "checkpoints.load_vae": {"path": FOLDER / "vae.pt"},
+    "checkpoints.build_vae": {
+        "latent_dim": 2,
+        "precision": "float32",
+        "architecture": "dense",
+        "classes": 0,
+        "guide": "mean_field",
+        "prior": "standard",
+    },
+    "classification.class_log_likelihoods": {
+        "model": LABEL_MODEL, "guide": LABEL_GUIDE, "x": X,
+        "classes": 10, "num_samples": 2, "seed": 0, "progress": None,
+    },
+    "classification.label_probabilities": {"log_p": LOG_P, "prior": np.ones(3)},
+    "classification.label_information": {"log_p": LOG_P, "labels": np.array([0, 1, 2, 0])},
+    "classification.calibration": {
+        "p": np.exp(LOG_P), "labels": np.array([0, 1, 2, 0]), "edges": np.array([0.0, 0.5, 1.0])
+    },
+    "classifier.train_classifier": {
+        "data": SMALL, "epochs": 1, "batch_size": 4, "learning_rate": 1e-3, "seed": 0,
+        "progress": False,
+    },
+    "classifier.class_probabilities": {"classifier": CLASSIFIER, "x": X},
+    "classifier.class_features": {"classifier": CLASSIFIER, "x": X},
+    "comparison.evaluate": {
+        "model": MODEL, "guide": PRIOR, "x": X[:1], "log_p": estimate(LOG_W[:, :1]),
+        "num_samples": 100, "gap_images": 1, "seed": 0, "progress": None,
+    },
+    "comparison.compare": {"model": MODEL, "guides": {"prior": PRIOR}, "x": X[:1]},
+    "data.load_dataset": {"name": "digits", "root": None},
+    "data.data_root": {"root": "data"},
+    "data.check_images": {"images": X},
+    "data.check_indices": {"indices": [0, 3], "images": X, "name": "images"},
+    "explained.explained_variance": {
+        "features": {"a": TABLE[:, 0]}, "target": TABLE[:, 1], "held_out": DIGIT > 0,
+        "categorical": ("a",), "seed": 0,
+    },
+    **{
+        f"features.{name}": {"x": X}
+        for name in ("ink", "entropy_floor", "grey_pixels", "stroke_width", "slant", "height")
+    },
+    **{f"features.{name}": {"x": X} for name in ("width", "holes", "off_centre", "centre")},
+    "features.nearest_distance": {"x": X, "references": X},
+    "fidelity.frechet_distance": {"real": TABLE, "generated": TABLE},
+    "fidelity.precision_recall": {"real": TABLE, "generated": TABLE, "neighbours": 3},
+    "guides.ascend": {
+        "model": MODEL, "guide": GUIDE, "numbers": NUMBERS, "rows": [X], "steps": 1, "draws": 1,
+        "learning_rate": 0.1,
+    },
+    "importance.log_likelihood": of(num_samples=2, seed=0, chunk=10, progress=None),
+    "importance.log_weights": of(num_samples=2, seed=0, chunk=10, progress=None),
+    "importance.block_log_weights": {
+        "model": MODEL, "guide": GUIDE, "rows": [X], "start": 0, "num_samples": 2, "seed": 0,
+        "chunk": 10,
+    },
+    "importance.estimate": {"log_w": LOG_W},
+    "importance.iwae": {"log_w": LOG_W, "num_samples": 3},
+    "importance.image_blocks": {"images": 3, "num_samples": 4},
+    "intervals.mean_interval": {"values": TABLE[:, 0]},
+    "intervals.share_interval": {"right": DIGIT > 0},
+    "intervals.paired_shares": {"before": DIGIT > 0, "after": DIGIT > 0},
+    "intervals.difference_interval": {"one": TABLE[:, 0], "other": TABLE[:, 1]},
+    "interventions.thicken": {"x": X, "by": 1.0},
+    "interventions.lean": {"x": X, "by": 0.5},
+    "interventions.upright": {"x": X},
+    "interventions.resize": {"x": X, "factor": 0.9},
+    "interventions.blur": {"x": X, "sigma": 1.0},
+    "interventions.binarise": {"x": X},
+    "interventions.shift": {"x": X, "down": 1, "right": 1},
+    "interventions.shuffle_pixels": {"x": X, "seed": 0},
+    "interventions.gaussian_noise": {"x": X, "level": 0.1, "random": torch.Generator()},
+    "interventions.salt_and_pepper": {"x": X, "level": 0.1, "random": torch.Generator()},
+    "networks.resolve_precision": {"precision": "auto", "device": "cpu"},
+    "networks.split_appendix": {"state": {"f.f.0": X, "g.0": X}},
+    "networks.join_appendix": {"decoder": {"f.0": X}, "encoder": {"g.0": X}},
+    "plots.image_rows": {
+        "rows": [X, X], "row_labels": ["a", "b"], "title": "", "titles": None, "size": 1.0
+    },
+    "plots.save_figure": {"figure": Figure((1, 1)), "path": FOLDER / "f.png", "dataset": "mnist"},
+    "plots.show_image": {"ax": Figure().subplots(), "image": X[0], "title": ""},
+    **{
+        f"probes.{name}": {"z": TABLE, "y": DIGIT, "other_z": TABLE, "other_y": DIGIT}
+        for name in ("linear_probe", "neighbour_probe", "tree_probe")
+    },
+    "psis.pareto_khat": {"log_w": LOG_W},
+    "psis.khat_threshold": {"num_samples": 100},
+    "quadrature.integrate_plane": {"model": MODEL, "x": X, "points": 31, "limit": 6.0},
+    "rate_distortion.guide_rate_distortion": of(num_samples=2, seed=0),
+    "rate_distortion.model_rate_distortion": of(beta=1.0, num_samples=30, seed=0, x=X[:1]),
+    "reading.nearest_neighbour_reader": {"data": SMALL, "neighbours": 1, "references": 4},
+    "sampling.guide_samples": {"guide": GUIDE, "x": X, "num_samples": 2, "seed": 0},
+    "sampling.decode": {"model": MODEL, "z": LATENTS},
+    "sampling.mean_images": {"model": MODEL, "z": LATENTS},
+    "sampling.styled_images": {"model": MODEL, "style": LATENTS},
+    "sampling.guide_styles": of(num_samples=2, seed=0),
+    "sampling.guide_moments": {"guide": GUIDE, "x": X},
+    "sampling.unit_use": {"mean": LATENTS, "deviation": LATENTS + 1},
+    "sampling.pixel_samples": {"means": X, "seed": 0},
+    "sampling.posterior_samples": of(num_draws=2, num_samples=10, seed=0),
+    "sampling.posterior_mean": of(num_samples=10, seed=0),
+    "shards.sharded_log_likelihood": of(
+        folder=FOLDER / "blocks", num_samples=2, seed=0, same=None, progress=None
+    ),
+    "style.shared_correlation": {"values": STYLES},
+    "style.shared_interval": {"values": STYLES, "resamples": 3, "seed": 0},
+    "style.shuffled": {"values": STYLES, "seed": 0},
+    "style.carried_over": {"own": STYLES[:, 0], "drawn": STYLES, "labels": DIGIT[:8]},
+    "training.fit": {
+        "model": MODEL, "guide": GUIDE, "train": (X,), "test": None, "epochs": 1, "batch_size": 2,
+        "learning_rate": 1e-3, "decay": False, "seed": 0, "shards": 1,
+        "state_path": None, "resume": False, "same": None, "progress": False,
+    },
+    "training.check_training_options": {
+        "epochs": 1, "batch_size": 2, "learning_rate": 1e-3, "seed": 0, "shards": 1
+    },
+    # classes, as they are made
+    "guides.MeanField": {"model": MODEL, "precision": "float32"},
+    "guides.Amortised": {"model": MODEL, "outputs": 4, "precision": "float32"},
+    "guides.InverseAutoregressive": {
+        "model": MODEL, "precision": "float32", "layers": 1, "context": 2
+    },
+    "guides.FullRank": {"model": MODEL, "precision": "float32"},
+    "guides.Mixture": {"model": MODEL, "precision": "float32", "components": 2},
+    "guides.Spline": {"model": MODEL, "precision": "float32", "layers": 1, "context": 2},
+    "guides.Prior": {"model": MODEL},
+    "guides.SemiAmortised": {"model": MODEL, "precision": "float32", "steps": 1},
+    "models.Model": {"decoder": MODEL.decoder, "pixels": GreyBernoulli, "prior": None},
+    "networks.Encoder": {"outputs": 4, "precision": "float32", "classes": 0},
+    "networks.Decoder": {"latent_dim": 2, "classes": 0},
+    "networks.PerLabel": {"inputs": 2, "outputs": 3, "classes": 4, "apart": 0.0},
+    "networks.LabelEncoder": {"outputs": 4, "precision": "float32", "classes": 2},
+    "networks.LabelDecoder": {"latent_dim": 2, "classes": 2},
+    "networks.DenseEncoder": {"outputs": 4, "precision": "float32", "classes": 0, "hidden": 8},
+    "networks.DenseDecoder": {"latent_dim": 2, "classes": 0, "hidden": 8},
+    "priors.StandardPrior": {"latent_dim": 2, "classes": 0},
+    "priors.LearnedPrior": {"latent_dim": 2, "classes": 0, "layers": 1, "hidden": 8},
+    "quadrature.Exact": {"model": MODEL, "points": 21, "limit": 6.0},
+    "refined.Refined": {
+        "model": MODEL, "guide": GUIDE, "starts": 1, "climbs": 1, "rounds": (2,),
+        "precision": "float32",
+    },
+}  # fmt: skip
+
+
+class Nothing(nn.Module):
+    def forward(self, *rows):
+        pass
+
+
+# One wrong value or more of every kind, and of the right kinds wrong ones.
+NOTHING, HALF = torch.zeros(0, 1, 28, 28), X.half()
+WRONG = {
+    "an object": object(),
+    "None": None,
+    "a text": "typo",
+    "no text": "",
+    "two lines": "two\nlines",
+    "True": True,
+    "0": 0,
+    "-1": -1,
+    "2 ** 70": 2**70,
+    "1.5": 1.5,
+    "-0.5": -0.5,
+    "NaN": math.nan,
+    "inf": math.inf,
+    "no item": [],
+    "one object": [object()],
+    "no key": {},
+    "an array of none": np.zeros(0),
+    "an array of NaN": np.full((20, 3), np.nan),
+    "an array of texts": np.array(["a", "b"]),
+    "an array of one": np.zeros(1),
+    "an array of whole numbers": np.arange(20),
+    "an array of five axes": np.zeros((1, 2, 1, 2, 1)),
+    "a number's tensor": torch.tensor(0.0),
+    "no image": NOTHING,
+    "NaN images": torch.full((4, 1, 28, 28), math.nan),
+    "half images": HALF,
+    "a flat tensor": torch.zeros(4),
+    "whole numbers": torch.zeros(4, 2, dtype=torch.int64),
+    "five axes": torch.zeros(1, 1, 1, 28, 28),
+    "a program that samples nothing": lambda *rows: None,
+    "a module that samples nothing": Nothing(),
+    "a path": Path("no", "such", "thing"),
+    "a folder": FOLDER,
+}
+
+
+def function(name: str) -> Callable:
+    module, _, each = name.partition(".")
+    return getattr(importlib.import_module(f"pyro_vae.{module}"), each)
+
+
+def fits(value: object, annotation: object) -> bool:
+    """Whether `value` may be meant, by the annotation; not by the code that is under test."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin in (Union, UnionType):
+        return any(fits(value, part) for part in parts)
+    if annotation in (int, float, str, bool):
+        kinds = (int, float) if annotation is float else (annotation,)
+        return type(value) in kinds
+    if origin in (tuple, list, Sequence):
+        return isinstance(value, list | tuple) and all(fits(each, parts[0]) for each in value)
+    return isinstance(value, origin or annotation)
+
+
+def cases():
+    for name in RIGHT:
+        for argument in inspect.signature(function(name)).parameters.values():
+            if argument.annotation is inspect.Parameter.empty:
+                continue
+            if argument.kind is not inspect.Parameter.VAR_POSITIONAL:
+                yield pytest.param(name, argument, id=f"{name}: {argument.name}")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("arguments")
+    config = {"latent_dim": 2, "precision": "float32", "architecture": "dense"}
+    save_vae(folder / "vae.pt", MODEL, GUIDE, config)
+    return folder
+
+
+def call(called: str, inside: Path, /, **wrong: object) -> object:
+    """The right call of a function but for what is `wrong`; its files lie `inside` a folder."""
+
+    def own(value: object) -> object:
+        if isinstance(value, Path) and value.parts[:1] == FOLDER.parts:
+            return inside.joinpath(*value.parts[1:])
+        return deepcopy(value) if isinstance(value, nn.Module) else value  # training changes it
+
+    arguments = RIGHT[called] | wrong
+    return function(called)(**{name: own(value) for name, value in arguments.items()})
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_the_right_call_is_right(name, folder):
+    call(name, folder)
+
+
+@pytest.mark.parametrize(("name", "argument"), list(cases()))
+@pytest.mark.filterwarnings("ignore")  # Pyro's, of a program without parameters
+def test_a_wrong_argument_is_one_line_that_names_it(name, argument, folder, monkeypatch):
+    monkeypatch.chdir(folder)  # where a wrong path may lead
+    for what, value in WRONG.items():
+        if what == "2 ** 70" and argument.name != "seed":
+            continue  # a count as high as that would only take as long
+        said = ""
+        try:
+            call(name, folder, **{argument.name: value})
+        except TrainingError:
+            continue  # for too high a learning rate
+        except InputError as error:
+            said = str(error)
+            assert len(said.splitlines()) == 1, what
+        except Exception as error:
+            raise AssertionError(f"{argument.name} {what}: {type(error).__name__}") from error
+        if not fits(value, argument.annotation):
+            assert said.startswith(f"{argument.name} must be "), what
+
+
+def test_every_checked_function_is_in_the_table():
+    found, checks = set(), checked(lambda: None).__code__
+    for module in pkgutil.iter_modules(pyro_vae.__path__):
+        for name, thing in vars(importlib.import_module(f"pyro_vae.{module.name}")).items():
+            made = thing.__init__ if inspect.isclass(thing) else thing
+            own = getattr(thing, "__module__", "") == f"pyro_vae.{module.name}"
+            if own and getattr(made, "__code__", None) is checks:
+                found.add(f"{module.name}.{name}")
+    assert found == {*RIGHT, "guides.Flow"}  # which is made only as one of its kinds
