@@ -542,7 +542,7 @@ def usefulness(vaes: Vaes, data: Dataset) -> dict:
             )
         metrics[key] = over_seeds(found)
     pixels, unseen = (images.flatten(1).numpy() for images in (data.train_images, data.test_images))
-    print("pixels: probes")
+    print("pixels: probes, a few minutes")
     metrics["pixels"] = {
         "linear": linear_probe(pixels, y, unseen, other_y)[0],
         "neighbours": neighbour_probe(pixels, y, unseen, other_y),
@@ -554,7 +554,7 @@ def cost(vaes: Vaes, data: Dataset, seconds: dict[str, dict[str, float]]) -> dic
     """Parameters and seconds; training is timed here, on copies, since a record may be resumed."""
     metrics = {}
     few = data.train_images[:10_000]
-    for key, (vae, *_) in vaes.items():
+    for key, (vae, *_) in tqdm(vaes.items(), desc="cost"):
         model, guide = copy.deepcopy((vae.model, vae.guide))
         rows, batch_size = (vae.here(few),), vae.config["batch_size"]
         start = time.perf_counter()

@@ -105,7 +105,8 @@ def load_vae(path: str | Path) -> tuple[Model, Amortised, dict]:
     """An autoencoder from a checkpoint: model, guide, and the config it came from.
 
     A config without `architecture`, `classes`, `guide` or `prior` is the appendix's: no labels,
-    mean-field, N(0, I).
+    mean-field, N(0, I). Raises InputError, which says what to do, if the file is absent, damaged or
+    of another program, or if its weights are not finite or not of the shapes its config asks for.
     """
     content = load_tensors(path, "a checkpoint", {"decoder", "encoder", "config"})
     config = content["config"]
@@ -139,7 +140,8 @@ def build_vae(
 ) -> tuple[Model, Amortised]:
     """An autoencoder, untrained: a Bernoulli generator, and one of the guides by name.
 
-    With `classes` > 0 both take labels as well.
+    With `classes` > 0 both take labels as well. Raises InputError for an unknown name, and for
+    a guide that cannot have so few dimensions.
     """
     check_choice(ARCHITECTURES, architecture=architecture)
     check_choice(PRIORS, prior=prior)

@@ -37,6 +37,7 @@ class Classifier(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """The logits of ten digits, `(B, 10)`."""
         return self.f(x)
 
 

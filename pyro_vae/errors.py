@@ -122,7 +122,8 @@ def check_seed(seed: int) -> None:
 def check_number(name: str, value: object, low: float, high: float = math.inf) -> None:
     """Raise InputError unless `value` is a finite number from `low` to `high`."""
     if not isinstance(value, int | float) or not (low <= value <= high and math.isfinite(value)):
-        raise InputError(f"{name} must be a number from {low:g} to {high:g}, not {value!r}")
+        within = f"from {low:g} to {high:g}" if math.isfinite(high) else f">= {low:g}"
+        raise InputError(f"{name} must be a number {within}, not {value!r}")
 
 
 def check_choice(choices: Iterable[str], /, **chosen: object) -> None:

@@ -52,6 +52,7 @@ class Amortised(nn.Module):
         return self.distribution(self.encoder(x, *labels))
 
     def forward(self, x: Tensor, *labels: Tensor) -> None:
+        """Sample "z" of each image, from q(z | x), in the plate "data"."""
         q = self.q(x, *labels)
         with pyro.plate("data", len(x)):
             pyro.sample("z", q)
@@ -182,6 +183,7 @@ class Prior(nn.Module):
         self.target = (model,)  # in a tuple: the model's parameters are not the guide's
 
     def forward(self, x: Tensor, *labels: Tensor) -> None:
+        """Sample "z" of each image, from the prior, in the plate "data"."""
         check_images(x)
         prior = self.target[0].prior(x, *labels)
         with pyro.plate("data", len(x)):

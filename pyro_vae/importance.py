@@ -94,6 +94,9 @@ def log_likelihood(
     rightmost batch dimension. Exactly `num_samples` samples are drawn per image. `chunk` is how
     many are passed through the model at a time: it bounds the memory and leaves the result as it
     is, to rounding. `progress` names a progress bar.
+
+    Raises InputError where an argument is wrong, where model and guide do not sample the same
+    latent sites in one plate over the images, and where a log weight is NaN or +inf.
     """
     pieces = [
         estimate(log_w)
@@ -114,14 +117,20 @@ def log_weights(
     chunk: int = 1000,
     progress: str | None = None,
 ) -> Tensor:
-    """The log weights `(K, B)` on which `log_likelihood` rests, float64, on the CPU."""
+    """The log weights `(K, B)` on which `log_likelihood` rests, float64, on the CPU.
+
+    Arguments and errors are those of `log_likelihood`.
+    """
     blocks = _blocks(model, guide, x, labels, num_samples, seed, chunk, progress)
     return torch.cat(list(blocks), dim=1)
 
 
 @checked
 def estimate(log_w: Tensor) -> Estimate:
-    """Everything that log weights `(K, B)` tell of log p(x). -inf is a weight of zero."""
+    """Everything that log weights `(K, B)` tell of log p(x). -inf is a weight of zero.
+
+    Raises InputError where one is NaN or +inf.
+    """
     check_log_weights(log_w)
     num_samples = len(log_w)
     log_w = log_w.double()

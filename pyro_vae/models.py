@@ -110,6 +110,7 @@ class Model(nn.Module):
         self.prior = prior or StandardPrior(decoder.latent_dim)
 
     def forward(self, x: Tensor, *labels: Tensor) -> None:
+        """Sample "z" and observe "x" of each image, in the plate "data"."""
         check_images(x)
         prior = self.prior(x, *labels)
         with pyro.plate("data", len(x)):

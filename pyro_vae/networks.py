@@ -52,6 +52,7 @@ class Encoder(nn.Module):
         )
 
     def forward(self, x: Tensor, *labels: Tensor) -> Tensor:
+        """The numbers of each image, `(*, outputs)`; InputError for wrong images or labels."""
         return self.g[7](self.features(x, *labels))
 
     def features(self, x: Tensor, *labels: Tensor) -> Tensor:
@@ -98,6 +99,7 @@ class Decoder(nn.Module):
         )
 
     def forward(self, z: Tensor, *labels: Tensor) -> Tensor:
+        """The logits of each latent, `(*, 1, 28, 28)`; InputError for wrong latents or labels."""
         check_latents(z, self.latent_dim)
         return self.image(self.f[0](beside(z, self.classes, *labels)))
 
@@ -153,6 +155,7 @@ class PerLabel(nn.Module):
         self.bias = nn.Parameter(bias)
 
     def forward(self, inputs: Tensor, *labels: Tensor) -> Tensor:
+        """The outputs of each image, by the weights of its label."""
         check_labels("this network", self.classes, inputs.shape[-2], *labels)
         (y,) = labels
         return torch.einsum("...bi,obi->...bo", inputs, self.weight[:, y]) + self.bias[:, y].T
@@ -167,6 +170,7 @@ class LabelEncoder(Encoder):
         self.g[7] = PerLabel(128, outputs, classes)
 
     def forward(self, x: Tensor, *labels: Tensor) -> Tensor:
+        """The numbers of each image, `(*, outputs)`; InputError for wrong images or labels."""
         return self.g[7](self.features(x, *labels), *labels)
 
 
@@ -185,6 +189,7 @@ class LabelDecoder(Decoder):
         self.f[0] = PerLabel(latent_dim, 128, classes, apart=0.5)
 
     def forward(self, z: Tensor, *labels: Tensor) -> Tensor:
+        """The logits of each latent, `(*, 1, 28, 28)`; InputError for wrong latents or labels."""
         check_latents(z, self.latent_dim)
         return self.image(self.f[0](z, *labels))
 
@@ -205,6 +210,7 @@ class DenseEncoder(nn.Module):
         )
 
     def forward(self, x: Tensor, *labels: Tensor) -> Tensor:
+        """The numbers of each image, `(*, outputs)`; InputError for wrong images or labels."""
         check_pixels(x, self.g[0].weight)
         pixels = beside(x.flatten(-3), self.classes, *labels)
         rounded = self.precision == "bfloat16"
@@ -232,6 +238,7 @@ class DenseDecoder(nn.Module):
         )
 
     def forward(self, z: Tensor, *labels: Tensor) -> Tensor:
+        """The logits of each latent, `(*, 1, 28, 28)`; InputError for wrong latents or labels."""
         check_latents(z, self.latent_dim)
         return self.f(beside(z, self.classes, *labels)).unflatten(-1, (1, 28, 28))
 

@@ -90,15 +90,18 @@ class LearnedPrior(nn.Module):
         return [*maps, T.AffineTransform(loc, log_scale.exp(), event_dim=1)]
 
     def forward(self, x: Tensor, *labels: Tensor) -> dist.TorchDistribution:
+        """As `StandardPrior.forward`."""
         noise = dist.Normal(x.new_zeros(len(x), self.latent_dim), 1).to_event(1)
         return dist.TransformedDistribution(noise, self.bijection(len(x), *labels))
 
     def latent(self, style: Tensor, *labels: Tensor) -> Tensor:
+        """As `StandardPrior.latent`."""
         for transform in self.bijection(style.shape[-2], *labels):
             style = transform(style)
         return style
 
     def style(self, latent: Tensor, *labels: Tensor) -> Tensor:
+        """As `StandardPrior.style`."""
         for transform in reversed(self.bijection(latent.shape[-2], *labels)):
             latent = transform.inv(latent)
         return latent

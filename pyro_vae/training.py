@@ -104,6 +104,7 @@ class ShardedELBO(Trace_ELBO):
         return bool(stops)
 
     def loss_and_grads(self, model: Program, guide: Program, *rows: Tensor) -> float:
+        """Minus the ELBO of the batch, nats; the gradients are those of this process's parts."""
         parts = list(zip(*(row.tensor_split(self.shards) for row in rows), strict=True))
         # of the batch, and how many processes were asked to stop: they stop together
         loss, stops = torch.zeros(2, 1, dtype=torch.float64, device=rows[0].device)
@@ -154,6 +155,11 @@ def fit(
     Returns:
         One dict an epoch: `epoch`, `train_elbo` (mean over the epoch, as the weights moved) and
         `test_elbo` (one sample an image, the same noise each time), nats per image.
+
+    Raises:
+        InputError: an argument is wrong, or `state_path` is damaged or of another run.
+        TrainingError: the loss or a weight became NaN or infinite; the last good state is kept.
+        Interrupted: SIGINT or SIGTERM asked to stop; the state is saved, if there is a path.
 
     Modules need not call `pyro.module`: they are registered here, in a cleared parameter store.
     """

@@ -80,12 +80,17 @@ CASES = [
     ("log_likelihood", "K = 1.5", lambda: score(X, num_samples=1.5), f"num_samples {WHOLE} 1.5"),
     ("log_likelihood", "K true", lambda: score(X, num_samples=True), f"num_samples {WHOLE} True"),
     ("log_likelihood", "chunk", lambda: score(X, chunk=0), f"chunk {COUNT} 0"),
-    ("log_likelihood", "seed", lambda: score(X, seed=-1), "seed must be a whole number >= 0"),
+    ("log_likelihood", "seed", lambda: score(X, seed=-1), "seed must be a whole number from 0"),
     ("log_likelihood", "seed a word", lambda: score(X, seed="a"), "seed must be a whole number"),
     ("log_likelihood", "no image", lambda: score(X[:0]), "x must hold at least one image"),
     ("log_likelihood", "list", lambda: score([1, 2]), "x must be a tensor, not list"),
     ("log_likelihood", "array", lambda: score(X.numpy()), "not float32 (4, 1, 28, 28)"),
-    ("log_likelihood", "bytes", lambda: score((255 * X).to(torch.uint8)), "must be a float tensor"),
+    (
+        "log_likelihood",
+        "bytes",
+        lambda: score((255 * X).to(torch.uint8)),
+        "must be float32 or float64",
+    ),
     ("log_likelihood", "0 to 255", lambda: score(255 * X), "divide grey levels by their maximum"),
     ("log_likelihood", "NaN", lambda: score(NAN), "pixels in [0, 1] without NaN"),
     ("log_likelihood", "shape", lambda: score(X[0, 0]), IMAGES),
@@ -188,7 +193,7 @@ CASES = [
         "model_rate_distortion",
         "beta",
         lambda: rate_distortion.model_rate_distortion(MODEL, GUIDE, X, beta=0),
-        "beta must be > 0",
+        "beta must be a number >= 1e-09, not 0",
     ),
     (
         "guide_rate_distortion",
@@ -397,7 +402,7 @@ CASES = [
         "tree_probe",
         "new label",
         lambda: probes.tree_probe(Z, DIGIT, Z, DIGIT + 5),
-        "all of other_y",
+        "every label of other_y",
     ),
     ("neighbour_probe", "k", lambda: probes.neighbour_probe(Z, DIGIT, Z, DIGIT, 0), COUNT),
     (
@@ -486,7 +491,7 @@ CASES = [
     ("lean", "by", lambda: interventions.lean(X, 100), "by must be a number"),
     ("upright", "x", lambda: interventions.upright(X[0, 0]), IMAGES),
     ("resize", "factor", lambda: interventions.resize(X, 0), "factor must be a number from 0.01"),
-    ("blur", "sigma", lambda: interventions.blur(X, -1), "sigma must be a number from 0"),
+    ("blur", "sigma", lambda: interventions.blur(X, -1), "sigma must be a number >= 0"),
     ("binarise", "x", lambda: interventions.binarise(255 * X), "divide grey levels"),
     (
         "shift",
@@ -515,6 +520,7 @@ CASES = [
         lambda: errors.checked(only_whole)("a"),
         "n must be a whole number, not 'a'",
     ),
+    ("check_seed", "-1", lambda: errors.check_seed(-1), "from 0 to 2**32 - 1, not -1"),
     ("check_choice", "a number", lambda: errors.check_choice(["a", "b"], of=1), "from a, b"),
     ("check_counts", "0", lambda: errors.check_counts(count=0), f"count {COUNT} 0"),
     (
@@ -546,7 +552,7 @@ ELSEWHERE = {
         "provenance",
     ),
     # what a Pyro program places wrongly: test_importance
-    *("draw", "log_joint", "score", "sample_sites", "is_random"),
+    *("draw", "draw_z", "log_joint", "score", "sample_sites", "is_random"),
     # groups of processes: test_parallel, test_distributed
     *("join_group", "rank", "size", "own", "meet", "add_up", "check_alike", "seed_of"),
     # parts of others, which check for them

@@ -11,7 +11,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pyro import poutine
 from pyro.infer import RenyiELBO
@@ -163,8 +163,9 @@ def test_effective_sample_size_by_hand():
     images=st.integers(1, 130),
     num_samples=st.integers(1, 60),
     chunk=st.integers(1, 3000),
-    seed=st.integers(0, 2**40),
+    seed=st.integers(0, 2**32 - 1),
 )
+@example(images=130, num_samples=2000, chunk=777, seed=0)  # in blocks of 50 images
 def test_the_result_does_not_depend_on_the_chunks(images, num_samples, chunk, seed):
     problem = LinearGaussian()
     x = problem.data(images)
@@ -355,7 +356,7 @@ def test_a_scaled_or_subsampled_model_is_named(problem):
 @pytest.mark.parametrize("name", ["num_samples", "chunk"])
 @pytest.mark.parametrize("value", [0, -3, 2.5, "10", None])
 def test_wrong_numbers_are_named(problem, name, value):
-    with pytest.raises(InputError, match=f"{name} must be a whole number >= 1"):
+    with pytest.raises(InputError, match=f"{name} must be a whole number"):
         log_likelihood(problem.model, problem.wide_guide, problem.data(3), **{name: value})
 
 
@@ -393,7 +394,7 @@ def test_zero_weights_are_kept_and_counted():
 def test_nan_and_infinite_weights_are_errors(bad):
     log_w = torch.zeros(4, 2)
     log_w[1, 1] = bad
-    with pytest.raises(InputError, match="must not be NaN or"):
+    with pytest.raises(InputError, match="must not hold NaN or"):
         estimate(log_w)
 
 

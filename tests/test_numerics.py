@@ -14,10 +14,11 @@ import pytest
 import torch
 from torch import nn
 
-from pyro_vae.checkpoints import build_vae
+from pyro_vae.checkpoints import build_vae, load_vae
 from pyro_vae.importance import draw, estimate, log_joint, log_likelihood, log_weights
 from pyro_vae.refined import Refined
 from pyro_vae.training import fit
+from tests.conftest import CHECKPOINTS
 from tests.problems import LinearGaussian
 
 IMAGES = torch.stack(
@@ -130,6 +131,35 @@ def test_one_sample_and_a_hundred_thousand():
     many = log_likelihood(problem.model, problem.wide_guide, x, num_samples=100_000)
     assert (np.abs(many.value - exact) < 5 * many.se).all()
     assert (many.se < 0.01).all()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_hundred_thousand_samples_and_ten_thousand_images_of_a_trained_network(digits):
+    """Every log weight, and what they add up to, as in float64."""
+    model, guide, _ = load_vae(CHECKPOINTS / "d4.pt")
+    guide.encoder.precision = "float32"  # for both
+    images = torch.cat([digits.train_images, digits.test_images])
+    found, exact = in_float64(model, guide, images[:1], 100_000)
+    torch.testing.assert_close(found, exact, rtol=1e-5, atol=1e-3)
+    np.testing.assert_allclose(estimate(found).value, estimate(exact).value, atol=1e-4)
+    many = torch.cat([images * shade for shade in (1, 0.9, 0.8, 0.7, 0.6, 0.5)])[:10_000]
+    found, exact = in_float64(model, At(4, 0, 0), many, 1)
+    assert len(many) == found.shape[1] == 10_000
+    torch.testing.assert_close(found, exact, rtol=1e-5, atol=1e-3)
+
+
+def test_a_refined_proposal_is_rounded_and_scored_as_one(digits):
+    """In float32 as in float64: log q is that of the draw as rounded, by the same proposal."""
+    model, guide, _ = load_vae(CHECKPOINTS / "d4.pt")
+    x = digits.test_images[:3]
+    _, proposal = Refined(model, guide, starts=1, climbs=1, rounds=(100, 100)).fit(x)
+    z = proposal.sample((100,))
+    assert z.dtype == torch.float32
+    found = log_joint(model, [x], {"z": z}) - proposal.log_prob(z)
+    wide = copy.deepcopy(model).double()
+    exact = log_joint(wide, [x.double()], {"z": z.double()}) - proposal.log_prob(z.double())
+    torch.testing.assert_close(found, exact, rtol=1e-5, atol=1e-3)
 
 
 def test_one_image_and_ten_thousand():

@@ -37,7 +37,7 @@ def test_quadrature_of_a_trained_network_does_not_depend_on_the_grid(trained, di
 
 def test_wrong_arguments_are_named():
     problem = LinearGaussian()
-    with pytest.raises(InputError, match="points must be >= 3"):
+    with pytest.raises(InputError, match="points must be a whole number >= 3"):
         integrate_plane(problem.model, problem.data(1), points=2)
 
 
