@@ -113,7 +113,10 @@ def enough_figure(first: Estimate, refined: Estimate, annealed: Estimate, metric
 def signed_log(ax: Axes) -> None:
     """Nats on an axis that is linear from -1 to 1 and logarithmic beyond."""
     ax.set_yscale("symlog", linthresh=1, linscale=1)
-    ax.yaxis.set_major_locator(FixedLocator([-100, -10, -1, -0.5, 0, 0.5, 1, 10, 100]))
+    ax.margins(y=0.08)
+    ax.yaxis.set_major_locator(
+        FixedLocator([-100, -30, -10, -3, -1, -0.5, 0, 0.5, 1, 3, 10, 30, 100])
+    )
     ax.yaxis.set_major_formatter("{x:g}")
 
 

@@ -30,8 +30,9 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from tqdm import tqdm
 
-from pyro_vae.errors import InputError, check_counts, check_rows, check_seed, checked
+from pyro_vae.errors import InputError, check_counts, check_rows, checked
 from pyro_vae.importance import Estimate, Program, estimate, is_random, sample_sites, score
+from pyro_vae.parallel import seeded
 
 LEAPS = 5  # leapfrog steps of one HMC move
 
@@ -74,12 +75,10 @@ def annealed_log_likelihood(
     result has the form of an importance sampling estimate, with the chains as its samples.
     """
     betas = _schedule(num_chains, num_steps)
-    check_seed(seed)
     check_rows(x, *labels)
     parts = []
     blocks = _blocks([x, *labels], num_chains)
-    with torch.random.fork_rng(), _bar(progress, 2 * len(blocks) * num_steps) as bar:
-        torch.manual_seed(seed)
+    with seeded(seed, x), _bar(progress, 2 * len(blocks) * num_steps) as bar:
         for rows in blocks:
             log_w, _ = _forward(_path(model, guide, rows), num_chains, betas, bar)
             parts.append(log_w)
@@ -103,10 +102,8 @@ def sandwich(
     latent that it was simulated with.
     """
     betas = _schedule(num_chains, num_steps)
-    check_seed(seed)
     forwards, backs = [], []
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with seeded(seed, images):
         x, z = simulate(model, images, *labels)
         blocks = _blocks([z, x, *labels], num_chains)
         bar = _bar(progress, 3 * len(blocks) * num_steps)

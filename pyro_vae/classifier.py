@@ -12,8 +12,9 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from pyro_vae.data import Dataset, check_images
-from pyro_vae.errors import check_counts, check_number, check_seed, checked
+from pyro_vae.errors import check_counts, check_number, checked
 from pyro_vae.interventions import shift
+from pyro_vae.parallel import seeded
 
 
 class Classifier(nn.Module):
@@ -57,9 +58,7 @@ def train_classifier(
     """
     check_counts(epochs=epochs, batch_size=batch_size)
     check_number("learning_rate", learning_rate, 1e-9)
-    check_seed(seed)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with seeded(seed, data.train_images):
         classifier = Classifier()
     random = torch.Generator().manual_seed(seed)
     images, labels = data.train_images, data.train_labels

@@ -33,6 +33,7 @@ from pyro_vae.importance import (
     log_weights,
 )
 from pyro_vae.intervals import mean_interval
+from pyro_vae.parallel import seeded
 from pyro_vae.refined import Refined
 
 
@@ -117,8 +118,7 @@ def best_log_weights(
     parts = list(zip(*(row.split(25) for row in rows), strict=True))
     name = progress and f"{progress}: gaps, {len(parts[0][0])} images at a time"
     found = []
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with seeded(seed, rows[0]):
         for part in tqdm(parts, desc=name, disable=progress is None):
             z, _ = draw_z(posterior, list(part), 100)
             numbers = optimal(model, guide, list(part), z)

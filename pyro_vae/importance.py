@@ -24,9 +24,9 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 from tqdm import tqdm
 
-from pyro_vae.errors import InputError, check_counts, check_rows, check_seed, checked
+from pyro_vae.errors import InputError, check_counts, check_rows, checked
 from pyro_vae.intervals import mean_interval
-from pyro_vae.parallel import seed_of
+from pyro_vae.parallel import seed_of, seeded
 from pyro_vae.psis import check_log_weights, khat_threshold, pareto_khat
 
 Program = Callable[..., object]  # a Pyro model or guide: program(x) or program(x, y)
@@ -225,10 +225,8 @@ def block_log_weights(
     """
     check_counts(num_samples=num_samples, chunk=chunk)
     check_counts(0, start=start)
-    check_seed(seed)
     check_rows(*rows)
-    with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(seed_of(seed, start))
+    with seeded(seed_of(seed, start), rows[0]), torch.no_grad():
         latents, log_q = draw(guide, rows, num_samples)
         return log_joint(model, rows, latents, chunk) - log_q.double().cpu()
 

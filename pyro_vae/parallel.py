@@ -6,14 +6,15 @@ share the parts.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import numpy as np
 import torch
 from torch import Tensor, distributed
 
-from pyro_vae.errors import InputError
+from pyro_vae.errors import InputError, check_seed
 
 
 def join_group(device: str = "cpu") -> None:
@@ -80,6 +81,20 @@ def check_alike(**found: str) -> None:
             raise InputError(f"{name} must be the same in every process: set the same seed in all")
 
 
+@contextmanager
+def seeded(seed: int, like: Tensor) -> Iterator[None]:
+    """Random numbers from `seed` in this block, on the CPU and on the device of `like`.
+
+    Those drawn after it are what they would be without it.
+    """
+    check_seed(seed)
+    with torch.random.fork_rng([like.device] if like.is_cuda else []):
+        torch.manual_seed(seed)
+        yield
+
+
 def seed_of(*numbers: int) -> int:
     """A seed for torch of its own for each sequence of as many whole numbers below 2^32."""
+    for number in numbers:
+        check_seed(number)
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])

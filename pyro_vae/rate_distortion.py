@@ -23,9 +23,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_vae.errors import check_counts, check_number, check_rows, check_seed, checked
+from pyro_vae.errors import check_counts, check_number, check_rows, checked
 from pyro_vae.importance import Program, draw_z, estimate, log_joint
 from pyro_vae.models import Model, Tempered
+from pyro_vae.parallel import seeded
 from pyro_vae.refined import Refined
 
 
@@ -44,11 +45,9 @@ def guide_rate_distortion(
 ) -> tuple[np.ndarray, np.ndarray]:
     """R(q) and D(q) of a guide, `(B,)` each, by `num_samples` samples of it."""
     check_counts(num_samples=num_samples)
-    check_seed(seed)
     check_rows(x, *labels)
     rates, distortions = [], []
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with seeded(seed, x):
         for rows in zip(*(row.split(100) for row in (x, *labels)), strict=True):
             z, log_q = draw_z(guide, list(rows), num_samples)
             log_p, log_prior = log_joint(model, list(rows), {"z": z}), _log_prior(z)
@@ -75,13 +74,11 @@ def model_rate_distortion(
     """
     check_number("beta", beta, 1e-9)
     check_counts(num_samples=num_samples)
-    check_seed(seed)
     check_rows(x, *labels)
     tempered = Model(model.decoder, partial(Tempered, model.pixels, beta), model.prior)
     refined = Refined(tempered, guide)
     found = []
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with seeded(seed, x):
         for rows in zip(*(row.split(100) for row in (x, *labels)), strict=True):
             z, log_q = draw_z(refined, list(rows), num_samples)
             log_p = log_joint(tempered, list(rows), {"z": z})  # log p(z) + b log p(x | z)

@@ -9,7 +9,7 @@ from pyro_vae.errors import InputError, check_counts, check_rows, check_seed, ch
 from pyro_vae.guides import Amortised
 from pyro_vae.importance import Program, draw_z, log_joint
 from pyro_vae.models import Model
-from pyro_vae.parallel import seed_of
+from pyro_vae.parallel import seed_of, seeded
 
 
 @checked
@@ -20,9 +20,7 @@ def guide_samples(
     """z_k ~ q(z | x), shape `(K, B, d)`, of each of the B images of `x`."""
     check_rows(x, *labels)
     check_counts(num_samples=num_samples)
-    check_seed(seed)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with seeded(seed, x):
         return draw_z(guide, [x, *labels], num_samples)[0]
 
 
@@ -60,7 +58,6 @@ def guide_styles(
 ) -> Tensor:
     """Styles e = T_y^-1(z), z ~ q(z | x, y), shape `(K, B, d)`, on the CPU, for any B."""
     check_rows(x, *labels)
-    check_seed(seed)
     device, styles = next(model.parameters()).device, []
     for block, rows in enumerate(zip(*(row.split(500) for row in (x, *labels)), strict=True)):
         rows = [row.to(device) for row in rows]
@@ -134,11 +131,9 @@ def posterior_samples(
     weights p(x, z) / q(z | x). Exact as K grows; the effective sample size says how near that is.
     """
     check_counts(num_draws=num_draws, num_samples=num_samples)
-    check_seed(seed)
     check_rows(x, *labels)
     rows = [x, *labels]
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with seeded(seed, x):
         z, w = _weighted(model, guide, rows, num_samples)
         chosen = torch.multinomial(w.T, num_draws, replacement=True).T.to(x.device)
     return z.gather(0, chosen[..., None].expand(-1, -1, z.shape[-1])), 1 / w.square().sum(0)
@@ -159,11 +154,9 @@ def posterior_mean(
     K samples of the guide are averaged by their weights (self-normalised importance sampling).
     """
     check_counts(num_samples=num_samples)
-    check_seed(seed)
     check_rows(x, *labels)
     means, sizes = [], []
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with seeded(seed, x):
         for rows in zip(*(row.split(100) for row in (x, *labels)), strict=True):
             z, w = _weighted(model, guide, list(rows), num_samples)
             means.append(torch.einsum("kb,kbi->bi", w.to(z), z))
