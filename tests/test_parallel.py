@@ -2,16 +2,14 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 
 from pyro_vae import parallel
 from pyro_vae.errors import InputError
+from tests.commands import ROOT
 from tests.test_training import train, weights
-
-ROOT = Path(__file__).parents[1]
 
 SCRIPT = """
 import sys, torch
@@ -50,6 +48,17 @@ def test_two_processes_train_what_one_does(digits, tmp_path, monkeypatch):
     # another number of parts draws other noise: the agreement above says something
     other = train(digits, shards=1, batch_size=64, images=200)
     assert not torch.allclose(first["weights"][0], weights(*other[:2])[0], atol=2e-5, rtol=1e-3)
+
+
+def test_numbers_drawn_after_a_seeded_block_are_what_they_would_be_without_it():
+    torch.manual_seed(1)
+    without = torch.rand(3)
+    torch.manual_seed(1)
+    with parallel.seeded(2, without):
+        inside = torch.rand(3)
+    assert torch.equal(torch.rand(3), without)
+    torch.manual_seed(2)
+    assert torch.equal(inside, torch.rand(3))
 
 
 def test_one_process_is_a_group_of_its_own():
