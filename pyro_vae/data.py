@@ -39,7 +39,7 @@ class Dataset(NamedTuple):
 @checked
 def load_dataset(name: str = "mnist", root: str | Path | None = None) -> Dataset:
     """The data set called `name`: "mnist" or "digits"."""
-    check_choice(("mnist", "digits"), name=name)
+    check_choice(("mnist", "digits"), dataset=name)
     return load_mnist(root) if name == "mnist" else load_digits()
 
 

@@ -117,8 +117,8 @@ def test_unknown_dataset():
         (torch.rand(2, 28, 28), r"shape \(B, 1, 28, 28\)"),
         (torch.rand(2, 1, 32, 32), r"shape \(B, 1, 28, 28\)"),
         (torch.rand(0, 1, 28, 28), "B >= 1"),
-        (torch.zeros(2, 1, 28, 28, dtype=torch.uint8), "float tensor, not uint8"),
-        ([[0.0]], "float tensor, not list"),
+        (torch.zeros(2, 1, 28, 28, dtype=torch.uint8), "float32 or float64, not uint8"),
+        ([[0.0]], "must be a tensor, not list"),
     ],
 )
 def test_wrong_images_are_named(images, message):
