@@ -14,7 +14,6 @@ import sys
 import time
 
 from pyro_vae import parallel
-from pyro_vae.checkpoints import fingerprint
 from pyro_vae.files import check_folder, hold_folder
 from pyro_vae.refined import Refined
 from pyro_vae.script import (
@@ -60,7 +59,6 @@ def main() -> None:
             x,
             num_samples=args.num_samples,
             seed=0,
-            same={"weights": fingerprint(model, guide), "refined": args.refined},
             progress="log p(x)" if parallel.rank() == 0 else None,
         )
         scored = time.perf_counter()

@@ -2,12 +2,16 @@
 
 import hashlib
 import io
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.errors import InputError, check_choice, checked
+from pyro_vae.errors import InputError, check_choice, checked, kind
 from pyro_vae.files import whole_file
 from pyro_vae.guides import AMORTISED, Amortised
 from pyro_vae.models import Model
@@ -17,21 +21,45 @@ from pyro_vae.priors import PRIORS
 
 @checked
 def save_tensors(path: str | Path, content: dict) -> None:
-    """Write a dict of tensors, numbers, strings, lists and dicts, all at once or not at all."""
-    buffer = io.BytesIO()  # torch's own writer reports a full disk as an error of its own kind
-    torch.save(content, buffer)
+    """Write a dict of tensors, numbers, texts, lists and dicts, all at once or not at all.
+
+    Raises InputError for content that could not be read again, and where `path` cannot be written.
+    """
+    packed = pack(content)
     with whole_file(path) as partial:
-        partial.write_bytes(buffer.getbuffer())
+        partial.write_bytes(packed)
+
+
+def pack(content: dict) -> bytes:
+    """`content` as the bytes of a file, or InputError if `load_tensors` would not read them."""
+    buffer = io.BytesIO()  # torch's own writer reports a full disk as an error of its own kind
+    try:
+        torch.save(content, buffer)
+        buffer.seek(0)
+        torch.load(buffer, weights_only=True)
+    except Exception as error:  # whatever pickle and the classes in it raise
+        raise InputError(
+            "content must be tensors, numbers, texts, lists and dicts, of Python's own types "
+            f"({type(error).__name__})"
+        ) from error
+    return buffer.getvalue()
 
 
 @checked
 def load_tensors(
     path: str | Path, kind: str, keys: set[str], remedy: str = "delete it and train again"
 ) -> dict:
-    """Read what `save_tensors` wrote; `weights_only`, so that a hostile file cannot run code."""
+    """Read what `save_tensors` wrote; `weights_only`, so that a hostile file cannot run code.
+
+    Raises InputError if the file is absent, damaged (each part of it has a checksum), of another
+    program, or lacks one of `keys`.
+    """
     if not Path(path).is_file():
         raise InputError(f"{path} is not a file: train first, or name another checkpoint")
     try:
+        with zipfile.ZipFile(path) as parts:
+            if parts.testzip() is not None:
+                raise zipfile.BadZipFile
         content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise InputError(
@@ -39,7 +67,7 @@ def load_tensors(
         ) from error
     except Exception as error:  # torch.load raises anything from EOFError to UnpicklingError
         raise InputError(
-            f"{path} is not {kind} that can be read ({type(error).__name__}): it is truncated or "
+            f"{path} is not {kind} that can be read ({type(error).__name__}): it is damaged or "
             f"of another program; {remedy}"
         ) from error
     if not isinstance(content, dict) or not keys <= content.keys():
@@ -48,15 +76,26 @@ def load_tensors(
     return content
 
 
+@contextmanager
+def using(path: str | Path, remedy: str = "delete it and train again") -> Iterator[None]:
+    """While the content of a file is put to use: what is wrong with it is an InputError.
+
+    For files that are whole and have the right keys, and still not what belongs there.
+    """
+    try:
+        yield
+    except (TypeError, ValueError, KeyError, AttributeError, IndexError, RuntimeError) as error:
+        if isinstance(error, InputError) and str(path) in str(error):
+            raise
+        what = str(error) if isinstance(error, InputError) else type(error).__name__
+        raise InputError(f"{path} holds what does not belong there ({what}): {remedy}") from error
+
+
 @checked
 def load_weights(module: nn.Module, state: dict, path: str | Path) -> None:
     """Load `state` into `module`, or raise InputError and leave it as it is."""
-    own = {name: tuple(w.shape) for name, w in module.state_dict().items()}
-    try:
-        found = {name: tuple(w.shape) for name, w in state.items()}
-        finite = all(bool(w.isfinite().all()) for w in state.values())
-    except AttributeError:
-        found, finite = {}, True
+    own = {name: kind(w) for name, w in module.state_dict().items()}
+    found = {name: kind(w) for name, w in state.items()}
     for name in own.keys() | found.keys():
         if own.get(name) != found.get(name):
             raise InputError(
@@ -64,20 +103,48 @@ def load_weights(module: nn.Module, state: dict, path: str | Path) -> None:
                 f"and {own.get(name, 'absent')} here; name another checkpoint, or the latent "
                 "dimension it was trained with"
             )
-    if not finite:
+    if not all(bool(w.isfinite().all()) for w in state.values()):
         raise InputError(f"{path} holds weights that are not finite: train again")
     module.load_state_dict(state)
 
 
 def fingerprint(*parts: object) -> str:
-    """Tells one set of modules and tensors from another; parts that are neither are left out."""
+    """Tells one set of models, guides and tensors from another: by weights, settings and classes.
+
+    Of a function only its name counts.
+    """
     digest = hashlib.sha256()
-    for part in parts:
-        tensors = part.state_dict() if isinstance(part, nn.Module) else {"": part}
-        for name, tensor in tensors.items():
-            if isinstance(tensor, Tensor):
-                digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-                digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+
+    def add(part: object) -> None:
+        if isinstance(part, Tensor):
+            digest.update(f"{part.dtype} {tuple(part.shape)}".encode())
+            digest.update(part.detach().cpu().contiguous().numpy().tobytes())
+        elif isinstance(part, dict):
+            for key, value in part.items():
+                digest.update(str(key).encode())
+                add(value)
+        elif isinstance(part, list | tuple):
+            digest.update(str(len(part)).encode())
+            for value in part:
+                add(value)
+        elif isinstance(part, nn.Module):
+            digest.update(type(part).__qualname__.encode())
+            add(part.state_dict())
+            # a setting, or another model or guide that is no part of this one
+            add({k: v for k, v in vars(part).items() if k[0] != "_" and k != "training"})
+        elif isinstance(part, partial):
+            add([part.func, part.args, part.keywords])
+        elif hasattr(part, "__func__"):  # a method
+            add([part.__func__, part.__self__])
+        elif hasattr(part, "__qualname__"):  # a class or a function
+            digest.update(f"{part.__module__}.{part.__qualname__}".encode())
+        elif hasattr(part, "__dict__"):
+            digest.update(type(part).__qualname__.encode())
+            add(vars(part))
+        else:
+            digest.update(repr(part).encode())
+
+    add(parts)
     return digest.hexdigest()[:16]
 
 
@@ -87,6 +154,8 @@ def save_vae(path: str | Path, model: Model, guide: Amortised, config: dict) -> 
 
     And as `family` the weights that a guide has beside its encoder's: a flow's, for instance.
     """
+    if not {"latent_dim", "precision"} <= config.keys():
+        raise InputError("config must hold latent_dim and precision, by which it is built again")
     family = {k: w for k, w in guide.state_dict().items() if not k.startswith("encoder.")}
     save_tensors(
         path,
@@ -110,22 +179,14 @@ def load_vae(path: str | Path) -> tuple[Model, Amortised, dict]:
     """
     content = load_tensors(path, "a checkpoint", {"decoder", "encoder", "config"})
     config = content["config"]
-    try:
-        model, guide = build_vae(
-            config["latent_dim"],
-            config["precision"],
-            **{
-                name: config[name]
-                for name in ("architecture", "classes", "guide", "prior")
-                if name in config
-            },
-        )
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{path} has no latent_dim and precision in its config") from error
-    load_weights(model.decoder, content["decoder"], path)
-    load_weights(model.prior, content.get("prior", {}), path)
-    weights = {f"encoder.{name}": w for name, w in content["encoder"].items()}
-    load_weights(guide, weights | content.get("family", {}), path)
+    with using(path):
+        names = ("architecture", "classes", "guide", "prior")
+        settings = {name: config[name] for name in names if name in config}
+        model, guide = build_vae(config["latent_dim"], config["precision"], **settings)
+        load_weights(model.decoder, content["decoder"], path)
+        load_weights(model.prior, content.get("prior", {}), path)
+        weights = {f"encoder.{name}": w for name, w in content["encoder"].items()}
+        load_weights(guide, weights | content.get("family", {}), path)
     return model, guide, config
 
 

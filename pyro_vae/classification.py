@@ -8,6 +8,8 @@ grey pixels are a surrogate, not a density over images: with them p(y | x) is wh
 of the score, and a probability under the model only where the pixels are black or white.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,8 +17,8 @@ from torch import Tensor
 from pyro_vae.errors import (
     InputError,
     check_counts,
+    check_number,
     check_rows,
-    check_seed,
     check_table,
     checked,
     kind,
@@ -38,7 +40,7 @@ def class_log_likelihoods(
 ) -> list[Estimate]:
     """log p(x | y) of each image of `x` with each label y = 0, ..., classes - 1 in turn."""
     check_counts(classes=classes)
-    check_seed(seed)
+    check_number("seed", seed, 0, 2**32 - classes)
     check_rows(x)
     return [
         log_likelihood(
@@ -57,9 +59,12 @@ def class_log_likelihoods(
 @checked
 def label_probabilities(log_p: np.ndarray, prior: np.ndarray | None = None) -> np.ndarray:
     """p(y | x), `(B, C)`, from log p(x | y), `(B, C)`, and p(y), `(C,)`, by default uniform."""
-    if log_p.ndim != 2 or np.isnan(log_p).any() or np.isneginf(log_p).all(1).any():
-        raise InputError("log_p must be (B, C) without NaN, and finite for a label of each image")
-    if prior is not None and (prior.shape != log_p.shape[1:] or not (prior > 0).all()):
+    if log_p.ndim != 2 or log_p.size == 0 or log_p.dtype.kind not in "iuf":
+        raise InputError(f"log_p must be numbers (B, C), B and C >= 1, not {kind(log_p)}")
+    if not (log_p < np.inf).all() or np.isneginf(log_p).all(1).any():  # NaN is not below either
+        raise InputError("log_p must not hold NaN or +inf, and be finite for a label of each image")
+    good = prior is None or (prior.shape == log_p.shape[1:] and prior.dtype.kind in "iuf")
+    if prior is not None and not (good and (prior > 0).all() and (prior < np.inf).all()):
         raise InputError(f"prior must be {log_p.shape[1]} shares > 0, one for each label")
     log_joint = log_p + (0.0 if prior is None else np.log(prior))
     weights = np.exp(log_joint - log_joint.max(1, keepdims=True))
@@ -81,12 +86,17 @@ def label_information(log_p: np.ndarray, labels: np.ndarray) -> dict:
 
 
 @checked
-def calibration(p: np.ndarray, labels: np.ndarray, edges: np.ndarray) -> list[dict]:
+def calibration(
+    p: np.ndarray, labels: np.ndarray, edges: Sequence[float] | np.ndarray
+) -> list[dict]:
     """Of the images whose largest p(y | x) lies between two `edges`: how sure, how often right.
 
     `sure` is the mean of the largest p(y | x), `right` a share with its interval.
     """
     check_table(p=p)
+    if p.min() < 0 or p.max() > 1:
+        raise InputError("p must be probabilities, from 0 to 1")
+    edges = np.asarray(edges)
     if edges.ndim != 1 or len(edges) < 2 or edges.dtype.kind not in "iuf":
         raise InputError(f"edges must be two numbers or more, not {kind(edges)}")
     if not (np.diff(edges) > 0).all():
@@ -109,5 +119,8 @@ def calibration(p: np.ndarray, labels: np.ndarray, edges: np.ndarray) -> list[di
 
 def _check_labels(labels: np.ndarray, p: np.ndarray) -> None:
     images, classes = p.shape
-    if labels.shape != (images,) or labels.min() < 0 or labels.max() >= classes:
-        raise InputError(f"labels must be one from 0 to {classes - 1} for each of {images} images")
+    whole = labels.shape == (images,) and labels.dtype.kind in "iu"
+    if not whole or labels.min() < 0 or labels.max() >= classes:
+        raise InputError(
+            f"labels must be one whole number from 0 to {classes - 1} for each of {images} images"
+        )

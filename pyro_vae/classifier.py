@@ -57,7 +57,7 @@ def train_classifier(
     The learning rate falls to zero on a cosine. Only the training images and labels are looked at.
     """
     check_counts(epochs=epochs, batch_size=batch_size)
-    check_number("learning_rate", learning_rate, 1e-9)
+    check_number("learning_rate", learning_rate, 1e-9, 1e3)
     with seeded(seed, data.train_images):
         classifier = Classifier()
     random = torch.Generator().manual_seed(seed)
@@ -84,7 +84,7 @@ def train_classifier(
 def class_probabilities(classifier: Classifier, x: Tensor) -> np.ndarray:
     """The probability of each digit, `(B, 10)`, for images `(B, 1, 28, 28)`."""
     check_images(x)
-    return torch.cat([classifier(part).softmax(1) for part in x.split(1000)]).double().numpy()
+    return torch.cat([classifier(part).softmax(1) for part in x.split(1000)]).double().cpu().numpy()
 
 
 @checked
@@ -92,4 +92,4 @@ def class_probabilities(classifier: Classifier, x: Tensor) -> np.ndarray:
 def class_features(classifier: Classifier, x: Tensor) -> np.ndarray:
     """The activations before the last layer, `(B, 64)`, for images `(B, 1, 28, 28)`."""
     check_images(x)
-    return torch.cat([classifier.f[:-1](part) for part in x.split(1000)]).double().numpy()
+    return torch.cat([classifier.f[:-1](part) for part in x.split(1000)]).double().cpu().numpy()

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,11 @@ from torch.nn import functional
 from torchvision.datasets import mnist
 
 from pyro_vae.errors import InputError, check_choice, check_rows, checked, kind
+
+
+class NoData(InputError):
+    """The data set is not on this machine and cannot be downloaded. The message says what to do."""
+
 
 # MD5 of the four uncompressed files. torchvision knows only those of the compressed downloads,
 # and checks nothing when the uncompressed ones are already there.
@@ -94,7 +100,7 @@ def _download_mnist(root: Path) -> None:
             for name in MNIST_MD5:
                 os.replace(Path(partial) / RAW / name, root / RAW / name)
     except (OSError, RuntimeError) as error:  # no network, no space, mirrors down
-        raise InputError(
+        raise NoData(
             f"MNIST is not in {root} and cannot be downloaded ({' '.join(str(error).split())}): "
             "name the folder that holds MNIST/raw with --data-root or PYRO_VAE_DATA, "
             "or choose --dataset digits"
@@ -139,7 +145,7 @@ def check_images(images: Tensor) -> Tensor:
 
 
 @checked
-def check_indices(indices: list[int], images: Tensor, name: str = "images") -> list[int]:
+def check_indices(indices: Sequence[int], images: Tensor, name: str = "images") -> Sequence[int]:
     """`indices`, or InputError unless each is the index of one of `images`."""
     check_rows(images, first="images")
     for index in indices:

@@ -41,11 +41,14 @@ def checked(function: Function) -> Function:
 
     @wraps(function)
     def call(*args: object, **kwargs: object) -> object:
-        given = signature.bind(*args, **kwargs).arguments
-        for name in expected.keys() & given.keys():
+        try:
+            given = signature.bind(*args, **kwargs).arguments
+        except TypeError:
+            return function(*args, **kwargs)  # which says what is missing, or too much
+        for name in given:
             several = signature.parameters[name].kind is inspect.Parameter.VAR_POSITIONAL
             for value in given[name] if several else [given[name]]:
-                if not _fits(value, expected[name]):
+                if not _fits(value, expected.get(name, object)):
                     raise InputError(f"{name} must be {_words(expected[name])}, not {kind(value)}")
         return function(*args, **kwargs)
 
@@ -73,9 +76,12 @@ def _fits(value: object, expected: object) -> bool:
     if kind_of is Callable:
         return callable(value)
     if kind_of in (tuple, list, Sequence):
-        return isinstance(value, tuple | list) and all(_fits(item, parts[0]) for item in value)
+        several = isinstance(value, Sequence) and not isinstance(value, str)
+        return several and all(_fits(item, parts[0]) for item in value)
     if kind_of is dict:
-        return isinstance(value, dict) and all(_fits(item, parts[1]) for item in value.values())
+        return isinstance(value, dict) and all(
+            _fits(key, parts[0]) and _fits(item, parts[1]) for key, item in value.items()
+        )
     if isinstance(value, bool) and expected in (int, float):
         return False
     return isinstance(value, int | float if expected is float else kind_of or expected)
@@ -87,22 +93,30 @@ def _words(expected: object) -> str:
     if kind_of in (Union, UnionType):
         return " or ".join(_words(part) for part in parts)
     if kind_of is Callable:
-        return "a Pyro program, a function or module"
+        program = "a Pyro program, a function or module"
+        return program if parts[-1] is object else "a function or class"
     if kind_of in (tuple, list, Sequence):
-        return f"a tuple or list, each item {_words(parts[0])}"
+        return f"a tuple or list (each item {_words(parts[0])})"
     if kind_of is dict:
-        return f"a dict, each value {_words(parts[1])}"
+        return f"a dict (each key {_words(parts[0])}, each value {_words(parts[1])})"
     return _WORDS.get(expected, f"of class {(kind_of or expected).__name__}")
 
 
 def kind(value: object) -> str:
-    """What `value` is, in a few words, for a message."""
+    """What `value` is, in a few words and on one line, for a message."""
     if isinstance(value, Tensor):
         return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
     if isinstance(value, np.ndarray):
         return f"{value.dtype} {value.shape}"
+    if isinstance(value, np.generic):
+        return f"NumPy's {type(value).__name__}"
     if value is None or isinstance(value, bool | int | float | str):
         return repr(value)
+    if isinstance(value, list | tuple):
+        return f"({', '.join(kind(item) for item in value[:4])}{', ...' * (len(value) > 4)})"
+    if isinstance(value, dict):
+        items = [f"{key!r}: {kind(item)}" for key, item in list(value.items())[:4]]
+        return f"{{{', '.join(items)}{', ...' * (len(value) > 4)}}}"
     return type(value).__name__
 
 
@@ -147,10 +161,10 @@ def check_rows(*rows: Tensor, first: str = "x") -> None:
         raise InputError(f"{first} must hold at least one image")
 
 
-def check_table(**arrays: object) -> None:
+def check_table(**arrays: np.ndarray) -> None:
     """Raise InputError unless each is an array (N, d), N and d >= 1, of finite numbers."""
     for name, array in arrays.items():
-        if not isinstance(array, np.ndarray) or array.ndim != 2 or array.size == 0:
-            raise InputError(f"{name} must be an array (N, d), N and d >= 1, not {kind(array)}")
+        if array.ndim != 2 or array.size == 0 or array.dtype.kind not in "iuf":
+            raise InputError(f"{name} must be numbers (N, d), N and d >= 1, not {kind(array)}")
         if not np.isfinite(array).all():
             raise InputError(f"{name} must hold finite numbers")

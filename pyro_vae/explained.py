@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingRegressor
 
-from pyro_vae.errors import InputError, check_seed, checked, kind
+from pyro_vae.errors import InputError, check_seed, check_table, checked
 
 
 class Explained(NamedTuple):
@@ -36,12 +36,15 @@ def explained_variance(
         held_out: which images are held out, `(B,)` bool.
         categorical: names of the features whose values are only labels.
     """
-    if held_out.dtype != bool or not 1 < held_out.sum() < len(held_out):
+    if held_out.dtype != bool or held_out.ndim > 1 or not 1 < held_out.sum() < len(held_out):
         raise InputError("held_out must be bool, True for two images or more and not for all")
     if not features or any(len(v) != len(target) for v in (*features.values(), held_out)):
         raise InputError(f"features, at least one, and held_out must be ({len(target)},) as target")
-    if target.ndim != 1 or not np.isfinite(target).all():
-        raise InputError(f"target must be finite numbers (B,), not {kind(target)}")
+    check_table(target=target[:, None], **{name: v[:, None] for name, v in features.items()})
+    if target.ndim > 1 or target.std() == 0:
+        raise InputError("target must be (B,), and not the same for all images")
+    if not set(categorical) <= features.keys():
+        raise InputError(f"categorical must name some of the features, {list(features)}")
     check_seed(seed)
     table = np.column_stack(list(features.values()))
     trees = HistGradientBoostingRegressor(

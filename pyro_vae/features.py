@@ -17,10 +17,15 @@ from pyro_vae.errors import checked
 CENTRE = 13.5  # row and column of the middle of an image
 
 
+def on_cpu(x: Tensor) -> Tensor:
+    """The images `x`, checked, where NumPy and SciPy can read them."""
+    return check_images(x).detach().cpu()
+
+
 @checked
 def ink(x: Tensor) -> np.ndarray:
     """The sum of the grey levels: how many pixels' worth of white."""
-    check_images(x)
+    x = on_cpu(x)
     return x.sum((1, 2, 3)).double().numpy()
 
 
@@ -30,7 +35,7 @@ def entropy_floor(x: Tensor) -> np.ndarray:
 
     A pixel x adds -x log x - (1 - x) log(1 - x): log 2 in the middle, nothing at black and white.
     """
-    check_images(x)
+    x = on_cpu(x)
     x = x.double()
     return -(torch.xlogy(x, x) + torch.xlogy(1 - x, 1 - x)).sum((1, 2, 3)).numpy()
 
@@ -38,7 +43,7 @@ def entropy_floor(x: Tensor) -> np.ndarray:
 @checked
 def grey_pixels(x: Tensor) -> np.ndarray:
     """How many pixels are neither nearly black nor nearly white (between 0.1 and 0.9)."""
-    check_images(x)
+    x = on_cpu(x)
     return ((x > 0.1) & (x < 0.9)).sum((1, 2, 3)).double().numpy()
 
 
@@ -49,7 +54,7 @@ def stroke_width(x: Tensor) -> np.ndarray:
     The middle is where the distance to the background is largest. It is found at four times the
     resolution, since most strokes are 2 to 4 pixels wide.
     """
-    check_images(x)
+    x = on_cpu(x)
     fine = [
         functional.interpolate(part, scale_factor=4, mode="bilinear")[:, 0].numpy() >= 0.5
         for part in x.split(500)
@@ -67,6 +72,7 @@ def _stroke_width(stroke: np.ndarray) -> float:
 @checked
 def slant(x: Tensor) -> np.ndarray:
     """How far the ink leans to the right for each row up: the slope of column on row, upwards."""
+    x = on_cpu(x)
     row, column = centre(x)
     pixels = x[:, 0].double().numpy()
     down = np.arange(28.0) - row[:, None]  # (B, 28)
@@ -79,28 +85,28 @@ def slant(x: Tensor) -> np.ndarray:
 @checked
 def height(x: Tensor) -> np.ndarray:
     """Rows from the first that the stroke touches to the last."""
-    check_images(x)
+    x = on_cpu(x)
     return np.array([_extent(stroke.any(1)) for stroke in _strokes(x)])
 
 
 @checked
 def width(x: Tensor) -> np.ndarray:
     """Columns from the first that the stroke touches to the last."""
-    check_images(x)
+    x = on_cpu(x)
     return np.array([_extent(stroke.any(0)) for stroke in _strokes(x)])
 
 
 @checked
 def holes(x: Tensor) -> np.ndarray:
     """Regions of background that the stroke encloses; it also closes them diagonally."""
-    check_images(x)
+    x = on_cpu(x)
     return np.array([float(ndimage.label(~np.pad(stroke, 1))[1] - 1) for stroke in _strokes(x)])
 
 
 @checked
 def off_centre(x: Tensor) -> np.ndarray:
     """Distance of the centre of the ink from the middle of the image."""
-    check_images(x)
+    x = on_cpu(x)
     row, column = centre(x)
     return np.hypot(row - CENTRE, column - CENTRE)
 
@@ -122,8 +128,8 @@ FEATURES = {
 @checked
 def nearest_distance(x: Tensor, references: Tensor) -> np.ndarray:
     """Euclidean distance in pixel space to the nearest of the images `references`."""
-    check_images(x)
-    check_images(references)
+    x = on_cpu(x)
+    references = on_cpu(references)
     search = NearestNeighbors(n_neighbors=1, algorithm="brute")
     search.fit(references.flatten(1).numpy())
     return search.kneighbors(x.flatten(1).numpy())[0][:, 0].astype(np.float64)
@@ -132,7 +138,7 @@ def nearest_distance(x: Tensor, references: Tensor) -> np.ndarray:
 @checked
 def centre(x: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Row and column of the centre of the ink; the middle of the image where there is none."""
-    check_images(x)
+    x = on_cpu(x)
     pixels = x[:, 0].double().numpy()
     grid = np.arange(28.0)
     mass = pixels.sum((1, 2))

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import linalg
 from scipy.spatial import distance
 
-from pyro_vae.errors import InputError, check_counts, checked
+from pyro_vae.errors import InputError, check_counts, check_table, checked
 
 
 @checked
@@ -21,7 +21,7 @@ def frechet_distance(real: np.ndarray, generated: np.ndarray) -> float:
     the same kind, and the more so the smaller they are.
     """
     _check(real, generated)
-    c, d = np.cov(real, rowvar=False), np.cov(generated, rowvar=False)
+    c, d = (np.atleast_2d(np.cov(each, rowvar=False)) for each in (real, generated))
     apart = np.square(real.mean(0) - generated.mean(0)).sum()
     # C C' has the eigenvalues of the symmetric C^(1/2) C' C^(1/2), which can be had safely even
     # where a feature that never moves makes it singular
@@ -55,11 +55,9 @@ def precision_recall(
 
 def _check(real: np.ndarray, generated: np.ndarray) -> None:
     for name, features in (("real", real), ("generated", generated)):
-        if features.ndim != 2 or len(features) < 2 or not np.isfinite(features).all():
-            raise InputError(
-                f"{name} must hold finite features (N, F) of at least 2 images, "
-                f"not {features.shape}"
-            )
+        check_table(**{name: features})
+        if len(features) < 2:
+            raise InputError(f"{name} must hold features of at least 2 images")
     if real.shape[1] != generated.shape[1]:
         raise InputError(
             f"real and generated must have the same features, not {real.shape[1]} and "

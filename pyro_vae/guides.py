@@ -226,7 +226,7 @@ def ascend(
     The step size falls to zero on a cosine. `rows` are the model's arguments, `[x]` or `[x, y]`.
     """
     check_counts(steps=steps, draws=draws)
-    check_number("learning_rate", learning_rate, 1e-9)
+    check_number("learning_rate", learning_rate, 1e-9, 1e3)
     if numbers.dim() != 2 or not numbers.is_floating_point():
         raise InputError(f"numbers must be floats (B, outputs), not {kind(numbers)}")
     check_rows(*rows)

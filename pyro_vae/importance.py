@@ -24,7 +24,7 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 from tqdm import tqdm
 
-from pyro_vae.errors import InputError, check_counts, check_rows, checked
+from pyro_vae.errors import InputError, check_counts, check_rows, check_seed, checked
 from pyro_vae.intervals import mean_interval
 from pyro_vae.parallel import seed_of, seeded
 from pyro_vae.psis import check_log_weights, khat_threshold, pareto_khat
@@ -133,7 +133,7 @@ def estimate(log_w: Tensor) -> Estimate:
     """
     check_log_weights(log_w)
     num_samples = len(log_w)
-    log_w = log_w.double()
+    log_w = log_w.detach().double().cpu()
     value = log_w.logsumexp(0) - math.log(num_samples)
     # relative weights w / mean(w); where every weight is zero the estimate is log 0 = -inf
     w = torch.where(value.isinf(), 0.0, torch.exp(log_w - value))
@@ -201,9 +201,7 @@ def _blocks(
 @checked
 def image_blocks(images: int, num_samples: int) -> list[slice]:
     """The blocks in which `images` images are worked on. They depend on K = `num_samples` alone."""
-    check_counts(num_samples=num_samples)
-    if images == 0:
-        raise InputError("x must hold at least one image")
+    check_counts(images=images, num_samples=num_samples)
     size = min(IMAGES, max(1, DRAWS // num_samples))
     return [slice(start, min(start + size, images)) for start in range(0, images, size)]
 
@@ -225,6 +223,7 @@ def block_log_weights(
     """
     check_counts(num_samples=num_samples, chunk=chunk)
     check_counts(0, start=start)
+    check_seed(seed)
     check_rows(*rows)
     with seeded(seed_of(seed, start), rows[0]), torch.no_grad():
         latents, log_q = draw(guide, rows, num_samples)
@@ -235,7 +234,12 @@ def draw(guide: Program, rows: list[Tensor], num_samples: int) -> tuple[dict[str
     """K samples of each latent site, `(K, b, ...)`, and their log q(z | x), `(K, b)`."""
     particles = pyro.plate("particles", num_samples, dim=-2)
     sites = sample_sites(particles(guide), rows)
-    latents = {site["name"]: site["value"] for site in sites if not site["is_observed"]}
+    for site in sites:
+        if site["is_observed"]:
+            raise InputError(
+                f"the guide observes {site['name']!r}: a guide only samples, and the model observes"
+            )
+    latents = {site["name"]: site["value"] for site in sites}
     if not latents:
         raise InputError("the guide samples nothing: it must sample the model's latent sites")
     return latents, _sum_sites(sites, num_samples, len(rows[0]))
@@ -278,6 +282,8 @@ def score(model: Program, rows: list[Tensor], latents: dict[str, Tensor]) -> Ten
             raise InputError(
                 f"the guide misses the model's latent site {site['name']!r}: sample it there"
             )
+    if {site["name"] for site in sites} <= latents.keys():
+        raise InputError("the model observes nothing: it must score the images, pyro.sample(obs=x)")
     for name in latents.keys() - {site["name"] for site in sites}:
         raise InputError(
             f"the guide samples {name!r}, which is no site of the model: remove it, or rename it"

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from pyro_vae.data import check_images
 from pyro_vae.errors import InputError, check_number, check_seed, checked
-from pyro_vae.features import CENTRE, centre, slant
+from pyro_vae.features import CENTRE, centre, on_cpu, slant
 
 FINE = 4  # fine pixels to a pixel, along each axis
 
@@ -25,7 +25,7 @@ def thicken(x: Tensor, by: float) -> Tensor:
     Grey dilation (erosion) with a disc of diameter |by|, to the nearest half of a pixel (Castro et
     al. 2019, Morpho-MNIST).
     """
-    check_images(x)
+    x = on_cpu(x)
     check_number("by", by, -14, 14)
     radius = round(abs(by) / 2 * FINE)
     grid = np.arange(-radius, radius + 1)
@@ -39,7 +39,7 @@ def thicken(x: Tensor, by: float) -> Tensor:
 @checked
 def lean(x: Tensor, by: float) -> Tensor:
     """The image sheared to the right by `by` columns for each row up, about the ink's centre."""
-    check_images(x)
+    x = on_cpu(x)
     check_number("by", by, -14, 14)
     return _lean(x, np.full(len(x), by))
 
@@ -47,7 +47,7 @@ def lean(x: Tensor, by: float) -> Tensor:
 @checked
 def upright(x: Tensor) -> Tensor:
     """The image sheared until it leans neither way."""
-    check_images(x)
+    x = on_cpu(x)
     return _lean(x, -slant(x))
 
 
@@ -64,7 +64,7 @@ def _lean(x: Tensor, by: np.ndarray) -> Tensor:
 @checked
 def resize(x: Tensor, factor: float) -> Tensor:
     """The digit `factor` times as large, about the middle of the image; its stroke as well."""
-    check_images(x)
+    x = on_cpu(x)
     check_number("factor", factor, 0.01, 100)
     scale = np.eye(2) / factor
     offset = CENTRE * (1 - 1 / factor)
@@ -76,8 +76,8 @@ def resize(x: Tensor, factor: float) -> Tensor:
 @checked
 def blur(x: Tensor, sigma: float) -> Tensor:
     """Convolved with a Gaussian of standard deviation `sigma` pixels."""
-    check_images(x)
-    check_number("sigma", sigma, 0)
+    x = on_cpu(x)
+    check_number("sigma", sigma, 0, 100)
     return _images([ndimage.gaussian_filter(image, sigma) for image in x[:, 0].numpy()])
 
 
@@ -119,7 +119,7 @@ def shuffle_pixels(x: Tensor, seed: int) -> Tensor:
 def gaussian_noise(x: Tensor, level: float, random: torch.Generator) -> Tensor:
     """x + level * N(0, 1) at each pixel, clipped to [0, 1]."""
     check_images(x)
-    check_number("level", level, 0)
+    check_number("level", level, 0, 1e3)
     return (x + level * torch.randn(x.shape, generator=random).to(x)).clamp(0, 1)
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pyro_vae.data import check_images
-from pyro_vae.errors import InputError, check_counts, checked, kind
+from pyro_vae.errors import InputError, check_counts, check_number, checked, kind
 
 
 class Encoder(nn.Module):
@@ -148,6 +148,7 @@ class PerLabel(nn.Module):
     def __init__(self, inputs: int, outputs: int, classes: int, apart: float = 0.0):
         super().__init__()
         check_counts(inputs=inputs, outputs=outputs, classes=classes)
+        check_number("apart", apart, 0, 1e3)
         like = nn.Linear(inputs, outputs)
         self.classes = classes
         self.weight = nn.Parameter(like.weight.detach()[:, None].repeat(1, classes, 1))

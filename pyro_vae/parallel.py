@@ -89,12 +89,13 @@ def seeded(seed: int, like: Tensor) -> Iterator[None]:
     """
     check_seed(seed)
     with torch.random.fork_rng([like.device] if like.is_cuda else []):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
+        if like.is_cuda:
+            with torch.cuda.device(like.device):
+                torch.cuda.manual_seed(seed)
         yield
 
 
 def seed_of(*numbers: int) -> int:
     """A seed for torch of its own for each sequence of as many whole numbers below 2^32."""
-    for number in numbers:
-        check_seed(number)
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])

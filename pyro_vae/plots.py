@@ -31,9 +31,9 @@ COLOURS = {"guide": "#d95f02", "posterior": "#1b6ca8", "annealed": "#4d9221"}
 @checked
 def show_image(ax: Axes, image: Tensor, title: str = "") -> None:
     """One image, shape `(1, 28, 28)`; black is 0 and white is 1 in every figure."""
-    if image.shape not in ((28, 28), (1, 28, 28)):
-        raise InputError(f"image must be (1, 28, 28), not {kind(image)}")
-    ax.imshow(image.reshape(image.shape[-2:]).cpu().numpy(), cmap="gray", vmin=0, vmax=1)
+    if image.shape not in ((28, 28), (1, 28, 28)) or not image.is_floating_point():
+        raise InputError(f"image must be floats (1, 28, 28), not {kind(image)}")
+    ax.imshow(image.reshape(image.shape[-2:]).detach().cpu().numpy(), cmap="gray", vmin=0, vmax=1)
     ax.set_title(title, fontsize=8.5, pad=3)
     ax.set_xticks([])
     ax.set_yticks([])
@@ -52,9 +52,12 @@ def image_rows(
     size: float = 1.15,
 ) -> Figure:
     """Rows of images, each `(n, 1, 28, 28)`, with a label at the left and titles above."""
-    check_rows(*rows[:1], first="rows")
-    if len(row_labels) != len(rows) or (titles is not None and len(titles) != len(rows)):
-        raise InputError(f"row_labels and titles must be one for each of {len(rows)} rows")
+    for row in rows or [Tensor()]:
+        check_rows(row, first="rows")
+    if len(row_labels) != len(rows):
+        raise InputError(f"row_labels must be one for each of {len(rows)} rows")
+    if titles is not None and [*map(len, titles)] != [*map(len, rows)]:
+        raise InputError("titles must be one for each image of each row")
     check_number("size", size, 0.1, 10)
     columns = max(len(row) for row in rows)
     figure = Figure(figsize=(size * columns + 1.9, (size + 0.22) * len(rows) + 0.75))
@@ -74,7 +77,7 @@ def image_rows(
 
 
 @checked
-def save_figure(figure: Figure, path: Path, dataset: str) -> None:
+def save_figure(figure: Figure, path: str | Path, dataset: str) -> None:
     """Write a PNG that names its data set and carries no date; the same figure, the same bytes."""
     source = {"mnist": "MNIST", "digits": "scikit-learn's digits, NOT MNIST"}.get(dataset, dataset)
     figure.supxlabel(f"data: {source}", x=0.995, ha="right", fontsize=7.5, color="0.4")

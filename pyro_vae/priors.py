@@ -32,6 +32,8 @@ class StandardPrior(nn.Module):
     @checked
     def __init__(self, latent_dim: int, classes: int = 0):
         super().__init__()
+        check_counts(latent_dim=latent_dim)
+        check_counts(0, classes=classes)
         self.latent_dim = latent_dim
 
     def forward(self, x: Tensor, *labels: Tensor) -> dist.TorchDistribution:

@@ -41,8 +41,7 @@ def integrate_plane(
     has 4e-9 of its mass beyond a limit of 6. A learned prior may have more; a mode of it that lies
     wholly outside is not noticed.)
     """
-    check_counts(3, points=points)
-    check_number("limit", limit, 1e-9)
+    _check_grid(points, limit)
     check_rows(x, *labels)
     ticks = torch.arange(points, dtype=torch.float64)
     nodes = torch.cartesian_prod(ticks, ticks)  # (n * n, 2)
@@ -70,6 +69,11 @@ def integrate_plane(
     log_cell = step.log().sum(1)
     log_evidence = (log_p - border[:, None] * math.log(2)).logsumexp(0) + log_cell
     return Plane(log_evidence, z, log_p - log_evidence, log_cell.exp())
+
+
+def _check_grid(points: int, limit: float) -> None:
+    check_counts(3, points=points)
+    check_number("limit", limit, 1e-9, 1e9)
 
 
 class Cells(TorchDistribution):
@@ -113,8 +117,7 @@ class Exact:
 
     @checked
     def __init__(self, model: Program, points: int = 241, limit: float = 6.0):
-        check_counts(3, points=points)
-        check_number("limit", limit, 1e-9)
+        _check_grid(points, limit)
         self.model, self.points, self.limit = model, points, limit
 
     def __call__(self, x: Tensor, *labels: Tensor) -> None:

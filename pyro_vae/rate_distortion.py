@@ -72,7 +72,7 @@ def model_rate_distortion(
     With its self-normalised weights D is a weighted mean; log Z_b is the log of the weights' mean,
     and R = -b D - log Z_b. `guide` is where the refined guide starts.
     """
-    check_number("beta", beta, 1e-9)
+    check_number("beta", beta, 1e-9, 1e9)
     check_counts(num_samples=num_samples)
     check_rows(x, *labels)
     tempered = Model(model.decoder, partial(Tempered, model.pixels, beta), model.prior)

@@ -7,7 +7,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
 from pyro_vae.data import Dataset
-from pyro_vae.errors import check_counts, checked
+from pyro_vae.errors import InputError, check_counts, checked
 
 Reader = Callable[[Tensor], np.ndarray]
 
@@ -22,6 +22,8 @@ def nearest_neighbour_reader(
     autoencoder, so that what it reads in a reconstruction is evidence of its own.
     """
     check_counts(neighbours=neighbours, references=references)
+    if neighbours > min(references, len(data.train_images)):
+        raise InputError(f"neighbours must be at most the number of references, not {neighbours}")
     knn = KNeighborsClassifier(n_neighbors=neighbours, algorithm="brute")
     knn.fit(data.train_images[:references].flatten(1).numpy(), data.train_labels[:references])
 

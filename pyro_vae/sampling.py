@@ -58,6 +58,7 @@ def guide_styles(
 ) -> Tensor:
     """Styles e = T_y^-1(z), z ~ q(z | x, y), shape `(K, B, d)`, on the CPU, for any B."""
     check_rows(x, *labels)
+    check_seed(seed)
     device, styles = next(model.parameters()).device, []
     for block, rows in enumerate(zip(*(row.split(500) for row in (x, *labels)), strict=True)):
         rows = [row.to(device) for row in rows]
@@ -95,9 +96,12 @@ class UnitUse(NamedTuple):
 @checked
 def unit_use(mean: Tensor, deviation: Tensor) -> UnitUse:
     """The use of each dimension by a mean-field guide, from its moments, `(B, d)` each."""
-    if mean.dim() != 2 or len(mean) < 2 or mean.shape != deviation.shape:
+    fit = mean.dim() == 2 and len(mean) > 1 and mean.shape == deviation.shape
+    real = mean.is_floating_point() and deviation.is_floating_point()
+    if not (fit and real and (deviation > 0).all()):
         raise InputError(
-            f"mean and deviation must be (B, d), B >= 2, not {kind(mean)} and {kind(deviation)}"
+            "mean and deviation must be floats (B, d), B >= 2, deviations > 0, "
+            f"not {kind(mean)} and {kind(deviation)}"
         )
     kl = (0.5 * (mean**2 + deviation**2 - 1) - deviation.log()).mean(0)
     activity, order = mean.var(0).sort(descending=True)

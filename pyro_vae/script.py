@@ -22,9 +22,10 @@ from pyro_vae.checkpoints import (
     load_weights,
     save_tensors,
     save_vae,
+    using,
 )
 from pyro_vae.classifier import Classifier, train_classifier
-from pyro_vae.data import Dataset, load_dataset
+from pyro_vae.data import Dataset, NoData, load_dataset
 from pyro_vae.errors import InputError
 from pyro_vae.files import check_folder, only_writer, whole_file
 from pyro_vae.guides import Amortised
@@ -150,7 +151,7 @@ def begin(args: argparse.Namespace, what: str) -> Dataset:
     print(what)
     try:
         data = load_dataset("mnist" if args.dataset == "auto" else args.dataset, args.data_root)
-    except InputError as error:
+    except NoData as error:  # and not one that is there and damaged
         if args.dataset != "auto":
             raise
         banner = "*" * 88
@@ -284,9 +285,10 @@ def trained_classifier(args: argparse.Namespace, data: Dataset) -> Classifier:
     classifier = Classifier()
     if path.exists():
         content = load_tensors(path, "a classifier", {"classifier", "config"})
-        if content["config"].get("dataset") != data.name:
-            raise InputError(f"{path} was trained on other data than {data.name}: delete it")
-        load_weights(classifier, content["classifier"], path)
+        with using(path):
+            if content["config"]["dataset"] != data.name:
+                raise InputError(f"{path} was trained on other data than {data.name}: delete it")
+            load_weights(classifier, content["classifier"], path)
         return classifier.eval()
     check_folder(path.parent)
     classifier = train_classifier(data)

@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pyro_vae import parallel
-from pyro_vae.checkpoints import fingerprint, load_tensors, save_tensors
+from pyro_vae.checkpoints import fingerprint, load_tensors, pack, save_tensors, using
 from pyro_vae.errors import InputError, check_rows, check_seed, checked
 from pyro_vae.files import check_folder
 from pyro_vae.importance import Estimate, Program, block_log_weights, estimate, image_blocks
@@ -35,7 +35,8 @@ def sharded_log_likelihood(
     Args:
         folder: where the blocks are kept, one file each, and found again by the next run.
         same: what must be the same as in the run that made them, beside the images, labels, number
-            of samples, seed, and the weights of model and guide where these are modules.
+            of samples, seed, and the weights, settings and classes of model and guide. Of a
+            function only the name counts: say here what else tells it from another.
 
     A process that dies ends the run; the blocks that are finished stay, and only the others are
     made when it is started again.
@@ -51,33 +52,42 @@ def sharded_log_likelihood(
         "of": fingerprint(model, guide, x, *labels),
         **(same or {}),
     }
-    paths = [folder / f"images_{block.start:07d}.pt" for block in blocks]
+    pack(settings)
+    paths = {folder / f"images_{block.start:07d}.pt": block for block in blocks}
     # all that are there at once: one of another run is said now, not when its turn comes
-    known = {path: _read(path, settings) for path in paths if path.exists()}
+    known = {path: _read(path, settings, b) for path, b in paths.items() if path.exists()}
     parallel.meet()  # all have looked, and none has made a block yet
-    mine = [number for number in parallel.own(len(blocks)) if paths[number] not in known]
-    for number in tqdm(mine, desc=progress, unit="block", disable=progress is None):
-        rows = [row[blocks[number]] for row in (x, *labels)]
-        log_w = block_log_weights(model, guide, rows, blocks[number].start, num_samples, seed)
+    mine = [path for i, path in enumerate(paths) if i in parallel.own(len(paths))]
+    todo = [path for path in mine if path not in known]
+    for path in tqdm(todo, desc=progress, unit="block", disable=progress is None):
+        rows = [row[paths[path]] for row in (x, *labels)]
+        log_w = block_log_weights(model, guide, rows, paths[path].start, num_samples, seed)
         arrays = estimate(log_w)._asdict()
         arrays.pop("num_samples")
         content = {name: torch.from_numpy(np.asarray(array)) for name, array in arrays.items()}
-        save_tensors(paths[number], {"block": content, "settings": settings})
+        save_tensors(path, {"block": content, "settings": settings})
     parallel.meet()
-    found = [known[path] if path in known else _read(path, settings) for path in paths]
+    found = [known.get(path) or _read(path, settings, block) for path, block in paths.items()]
     parallel.meet()  # before any process goes on, and may delete them
-    names = [name for name in Estimate._fields if name != "num_samples"]
     return Estimate(
-        **{name: np.concatenate([block[name].numpy() for block in found]) for name in names},
+        **{name: np.concatenate([block[name] for block in found]) for name in FIELDS},
         num_samples=num_samples,
     )
 
 
-def _read(path: Path, settings: dict) -> dict[str, Tensor]:
+FIELDS = [name for name in Estimate._fields if name != "num_samples"]
+
+
+def _read(path: Path, settings: dict, block: slice) -> dict[str, np.ndarray]:
+    """The arrays of an estimate of one block of images, by name."""
     remedy = f"delete {path.parent}, whose blocks are then made again, or name another folder"
     content = load_tensors(path, "a block of log-likelihoods", {"block", "settings"}, remedy)
     if content["settings"] != settings:
         raise InputError(
             f"{path} is of another run ({content['settings']}, not {settings}): {remedy}"
         )
-    return content["block"]
+    with using(path, remedy):
+        found = {name: content["block"][name].numpy() for name in FIELDS}
+        if {array.shape for array in found.values()} != {(block.stop - block.start,)}:
+            raise ValueError
+    return found

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import stats
 
-from pyro_vae.errors import InputError, check_counts, check_seed, checked
+from pyro_vae.errors import InputError, check_counts, check_seed, check_table, checked
 
 
 @checked
@@ -18,7 +18,8 @@ def shared_correlation(values: np.ndarray) -> float:
     of different digits have nothing to do with each other. A digit whose feature never moves has
     no correlation and is left out.
     """
-    if values.ndim != 2 or min(values.shape) < 2:
+    check_table(values=values)
+    if min(values.shape) < 2:
         raise InputError(f"values must be (styles, digits), 2 of each at least: {values.shape}")
     moving = values[:, values.std(0) > 1e-12]
     if moving.shape[1] < 2:
@@ -44,6 +45,7 @@ def shared_interval(values: np.ndarray, resamples: int = 2000, seed: int = 0) ->
 def shuffled(values: np.ndarray, seed: int = 0) -> np.ndarray:
     """`values`, `(styles, digits)`, with the styles of each digit in an order of its own."""
     check_seed(seed)
+    check_table(values=values)
     return np.random.default_rng(seed).permuted(values, axis=0)
 
 
@@ -59,12 +61,17 @@ def carried_over(own: np.ndarray, drawn: np.ndarray, labels: np.ndarray) -> dict
     The correlation is with the mean over the other digits; what is typical of a digit is taken off
     both. With its 95% interval (Fisher's z). NaN where the feature never moves.
     """
-    if own.ndim != 1 or drawn.ndim != 2 or not len(own) == len(drawn) == len(labels) > 1:
+    check_table(drawn=drawn)
+    images, digits = drawn.shape
+    if not own.shape == labels.shape == (images,) or images < 2 or digits < 2:
         raise InputError(
-            f"own, drawn and labels must be (B,), (B, digits) and (B,), B >= 2, "
+            f"own, drawn and labels must be (B,), (B, digits) and (B,), 2 of each at least, "
             f"not {own.shape}, {drawn.shape} and {labels.shape}"
         )
-    own = own.copy()
+    check_table(own=own[:, None])
+    if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= digits:
+        raise InputError(f"labels must be whole numbers from 0 to {digits - 1}")
+    own = own.astype(float)
     for digit in np.unique(labels):
         own[labels == digit] -= own[labels == digit].mean()
     others = np.arange(drawn.shape[1]) != labels[:, None]

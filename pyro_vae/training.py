@@ -14,8 +14,15 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from pyro_vae import parallel
-from pyro_vae.checkpoints import fingerprint, load_tensors, load_weights, save_tensors
-from pyro_vae.errors import InputError, check_counts, check_rows, check_seed, checked
+from pyro_vae.checkpoints import (
+    fingerprint,
+    load_tensors,
+    load_weights,
+    pack,
+    save_tensors,
+    using,
+)
+from pyro_vae.errors import InputError, check_counts, check_number, check_rows, check_seed, checked
 from pyro_vae.importance import Program, log_likelihood
 
 # what a training state holds
@@ -167,8 +174,9 @@ def fit(
     for rows in (train, test if test is not None else train):
         check_rows(*rows)
     path = Path(state_path) if state_path is not None else None
+    learning_rate = float(learning_rate)  # a state with NumPy's numbers could not be read again
     settings = {"batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
-    settings |= {"images": len(train[0]), "shards": shards, **(same or {})}
+    settings |= {"shards": shards, **(same or {})}
     smallest = len(train[0]) % batch_size or batch_size
     if shards > smallest or shards < parallel.size():
         raise InputError(
@@ -187,6 +195,9 @@ def fit(
             "state_path: only modules can be saved; make model and guide torch.nn.Modules, or "
             "train without state_path"
         )
+    if path is not None:
+        settings |= {"images": len(train[0]), "train": fingerprint(*train)}
+        pack(settings)
     for module in modules.values():
         for parameter in module.parameters():
             # Pyro's store would copy any other memory layout, and SVI then trains the copy alone
@@ -207,16 +218,22 @@ def fit(
                 f"{path} was trained with {state['settings']}, not {settings}: "
                 "resume with the same options, or train afresh without --resume"
             )
-        if len(state["history"]) > epochs:
-            raise InputError(
-                f"{path} has already seen {len(state['history'])} epochs, and {epochs} are asked: "
-                "raise epochs, or train afresh without --resume"
-            )
-        for name, module in modules.items():
-            load_weights(module, state[name], path)
-        optim.set_state(state["optimiser"])
-        order.set_state(state["order"])
-        history, position = state["history"], state["position"]
+        with using(path):
+            history, position = state["history"], state["position"]
+            if len(history) > epochs:
+                raise InputError(
+                    f"{path} has already seen {len(history)} epochs, and {epochs} are asked: "
+                    "raise epochs, or train afresh without --resume"
+                )
+            if position["epoch"] != len(history) or not 0 <= position["step"] < math.inf:
+                raise ValueError
+            position["total"] + 0.0
+            for name, module in modules.items():
+                load_weights(module, state[name], path)
+            if not isinstance(state["optimiser"], dict):
+                raise TypeError
+            optim.set_state(state["optimiser"])
+            order.set_state(state["order"])
 
     parallel.check_alike(weights=fingerprint(*modules.values()))
 
@@ -303,8 +320,7 @@ def check_training_options(
     """An `InputError` for the first option that `fit` cannot train with."""
     check_counts(0, epochs=epochs)
     check_counts(batch_size=batch_size, shards=shards)
-    if not 0 < learning_rate < math.inf:
-        raise InputError(f"learning_rate must be a positive number, not {learning_rate!r}")
+    check_number("learning_rate", learning_rate, 1e-12, 1e3)
     check_seed(seed)
 
 

@@ -17,6 +17,7 @@ import random
 import signal
 import sys
 import time
+import traceback
 from collections import Counter
 from pathlib import Path
 
@@ -102,8 +103,12 @@ def progress(folder: Path) -> int:
     return done
 
 
-def stage(folder: Path) -> str:
-    """What the work was at when it was killed."""
+def stage(folder: Path, seen: set[str]) -> str:
+    """What the work was at when it was killed; `seen` are the parts of files of earlier kills."""
+    parts = {path.name for path in folder.rglob("*.partial")} - seen
+    seen |= parts
+    if parts:
+        return f"writing {parts.pop().rsplit('.', 2)[0]}"
     if all(path.name.endswith(".training.pt") for path in folder.rglob("checkpoints/*.pt")):
         return "training"
     blocks = folder / "blocks"
@@ -117,6 +122,7 @@ def main(folder: Path, kills: int, seed: int, *script: str) -> None:
     longest = 20.0 if script else 0.4  # seconds before a kill
     killed = ended = 0
     places: Counter[str] = Counter()
+    seen: set[str] = set()
     patience, done = 1.0, 0
     while True:
         child = os.fork()
@@ -125,6 +131,8 @@ def main(folder: Path, kills: int, seed: int, *script: str) -> None:
             try:
                 run_script(folder, *script) if script else work(folder)
                 status = 0
+            except BaseException:
+                traceback.print_exc()
             finally:
                 os._exit(status)
         if killed < kills:
@@ -136,7 +144,7 @@ def main(folder: Path, kills: int, seed: int, *script: str) -> None:
         check_whole(folder)
         if os.WIFSIGNALED(status):
             killed += 1
-            places[stage(folder)] += 1
+            places[stage(folder, seen)] += 1
             # so that a slow machine gets on too: wait longer while nothing new is done
             patience = 1.0 if progress(folder) > done else 1.5 * patience
             done = progress(folder)

@@ -68,7 +68,8 @@ RIGHT = {
         "module": GUIDE, "state": GUIDE.state_dict(), "path": "some.pt"
     },
     "checkpoints.save_vae": {
-        "path": FOLDER / "other.pt", "model": MODEL, "guide": GUIDE, "config": {}
+        "path": FOLDER / "other.pt", "model": MODEL, "guide": GUIDE,
+        "config": {"latent_dim": 2, "precision": "float32"},
     },
     "checkpoints.load_vae": {"path": FOLDER / "vae.pt"},
     "checkpoints.build_vae": {
@@ -229,6 +230,7 @@ WRONG = {
     "two lines": "two\nlines",
     "True": True,
     "0": 0,
+    "10": 10,
     "-1": -1,
     "2 ** 70": 2**70,
     "1.5": 1.5,
@@ -256,6 +258,40 @@ WRONG = {
     "a path": Path("no", "such", "thing"),
     "a folder": FOLDER,
 }
+
+
+def spoilt(right: object) -> dict[str, object]:
+    """Values of the same shape as a right one, with something else in them."""
+    if isinstance(right, torch.Tensor):
+        numbers = right.detach()
+        return {
+            "wanting a gradient": numbers.float().requires_grad_(),
+            "below": numbers - 99,
+            "above": numbers + 99,
+            "complex": numbers.to(torch.complex64),
+            "whole": numbers.to(torch.int32),
+            "nearly none": numbers[:1],
+        }
+    if isinstance(right, np.ndarray):
+        numbers = right.astype(float)
+        return {
+            "as texts": right.astype(str),
+            "as objects": right.astype(object),
+            "as whole numbers": numbers.astype(int),
+            "as halves": numbers + 0.5,
+            "below": right - 99 if right.dtype != bool else right,
+            "above": numbers.astype(int) + 99,
+            "NaN": numbers * np.nan,
+            "inf": numbers + np.inf,
+            "the same": numbers * 0,
+            "a column": right.reshape(len(right), -1)[:, :1],
+            "nearly none": right[:1],
+        }
+    if type(right) in (int, float):
+        return {"huge": 1e300, "a NumPy number": np.int64(3), "a NumPy float": np.float32(0.5)}
+    if isinstance(right, dict):
+        return {"of numbers": {1: X}, "one none": {**right, "none": None}}
+    return {}
 
 
 def function(name: str) -> Callable:
@@ -314,14 +350,15 @@ def test_the_right_call_is_right(name, folder):
 @pytest.mark.filterwarnings("ignore")  # Pyro's, of a program without parameters
 def test_a_wrong_argument_is_one_line_that_names_it(name, argument, folder, monkeypatch):
     monkeypatch.chdir(folder)  # where a wrong path may lead
-    for what, value in WRONG.items():
-        if what == "2 ** 70" and argument.name != "seed":
+    for what, value in (WRONG | spoilt(RIGHT[name].get(argument.name))).items():
+        if what == "2 ** 70" and argument.annotation is int and argument.name != "seed":
             continue  # a count as high as that would only take as long
         said = ""
         try:
             call(name, folder, **{argument.name: value})
         except TrainingError:
-            continue  # for too high a learning rate
+            assert argument.name == "learning_rate"
+            continue
         except InputError as error:
             said = str(error)
             assert len(said.splitlines()) == 1, what

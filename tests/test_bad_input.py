@@ -136,7 +136,7 @@ CASES = [
         COUNT,
     ),
     ("image_blocks", "K", lambda: importance.image_blocks(3, 0), COUNT),
-    ("image_blocks", "no image", lambda: importance.image_blocks(0, 3), "at least one image"),
+    ("image_blocks", "no image", lambda: importance.image_blocks(0, 3), f"images {COUNT} 0"),
     (
         "estimate",
         "a vector",
@@ -292,7 +292,7 @@ CASES = [
     ("fit", "0 to 255", lambda: train(255 * X), "divide grey levels by their maximum"),
     ("fit", "epochs", lambda: train(X, epochs=-1), "epochs must be a whole number >= 0"),
     ("fit", "batch", lambda: train(X, batch_size=0), f"batch_size {COUNT} 0"),
-    ("fit", "rate", lambda: train(X, learning_rate=0), "learning_rate must be a positive number"),
+    ("fit", "rate", lambda: train(X, learning_rate=0), "learning_rate must be a number from"),
     ("fit", "rate a word", lambda: train(X, learning_rate="fast"), "must be a number, not 'fast'"),
     ("fit", "seed", lambda: train(X, seed=-1), "seed must be a whole number from 0"),
     ("fit", "shards", lambda: train(X, shards=3), "images of the smallest batch, 2, not 3"),
@@ -559,7 +559,7 @@ ELSEWHERE = {
     *("imitate", "optimal", "elbo_samples", "best_log_weights", "table", "pairs", "as_text"),
     *("curvature", "climb", "laplace", "adapt", "channels_last", "softplus"),
     *("join_appendix", "fingerprint", "keep_memory", "all_finite", "unit_use", "shuffled", "kind"),
-    *("show_image", "image_rows", "save_figure"),
+    *("show_image", "image_rows", "save_figure", "on_cpu", "seeded", "pack", "using"),
 }
 
 

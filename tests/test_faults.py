@@ -1,5 +1,6 @@
 """Kills, a full disk, two runs in one folder: nothing half-written is taken for whole."""
 
+import errno
 import json
 import os
 import re
@@ -8,6 +9,7 @@ import subprocess
 import sys
 from argparse import Namespace
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -90,8 +92,10 @@ def test_fifty_kills_change_no_bit(tmp_path):
     assert done.returncode == 0, err
     found = json.loads(out)
     assert found["kills"] == 50
+    writing = [name for name in found if name.startswith("writing")]
     assert found["training"] >= 5
     assert found["log p"] >= 3
+    assert len(writing) >= 2, found  # files of two kinds, at the least, were left half-written
     never = start("-m", "tests.faults", tmp_path / "whole", 0, 0)
     assert json.loads(never.communicate()[0]) == {"kills": 0, "runs": 1}
     runs = sorted(tmp_path.glob("killed*"))
@@ -116,8 +120,8 @@ def test_a_script_killed_and_resumed_gives_the_same_files(tmp_path):
         # to a folder of the same name, which the metrics hold
         run = run.rename(tmp_path / f"done {run.name}")
     never = start(*command, 0, 0, *script)
-    assert never.communicate()[1] is not None
-    assert never.returncode == 0
+    out, err = never.communicate()
+    assert never.returncode == 0, err
     for run in sorted(tmp_path.glob("done*")):
         assert_same_files(tmp_path / "killed", run)
 
@@ -148,7 +152,7 @@ def full_disk():
 def write_training_state(path, size):
     model, guide = build_vae(2, architecture="dense")
     options = {"epochs": 1 if size == 0 else 2, "progress": False, "resume": True}
-    fit(model, guide, (torch.rand(4, 1, 28, 28),), state_path=path, **options)
+    fit(model, guide, (torch.full((4, 1, 28, 28), 0.5),), state_path=path, **options)
 
 
 def write_figure(path, size):
@@ -194,6 +198,27 @@ def test_a_full_disk_ends_a_script_with_one_line(tmp_path):
     assert re.search("cannot write .*d4.training.pt: File too large; free some space", lines[0])
     assert "Traceback" not in done.stderr
     assert list(tmp_path.rglob("*.*")) == []
+
+
+def test_a_disk_that_becomes_read_only_is_one_line_and_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "file.pt"
+    save_tensors(path, {"old": True})
+
+    def refuse(*_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("os.replace", refuse)
+    with pytest.raises(InputError, match=r"cannot write .*file.pt: Read-only file system; free"):
+        save_tensors(path, {"new": True})
+    assert [each.name for each in tmp_path.iterdir()] == ["file.pt"]
+    assert torch.load(path, weights_only=True) == {"old": True}
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no folder that none can write to")
+def test_a_folder_that_none_can_write_to_ends_a_script_with_one_line():
+    done = run_script("question_a", "--dataset", "digits", "--results", "/proc/nowhere")
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: cannot write /proc/nowhere.*: .*; free some.*\n", done.stderr)
 
 
 def test_a_second_run_in_one_folder_is_refused_until_the_first_is_dead(tmp_path):

@@ -360,6 +360,16 @@ def test_wrong_numbers_are_named(problem, name, value):
         log_likelihood(problem.model, problem.wide_guide, problem.data(3), **{name: value})
 
 
+def test_model_and_guide_in_each_others_place_are_refused(problem):
+    x = problem.data(3)
+    with pytest.raises(InputError, match="the guide observes 'x'"):
+        log_likelihood(problem.wide_guide, problem.model, x)
+    with pytest.raises(InputError, match="the guide observes 'x'"):
+        log_likelihood(problem.model, problem.model, x)
+    with pytest.raises(InputError, match="the model observes nothing"):
+        log_likelihood(problem.wide_guide, problem.wide_guide, x)
+
+
 def test_no_images_are_refused(problem):
     with pytest.raises(InputError, match="at least one image"):
         log_likelihood(problem.model, problem.wide_guide, problem.data(3)[:0])

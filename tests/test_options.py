@@ -31,8 +31,8 @@ SHARED = {
     ],
     "--batch-size": [("0", "batch_size must be a whole number >= 1")],
     "--learning-rate": [
-        ("nan", "learning_rate must be a positive number"),
-        ("0", "learning_rate must be a positive number"),
+        ("nan", "learning_rate must be a number from"),
+        ("0", "learning_rate must be a number from"),
     ],
     "--precision": [("int8", "precision must be 'auto', 'float32' or 'bfloat16'")],
     "--seed": [("-1", "seed must be a whole number from 0")],

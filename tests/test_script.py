@@ -8,7 +8,10 @@ import pytest
 import torch
 
 from pyro_vae.checkpoints import build_vae, load_vae, save_vae
+from pyro_vae.data import MNIST_MD5
+from pyro_vae.errors import InputError
 from pyro_vae.networks import resolve_precision
+from pyro_vae.script import begin, make_parser
 from tests.commands import run_script
 
 FAST = ["--dataset", "digits", "--epochs", "1", "--batch-size", "500", "--fits", "2"]
@@ -63,6 +66,16 @@ def test_without_mnist_the_script_stops_and_says_what_to_do(tmp_path):
     assert done.returncode == 2
     assert "choose --dataset digits" in done.stderr
     assert not (tmp_path / "results").exists()
+
+
+def test_auto_does_not_fall_back_where_mnist_is_damaged(tmp_path):
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name in MNIST_MD5:
+        (raw / name).write_bytes(b"0")
+    args = make_parser("").parse_args(["--dataset", "auto", "--data-root", str(tmp_path)])
+    with pytest.raises(InputError, match="train-images-idx3-ubyte is not MNIST's file"):
+        begin(args, "question")
 
 
 def test_auto_falls_back_loudly(tmp_path):

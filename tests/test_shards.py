@@ -87,7 +87,7 @@ def test_blocks_of_another_run_are_refused(problem, tmp_path):
         sharded_log_likelihood(tmp_path, problem.model, problem.wide_guide, x + 1)
     path = next(tmp_path.glob("*.pt"))
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(InputError, match="truncated"):
+    with pytest.raises(InputError, match="damaged"):
         sharded_log_likelihood(tmp_path, problem.model, problem.wide_guide, x)
 
 
