@@ -491,7 +491,7 @@ CASES = [
     ("lean", "by", lambda: interventions.lean(X, 100), "by must be a number"),
     ("upright", "x", lambda: interventions.upright(X[0, 0]), IMAGES),
     ("resize", "factor", lambda: interventions.resize(X, 0), "factor must be a number from 0.01"),
-    ("blur", "sigma", lambda: interventions.blur(X, -1), "sigma must be a number >= 0"),
+    ("blur", "sigma", lambda: interventions.blur(X, -1), "sigma must be a number from 0"),
     ("binarise", "x", lambda: interventions.binarise(255 * X), "divide grey levels"),
     (
         "shift",
@@ -530,7 +530,7 @@ CASES = [
         "level must be a number",
     ),
     ("check_rows", "none", lambda: errors.check_rows(), "at least one image"),
-    ("check_table", "a vector", lambda: errors.check_table(z=Z[0]), "z must be an array (N, d)"),
+    ("check_table", "a vector", lambda: errors.check_table(z=Z[0]), "z must be numbers (N, d)"),
     ("check_table", "NaN", lambda: errors.check_table(z=Z * np.nan), "z must hold finite numbers"),
     ("check_log_weights", "a vector", lambda: psis.check_log_weights(torch.zeros(3)), "(K, B)"),
     ("check_least", "2 of 3", lambda: script.check_least("--n", 2, 3), "--n must be >= 3, not 2"),
