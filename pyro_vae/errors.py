@@ -113,10 +113,10 @@ def kind(value: object) -> str:
     if value is None or isinstance(value, bool | int | float | str):
         return repr(value)
     if isinstance(value, list | tuple):
-        return f"({', '.join(kind(item) for item in value[:4])}{', ...' * (len(value) > 4)})"
+        items = [*(kind(item) for item in value[:4]), *(["..."] if len(value) > 4 else [])]
+        return f"{type(value).__name__}({', '.join(items)})"
     if isinstance(value, dict):
-        items = [f"{key!r}: {kind(item)}" for key, item in list(value.items())[:4]]
-        return f"{{{', '.join(items)}{', ...' * (len(value) > 4)}}}"
+        return f"dict({', '.join(f'{key!r}: {kind(item)}' for key, item in value.items())})"
     return type(value).__name__
 
 

@@ -119,7 +119,7 @@ def stage(folder: Path, seen: set[str]) -> str:
 
 def main(folder: Path, kills: int, seed: int, *script: str) -> None:
     random.seed(seed)
-    longest = 20.0 if script else 0.4  # seconds before a kill
+    longest = 10.0 if script else 0.4  # seconds before a kill
     killed = ended = 0
     places: Counter[str] = Counter()
     seen: set[str] = set()

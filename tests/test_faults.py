@@ -110,12 +110,12 @@ def test_a_script_killed_and_resumed_gives_the_same_files(tmp_path):
     """Question (a) as a user starts it: metrics, figures, checkpoint and training state."""
     command = ["-m", "tests.faults", tmp_path / "killed"]
     script = ["question_a", "--dataset", "digits", "--epochs", 5, "--fits", 1]
-    done = start(*command, 12, 0, *script)
+    done = start(*command, 8, 0, *script)
     out, err = done.communicate()
     assert done.returncode == 0, err
     found = json.loads(out.splitlines()[-1])
-    assert found["training"] >= 2
-    assert found["figures and metrics"] >= 2
+    assert sum(n for name, n in found.items() if name == "training" or "d4" in name) >= 1
+    assert found["figures and metrics"] >= 1
     for run in sorted(tmp_path.glob("killed*")):
         # to a folder of the same name, which the metrics hold
         run = run.rename(tmp_path / f"done {run.name}")

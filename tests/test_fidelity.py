@@ -61,9 +61,9 @@ def test_precision_and_recall_of_sets_that_are_known():
 
 def test_wrong_features_are_one_clear_line():
     good = np.zeros((5, 2))
-    with pytest.raises(InputError, match="generated must hold finite features"):
+    with pytest.raises(InputError, match="generated must hold finite numbers"):
         frechet_distance(good, np.full((5, 2), np.nan))
-    with pytest.raises(InputError, match="real must hold finite features"):
+    with pytest.raises(InputError, match="real must hold finite numbers"):
         precision_recall(good[:1], good)
     with pytest.raises(InputError, match="the same features, not 2 and 3"):
         frechet_distance(good, np.zeros((5, 3)))

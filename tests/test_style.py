@@ -65,5 +65,5 @@ def test_what_is_carried_over_from_images_to_other_digits(share):
     assert found["correlation"] == pytest.approx(expected, abs=5 / np.sqrt(3000))
     assert found["ci95"][0] < found["correlation"] < found["ci95"][1]
     assert np.isnan(carried_over(np.full(len(own), 7.0), values, labels)["correlation"])
-    with pytest.raises(InputError, match="B >= 2"):
+    with pytest.raises(InputError, match="2 of each at least"):
         carried_over(own[:1], values[:1], labels[:1])
