@@ -113,10 +113,12 @@ def kind(value: object) -> str:
     if value is None or isinstance(value, bool | int | float | str):
         return repr(value)
     if isinstance(value, list | tuple):
-        items = [*(kind(item) for item in value[:4]), *(["..."] if len(value) > 4 else [])]
+        items = [*(kind(item) for item in value[:4]), *["..."] * (len(value) > 4)]
         return f"{type(value).__name__}({', '.join(items)})"
     if isinstance(value, dict):
-        return f"dict({', '.join(f'{key!r}: {kind(item)}' for key, item in value.items())})"
+        some = list(value.items())[:4]
+        items = [*(f"{key!r}: {kind(item)}" for key, item in some), *["..."] * (len(value) > 4)]
+        return f"dict({', '.join(items)})"
     return type(value).__name__
 
 
