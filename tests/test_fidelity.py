@@ -63,7 +63,7 @@ def test_wrong_features_are_one_clear_line():
     good = np.zeros((5, 2))
     with pytest.raises(InputError, match="generated must hold finite numbers"):
         frechet_distance(good, np.full((5, 2), np.nan))
-    with pytest.raises(InputError, match="real must hold finite numbers"):
+    with pytest.raises(InputError, match="real must hold features of at least 2 images"):
         precision_recall(good[:1], good)
     with pytest.raises(InputError, match="the same features, not 2 and 3"):
         frechet_distance(good, np.zeros((5, 3)))

@@ -87,5 +87,5 @@ def test_the_guides_rate_is_the_closed_form(trained, digits):
 def test_wrong_beta_is_one_clear_line(trained, digits):
     model, guide = trained
     for beta in (0.0, -1.0, float("nan")):
-        with pytest.raises(InputError, match="beta must be a number >= 1e-09"):
+        with pytest.raises(InputError, match="beta must be a number from 1e-09"):
             model_rate_distortion(model, guide, digits.test_images[:2], beta=beta)
