@@ -229,7 +229,7 @@ CASES = [
         "Model",
         "pixels",
         lambda: models.Model(MODEL.decoder, 3),
-        "pixels must be a function or class",
+        "pixels must be a function",
     ),
     (
         "split_appendix",
