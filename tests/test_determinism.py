@@ -1,6 +1,6 @@
 """Every experiment twice: the same metrics to the last digit, and the same figures byte for byte.
 
-Half an hour, and so not among the tests that run by default: `pytest -m slow` runs it. The
+It takes long, and so is not among the tests that run by default: `pytest -m slow` runs it. The
 benchmark is left out: its numbers are times.
 """
 
