@@ -283,7 +283,7 @@ def score(model: Program, rows: list[Tensor], latents: dict[str, Tensor]) -> Ten
                 f"the guide misses the model's latent site {site['name']!r}: sample it there"
             )
     if {site["name"] for site in sites} <= latents.keys():
-        raise InputError("the model observes nothing: it must score the images, pyro.sample(obs=x)")
+        raise InputError("the model observes nothing: it must score x, pyro.sample(..., obs=x)")
     for name in latents.keys() - {site["name"] for site in sites}:
         raise InputError(
             f"the guide samples {name!r}, which is no site of the model: remove it, or rename it"

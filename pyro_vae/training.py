@@ -320,7 +320,7 @@ def check_training_options(
     """An `InputError` for the first option that `fit` cannot train with."""
     check_counts(0, epochs=epochs)
     check_counts(batch_size=batch_size, shards=shards)
-    check_number("learning_rate", learning_rate, 1e-12, 1e3)
+    check_number("learning_rate", learning_rate, 1e-12, 1e30)
     check_seed(seed)
 
 

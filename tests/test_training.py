@@ -277,7 +277,7 @@ def test_a_function_with_pyro_params_can_be_a_guide(digits, tmp_path):
     ("option", "message"),
     [
         ({"epochs": -1}, "epochs must be a whole number >= 0"),
-        ({"epochs": 1.5}, "epochs must be a whole number >= 0"),
+        ({"epochs": 1.5}, "epochs must be a whole number, not 1.5"),
         ({"batch_size": 0}, "batch_size must be a whole number >= 1"),
         ({"learning_rate": 0.0}, "learning_rate must be a number from"),
         ({"learning_rate": math.nan}, "learning_rate must be a number from"),
