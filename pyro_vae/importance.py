@@ -269,12 +269,18 @@ def log_joint(
         rows_i = [row[i : i + width] for row in rows]
         for k in range(0, num_samples, depth):
             piece = (slice(k, k + depth), slice(i, i + width))
-            log_p[piece] = score(model, rows_i, {n: v[piece] for n, v in latents.items()})
+            values = {name: value[piece] for name, value in latents.items()}
+            log_p[piece] = score(model, rows_i, values, observes=True)
     return log_p
 
 
-def score(model: Program, rows: list[Tensor], latents: dict[str, Tensor]) -> Tensor:
-    """log p(x, z), `(k, b)`, at latents `(k, b, ...)`, in one pass; differentiable."""
+def score(
+    model: Program, rows: list[Tensor], latents: dict[str, Tensor], *, observes: bool = False
+) -> Tensor:
+    """log p(x, z), `(k, b)`, at latents `(k, b, ...)`, in one pass; differentiable.
+
+    Of a guide it is log q(z | x); `observes` refuses one, since a model scores the images as well.
+    """
     num_samples, images = next(iter(latents.values())).shape[:2]
     sites = sample_sites(poutine.condition(model, data=latents), rows)
     for site in sites:
@@ -282,7 +288,7 @@ def score(model: Program, rows: list[Tensor], latents: dict[str, Tensor]) -> Ten
             raise InputError(
                 f"the guide misses the model's latent site {site['name']!r}: sample it there"
             )
-    if {site["name"] for site in sites} <= latents.keys():
+    if observes and {site["name"] for site in sites} <= latents.keys():
         raise InputError("the model observes nothing: it must score x, pyro.sample(..., obs=x)")
     for name in latents.keys() - {site["name"] for site in sites}:
         raise InputError(

@@ -28,7 +28,7 @@ from pyro_vae.guides import (
     elbo_samples,
     optimal,
 )
-from pyro_vae.importance import draw, estimate, iwae, log_likelihood, log_weights, sample_sites
+from pyro_vae.importance import draw, estimate, iwae, log_likelihood, log_weights, score
 from pyro_vae.models import Model
 from pyro_vae.networks import Decoder
 from pyro_vae.quadrature import integrate_plane
@@ -38,12 +38,6 @@ from tests.problems import LinearGaussian, Numbers
 
 TRAINED = [name for name in GUIDES if name != "prior"]
 EVERY = [*GUIDES, "refined"]  # the last is fitted to each image, and has nothing to train or save
-
-
-def log_density(guide, rows, z):
-    """log q(z | x) of a guide at given latents `(K, B, d)`, `(K, B)`."""
-    (site,) = sample_sites(poutine.condition(guide, data={"z": z}), rows)
-    return site["log_prob"]
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +87,7 @@ def test_the_density_integrates_to_one_and_is_that_of_the_samples(name, fitted, 
         ticks = [torch.linspace(float(a), float(b), 601) for a, b in zip(low, high, strict=True)]
         grid = torch.cartesian_prod(*ticks)
         torch.manual_seed(0)  # the guide that adapts to the image draws the same
-        density = log_density(guide, rows, grid[:, None])[:, 0].double().exp()
+        density = score(guide, rows, {"z": grid[:, None]})[:, 0].double().exp()
     density *= math.prod(float(tick[1] - tick[0]) for tick in ticks)
     assert float(density.sum()) == pytest.approx(1, abs=2e-3)
     for power in (1, 2):
@@ -212,7 +206,7 @@ def test_saved_and_loaded_it_is_the_same(name, fitted, generator, digits):
     scores = []
     for which in (guide, again):
         torch.manual_seed(0)
-        scores.append(log_density(which, [x], z))
+        scores.append(score(which, [x], {"z": z}))
     assert torch.equal(*scores)
 
 
@@ -233,7 +227,7 @@ def test_it_works_with_labels(name, digits):
         scores = []
         for labels in (y, (y + 1) % 10):
             torch.manual_seed(0)
-            scores.append(log_density(guide, [x, labels], z))
+            scores.append(score(guide, [x, labels], {"z": z}))
         assert (scores[0] != scores[1]).any(0).all()
 
 
