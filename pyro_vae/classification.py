@@ -63,9 +63,10 @@ def label_probabilities(log_p: np.ndarray, prior: np.ndarray | None = None) -> n
         raise InputError(f"log_p must be numbers (B, C), B and C >= 1, not {kind(log_p)}")
     if not (log_p < np.inf).all() or np.isneginf(log_p).all(1).any():  # NaN is not below either
         raise InputError("log_p must not hold NaN or +inf, and be finite for a label of each image")
-    good = prior is None or (prior.shape == log_p.shape[1:] and prior.dtype.kind in "iuf")
-    if prior is not None and not (good and (prior > 0).all() and (prior < np.inf).all()):
-        raise InputError(f"prior must be {log_p.shape[1]} shares > 0, one for each label")
+    if prior is not None:
+        good = prior.shape == log_p.shape[1:] and prior.dtype.kind in "iuf"
+        if not (good and (prior > 0).all() and (prior < np.inf).all()):
+            raise InputError(f"prior must be {log_p.shape[1]} shares > 0, one for each label")
     log_joint = log_p + (0.0 if prior is None else np.log(prior))
     weights = np.exp(log_joint - log_joint.max(1, keepdims=True))
     return weights / weights.sum(1, keepdims=True)

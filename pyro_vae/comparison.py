@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from pyro_vae.errors import InputError, check_counts, check_seed, checked
+from pyro_vae.errors import InputError, check_counts, checked
 from pyro_vae.guides import Amortised, elbo_samples, optimal
 from pyro_vae.importance import (
     Estimate,
@@ -68,7 +68,6 @@ def evaluate(
     is amortised and its family has the pathwise gradients by which its best member is sought.
     """
     check_counts(gap_images=gap_images)
-    check_seed(seed)
     check_counts(100, num_samples=num_samples)  # for IWAE-100
     start = time.perf_counter()
     log_w = log_weights(

@@ -57,8 +57,8 @@ def sharded_log_likelihood(
     # all that are there at once: one of another run is said now, not when its turn comes
     known = {path: _read(path, settings, b) for path, b in paths.items() if path.exists()}
     parallel.meet()  # all have looked, and none has made a block yet
-    mine = [path for i, path in enumerate(paths) if i in parallel.own(len(paths))]
-    todo = [path for path in mine if path not in known]
+    mine = parallel.own(len(paths))
+    todo = [path for i, path in enumerate(paths) if i in mine and path not in known]
     for path in tqdm(todo, desc=progress, unit="block", disable=progress is None):
         rows = [row[paths[path]] for row in (x, *labels)]
         log_w = block_log_weights(model, guide, rows, paths[path].start, num_samples, seed)
