@@ -5,6 +5,8 @@ from torch import nn
 
 
 class BernoulliImageGenerator(nn.Module):
+    """Grey values (B, 1, 28, 28) from latents (B, d), and their log-likelihood."""
+
     def __init__(self, d=4):
         super().__init__()
         self.d = d
@@ -33,6 +35,8 @@ class BernoulliImageGenerator(nn.Module):
 
 
 class GaussianEncoder(nn.Module):
+    """Mean and standard deviation of q(z | x), (B, d) each, and the bound with one z an image."""
+
     def __init__(self, decoder):
         super().__init__()
         self.d = decoder.d

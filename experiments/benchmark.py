@@ -153,6 +153,7 @@ def compared(found: dict[str, dict], images: int, base: str) -> dict[str, dict]:
 
 
 def fresh_weights(latent_dim: int) -> State:
+    """Untrained weights, the same for all contenders, under the appendix's names."""
     torch.manual_seed(SEED)
     model, guide = build_vae(latent_dim)
     return join_appendix(model.decoder.state_dict(), guide.encoder.state_dict())
@@ -238,6 +239,7 @@ def quality(data: Dataset, start: State, epochs: int, images: int) -> dict:
 
 
 def median_seconds(work: Callable[[], object], rounds: int = 9) -> float:
+    """Of `rounds` calls of `work`, after one that is not counted."""
     work()
     seconds = []
     for _ in range(rounds):
@@ -371,6 +373,7 @@ TITLES = {
 
 
 def as_text(metrics: dict) -> str:
+    """The table that is printed: each contender beside the plain way, and the machine."""
     lines = []
     for key, title in TITLES.items():
         lines.append(f"{title:<26}{'images/s':>10}{'quartiles':>20}{'faster':>9}{'MiB':>8}")
@@ -436,6 +439,7 @@ def benchmark_figure(metrics: dict) -> Figure:
 
 
 def main() -> None:
+    """Run the contenders in turns, compare their quality, draw the figure and write the metrics."""
     parser = make_parser(__doc__.splitlines()[0], latent_dim=20)
     parser.add_argument("--rounds", type=int, default=9, help="of each contender")
     parser.add_argument(

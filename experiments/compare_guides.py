@@ -360,6 +360,7 @@ def exact(model: Model, x: Tensor) -> tuple[np.ndarray, np.ndarray]:
 
 
 def main() -> None:
+    """Train the guides that are asked for, compare them, draw the figures and write the metrics."""
     parser = make_parser(__doc__.splitlines()[0])
     parser.add_argument(
         "--guides",

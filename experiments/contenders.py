@@ -118,6 +118,7 @@ def our_likelihood(images: Tensor, state: State, num_samples: int, keep: bool = 
 def refined_likelihood(
     images: Tensor, state: State, num_samples: int, precision: str = "float32"
 ) -> Work:
+    """log p(x) by the refined guide, the fit of its proposals included."""
     keep_memory()
     model, guide = ours(state)
     refined = Refined(model, guide, precision=precision)

@@ -30,6 +30,7 @@ from pyro_vae.shards import sharded_log_likelihood
 
 
 def main() -> None:
+    """Score the images with every process of the job; the first prints the summary and seconds."""
     parser = make_parser(__doc__.splitlines()[0])
     parser.add_argument("--num-samples", type=int, default=100, metavar="K", help="of each image")
     parser.add_argument("--images", type=int, default=10_000, metavar="N", help="test images")

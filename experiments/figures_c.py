@@ -39,6 +39,7 @@ def overview_figure(metrics: dict, labels: dict[str, str]) -> Figure:
 
 
 def scores_panel(ax: Axes, scores: dict, labels: dict[str, str]) -> None:
+    """ELBO, IWAE-100 and refined log p(x), a dot for each training."""
     names = {"elbo": "ELBO", "iwae_100": "IWAE-100", "log_p": "log p(x),\nrefined"}
     for offset, key in zip((-0.22, 0, 0.22), labels, strict=True):
         for place, name in enumerate(names):
@@ -49,6 +50,7 @@ def scores_panel(ax: Axes, scores: dict, labels: dict[str, str]) -> None:
 
 
 def classes_panel(ax: Axes, pairs: dict, labels: dict[str, str]) -> None:
+    """How far d = 20 is above each of the others, digit by digit and over all."""
     for offset, other, colour in ((-0.14, "d4", "0.25"), (0.14, "example", "0.6")):
         sign = 1 if other == "d4" else -1
         found = pairs["d20 - d4" if other == "d4" else "example - d20"]
@@ -81,6 +83,7 @@ def classes_panel(ax: Axes, pairs: dict, labels: dict[str, str]) -> None:
 
 
 def rate_distortion_panel(ax: Axes, found: dict, labels: dict[str, str]) -> None:
+    """KL against reconstruction error as beta moves; a large dot at beta = 1."""
     one = found["beta"].index(1.0)
     for key in labels:
         rate, distortion = found[key]["rate"], found[key]["distortion"]
@@ -104,6 +107,7 @@ def rate_distortion_panel(ax: Axes, found: dict, labels: dict[str, str]) -> None
 
 
 def overfitting_panel(ax: Axes, found: dict, labels: dict[str, str]) -> None:
+    """Training images minus test images, the share of the generator and that of the encoder."""
     what = {
         "above_floor": "generator: log p(x)\nminus the best score\nof its grey levels",
         "elbo_gap": "encoder:\nlog p(x) − ELBO",
@@ -133,6 +137,7 @@ def seeds_bar(ax: Axes, place: float, seeds: np.ndarray | list[float], colour: s
 
 
 def noise_panel(ax: Axes, found: dict, labels: dict[str, str]) -> None:
+    """Share of noisy images read rightly, as they are and after each autoencoder."""
     ax.plot(
         found["level"], found["no autoencoder"], "--", color=REAL, label="the noisy image itself"
     )
@@ -149,6 +154,7 @@ def noise_panel(ax: Axes, found: dict, labels: dict[str, str]) -> None:
 
 
 def interpolation_panel(ax: Axes, found: dict, labels: dict[str, str]) -> None:
+    """Share read as a third digit on the way between two."""
     t = found["t"]
     mixed = found["mix of the pixels"]["third_digit"]
     ax.plot(t, mixed, "--", color=REAL, label="mix of the pixels")
@@ -164,6 +170,7 @@ def interpolation_panel(ax: Axes, found: dict, labels: dict[str, str]) -> None:
 
 
 def samples_panel(ax: Axes, found: dict, labels: dict[str, str]) -> None:
+    """Frechet distance to real images, of samples and of reconstructions."""
     kinds = {"prior": "samples\nfrom the prior", "reconstructions": "reconstructions"}
     for offset, key in zip((-0.22, 0, 0.22), labels, strict=True):
         for place, kind in enumerate(kinds):
@@ -182,6 +189,7 @@ def samples_panel(ax: Axes, found: dict, labels: dict[str, str]) -> None:
 
 
 def usefulness_panel(ax: Axes, found: dict, labels: dict[str, str]) -> None:
+    """Errors of readers of the label that see the latents alone, or the pixels."""
     kinds = {"neighbours": "10 nearest\nneighbours", "linear": "logistic\nregression"}
     for offset, key in zip((-0.22, 0, 0.22), labels, strict=True):
         for place, kind in enumerate(kinds):

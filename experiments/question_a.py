@@ -163,6 +163,7 @@ def lost_between(levels: list[float], shares: list[float]) -> list[float] | None
 
 
 def curves_figure(curves: dict, name: str) -> Figure:
+    """What is read against the noise level, for each kind of noise."""
     figure = Figure(figsize=(9.8, 4.1))
     figure.set_layout_engine("constrained")
     axes = figure.subplots(1, len(curves), sharey=True)
@@ -265,6 +266,7 @@ def endpoints_figure(
 
 
 def training_figure(history: list[dict]) -> Figure:
+    """The ELBO of training and test images, epoch by epoch."""
     figure = Figure(figsize=(6, 3.6))
     figure.set_layout_engine("constrained")
     ax = figure.subplots()
@@ -281,6 +283,7 @@ def training_figure(history: list[dict]) -> Figure:
 
 
 def main() -> None:
+    """Train or load the autoencoder, draw the figures of (a) and write the metrics."""
     parser = make_parser(__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, nargs=4, metavar="I", help="training images to show")
     parser.add_argument(

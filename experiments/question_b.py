@@ -535,6 +535,7 @@ def share_shared(first: np.ndarray, second: np.ndarray, count: int) -> float:
 
 
 def main() -> None:
+    """Train or load the autoencoder, score the test images, draw the figures, write the metrics."""
     parser = make_parser(__doc__.splitlines()[0])
     parser.add_argument(
         "--images",

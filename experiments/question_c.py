@@ -66,6 +66,8 @@ NOISES = {
 
 
 class Contender(NamedTuple):
+    """What is trained: a name for figures, d, and the networks."""
+
     label: str
     latent_dim: int
     architecture: str
@@ -605,6 +607,7 @@ def as_text(metrics: dict) -> str:
 
 
 def main() -> None:
+    """Train or load every contender, measure each ground, draw the figures, write the metrics."""
     parser = make_parser(__doc__.splitlines()[0], latent_dim=None)
     parser.add_argument(
         "--seeds",

@@ -81,6 +81,7 @@ class Vae(NamedTuple):
 
     @property
     def device(self) -> torch.device:
+        """Where the weights lie."""
         return next(self.model.parameters()).device
 
     def refined(self, x: Tensor, y: Tensor, what: str | None) -> Estimate:
@@ -584,6 +585,7 @@ def failures(
 
 
 def main() -> None:
+    """Train or load the conditional autoencoder, draw the figures of (d), write the metrics."""
     parser = make_parser(__doc__.splitlines()[0], latent_dim=DIM, epochs=EPOCHS)
     parser.add_argument(
         "--guide", choices=list(AMORTISED), default="mean_field", help="q(z | x, y)"

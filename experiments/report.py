@@ -59,6 +59,7 @@ def update(text: str, results: Path) -> str:
 
 
 def main() -> None:
+    """Rewrite the two README files of a results folder with its numbers as they are."""
     parser = Parser(
         description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )

@@ -16,12 +16,13 @@ from torch import Tensor
 
 from pyro_vae.errors import (
     InputError,
+    check_classes,
     check_counts,
     check_number,
+    check_numbers,
     check_rows,
     check_table,
     checked,
-    kind,
 )
 from pyro_vae.importance import Estimate, Program, log_likelihood
 from pyro_vae.intervals import mean_interval, share_interval
@@ -59,13 +60,13 @@ def class_log_likelihoods(
 @checked
 def label_probabilities(log_p: np.ndarray, prior: np.ndarray | None = None) -> np.ndarray:
     """p(y | x), `(B, C)`, from log p(x | y), `(B, C)`, and p(y), `(C,)`, by default uniform."""
-    if log_p.ndim != 2 or log_p.size == 0 or log_p.dtype.kind not in "iuf":
-        raise InputError(f"log_p must be numbers (B, C), B and C >= 1, not {kind(log_p)}")
+    check_numbers("B", "C", log_p=log_p)
     if not (log_p < np.inf).all() or np.isneginf(log_p).all(1).any():  # NaN is not below either
         raise InputError("log_p must not hold NaN or +inf, and be finite for a label of each image")
     if prior is not None:
-        good = prior.shape == log_p.shape[1:] and prior.dtype.kind in "iuf"
-        if not (good and (prior > 0).all() and (prior < np.inf).all()):
+        check_numbers("C", prior=prior)
+        good = prior.shape == log_p.shape[1:] and (prior > 0).all() and (prior < np.inf).all()
+        if not good:
             raise InputError(f"prior must be {log_p.shape[1]} shares > 0, one for each label")
     log_joint = log_p + (0.0 if prior is None else np.log(prior))
     weights = np.exp(log_joint - log_joint.max(1, keepdims=True))
@@ -81,7 +82,7 @@ def label_information(log_p: np.ndarray, labels: np.ndarray) -> dict:
     where y is ignored, and negative where p(y | x) is surer than it is right, and says nothing.
     """
     p = label_probabilities(log_p)
-    _check_labels(labels, p)
+    check_classes(*p.shape, labels=labels)
     own = p[np.arange(len(labels)), labels]
     return mean_interval(np.log(own.clip(1e-300)) + np.log(log_p.shape[1]))
 
@@ -98,11 +99,10 @@ def calibration(
     if p.min() < 0 or p.max() > 1:
         raise InputError("p must be probabilities, from 0 to 1")
     edges = np.asarray(edges)
-    if edges.ndim != 1 or len(edges) < 2 or edges.dtype.kind not in "iuf":
-        raise InputError(f"edges must be two numbers or more, not {kind(edges)}")
-    if not (np.diff(edges) > 0).all():
-        raise InputError("edges must each be higher than the one before")
-    _check_labels(labels, p)
+    check_numbers("N", edges=edges)
+    if len(edges) < 2 or not (np.diff(edges) > 0).all():
+        raise InputError("edges must be two or more, each higher than the one before")
+    check_classes(*p.shape, labels=labels)
     sure, right = p.max(1), p.argmax(1) == labels
     place = np.clip(np.searchsorted(edges, sure, side="right") - 1, 0, len(edges) - 2)
     return [
@@ -116,12 +116,3 @@ def calibration(
         for b in range(len(edges) - 1)
         if (place == b).any()
     ]
-
-
-def _check_labels(labels: np.ndarray, p: np.ndarray) -> None:
-    images, classes = p.shape
-    whole = labels.shape == (images,) and labels.dtype.kind in "iu"
-    if not whole or labels.min() < 0 or labels.max() >= classes:
-        raise InputError(
-            f"labels must be one whole number from 0 to {classes - 1} for each of {images} images"
-        )

@@ -163,10 +163,26 @@ def check_rows(*rows: Tensor, first: str = "x") -> None:
         raise InputError(f"{first} must hold at least one image")
 
 
+def check_numbers(*sizes: str, **arrays: np.ndarray) -> None:
+    """Raise InputError unless each is an array of numbers with these sizes, none of them zero."""
+    for name, array in arrays.items():
+        if array.ndim != len(sizes) or array.size == 0 or array.dtype.kind not in "iuf":
+            shape = f"({', '.join(sizes)}{',' * (len(sizes) == 1)}), {' and '.join(sizes)} >= 1"
+            raise InputError(f"{name} must be numbers {shape}, not {kind(array)}")
+
+
 def check_table(**arrays: np.ndarray) -> None:
     """Raise InputError unless each is an array (N, d), N and d >= 1, of finite numbers."""
+    check_numbers("N", "d", **arrays)
     for name, array in arrays.items():
-        if array.ndim != 2 or array.size == 0 or array.dtype.kind not in "iuf":
-            raise InputError(f"{name} must be numbers (N, d), N and d >= 1, not {kind(array)}")
         if not np.isfinite(array).all():
             raise InputError(f"{name} must hold finite numbers")
+
+
+def check_classes(rows: int, classes: int | None = None, /, **labels: np.ndarray) -> None:
+    """Raise InputError unless each holds one label for each of `rows`, below `classes` if given."""
+    for name, array in labels.items():
+        whole = array.shape == (rows,) and array.dtype.kind in "iu"
+        if not whole or array.min() < 0 or (classes is not None and array.max() >= classes):
+            values = ">= 0" if classes is None else f"from 0 to {classes - 1}"
+            raise InputError(f"{name} must be one whole number {values} for each of {rows} rows")

@@ -66,6 +66,7 @@ class MeanField(Amortised):
         super().__init__(model, 2 * model.decoder.latent_dim, precision)
 
     def distribution(self, numbers: Tensor) -> dist.TorchDistribution:
+        """From loc and tau, `(B, d)` each, where scale = exp(tau / 2)."""
         loc, tau = numbers.chunk(2, -1)
         return dist.Normal(loc, torch.exp(tau / 2)).to_event(1)
 
@@ -82,6 +83,7 @@ class FullRank(Amortised):
             w.data[2 * self.d :] *= 0.1
 
     def distribution(self, numbers: Tensor) -> dist.TorchDistribution:
+        """From loc, tau and what of L lies below its diagonal exp(tau / 2), in its units."""
         loc, tau, below = numbers.split([self.d, self.d, numbers.shape[-1] - 2 * self.d], -1)
         scale = torch.exp(tau / 2)
         row, column = torch.tril_indices(self.d, self.d, -1)
@@ -104,6 +106,7 @@ class Mixture(Amortised):
         super().__init__(model, components * (2 * self.d + 1), precision)
 
     def distribution(self, numbers: Tensor) -> dist.TorchDistribution:
+        """From each component's logit of its share, loc and tau."""
         logits, rest = numbers.split([self.components, 2 * self.d * self.components], -1)
         loc, tau = rest.unflatten(-1, (self.components, 2 * self.d)).chunk(2, -1)
         return dist.MixtureOfDiagNormals(loc, torch.exp(tau / 2), logits)
@@ -139,6 +142,7 @@ class Flow(Amortised):
         raise NotImplementedError
 
     def distribution(self, numbers: Tensor) -> dist.TorchDistribution:
+        """From loc, tau, and the context that the maps see."""
         loc, tau, context = numbers.split([self.d, self.d, numbers.shape[-1] - 2 * self.d], -1)
         maps = [layer.condition(context) for layer in self.layers]
         # with a cache, or the maps before it would be inverted to score their own samples
@@ -155,6 +159,7 @@ class InverseAutoregressive(Flow):
     """
 
     def layer(self, context: int, order: Tensor) -> dist.ConditionalTransformModule:
+        """Shifts and scales from a masked network of 64 hidden units."""
         network = ConditionalAutoRegressiveNN(self.d, context, [64], permutation=order)
         return T.ConditionalAffineAutoregressive(network)
 
@@ -167,6 +172,7 @@ class Spline(Flow):
     """
 
     def layer(self, context: int, order: Tensor) -> dist.ConditionalTransformModule:
+        """Curves of 8 pieces each from a masked network of 64 hidden units."""
         bins = 8
         network = ConditionalAutoRegressiveNN(
             self.d, context, [64], param_dims=[bins, bins, bins - 1, bins], permutation=order
@@ -206,6 +212,7 @@ class SemiAmortised(MeanField):
         self.steps = steps
 
     def q(self, x: Tensor, *labels: Tensor) -> dist.TorchDistribution:
+        """q(z | x) at the end of each image's steps."""
         numbers = self.encoder(x, *labels)
         better = ascend(self.target[0], self, numbers, [x, *labels], self.steps)
         return self.distribution(numbers + (better - numbers).detach())

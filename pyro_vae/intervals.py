@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import stats
 
-from pyro_vae.errors import InputError, checked, kind
+from pyro_vae.errors import InputError, check_numbers, checked, kind
 
 
 @checked
@@ -53,9 +53,8 @@ def paired_shares(before: np.ndarray, after: np.ndarray) -> dict:
 
 
 def _check_numbers(size: str, **arrays: np.ndarray) -> None:
+    check_numbers(size, **arrays)
     for name, values in arrays.items():
-        if values.ndim != 1 or len(values) == 0 or values.dtype.kind not in "iuf":
-            raise InputError(f"{name} must be numbers ({size},), {size} >= 1, not {kind(values)}")
         if np.isnan(values).any():
             raise InputError(f"{name} must not hold NaN: leave those images out, and say so")
 

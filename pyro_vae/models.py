@@ -55,6 +55,7 @@ class ContinuousBernoulli(dist.ContinuousBernoulli):
     """
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """log p of grey values from 0 to 1, nats per pixel."""
         if self._validate_args:
             self._validate_sample(value)
         logits, value = torch.broadcast_tensors(self.logits, value)
@@ -82,6 +83,7 @@ class Tempered(dist.TorchDistribution):
         super().__init__(self.base.batch_shape, self.base.event_shape, validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """`beta` times the other distribution's, nats per pixel."""
         return self.beta * self.base.log_prob(value)
 
 

@@ -18,7 +18,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from pyro_vae.errors import InputError, check_counts, check_table, checked
+from pyro_vae.errors import InputError, check_classes, check_counts, check_table, checked
 
 
 @checked
@@ -75,9 +75,8 @@ def _check(z: np.ndarray, y: np.ndarray, other_z: np.ndarray, other_y: np.ndarra
     check_table(z=z, other_z=other_z)
     if z.shape[1] != other_z.shape[1]:
         raise InputError(f"other_z must have {z.shape[1]} columns as z, not {other_z.shape[1]}")
-    for name, labels, rows in (("y", y, z), ("other_y", other_y, other_z)):
-        if labels.shape != rows.shape[:1] or labels.dtype.kind not in "iu" or labels.min() < 0:
-            raise InputError(f"{name} must be one label for each row, a whole number >= 0")
+    check_classes(len(z), y=y)
+    check_classes(len(other_z), other_y=other_y)
     if min(np.unique(y, return_counts=True)[1]) < 2 or len(np.unique(y)) < 2:
         raise InputError("y must hold two labels or more, each of them twice at least")
     if not np.isin(other_y, y).all():

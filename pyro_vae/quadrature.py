@@ -92,6 +92,7 @@ class Cells(TorchDistribution):
         super().__init__(self.low.shape[:1], self.low.shape[1:], validate_args=False)
 
     def sample(self, sample_shape: tuple[int, ...] = ()) -> Tensor:
+        """Draws `(*sample_shape, B, 2)`: a node by its share, and a place in its cell."""
         shape = (*sample_shape, *self.batch_shape)
         count = math.prod(sample_shape)
         node = torch.multinomial(self.log_density.exp().T, count, replacement=True).T.reshape(shape)
@@ -100,6 +101,7 @@ class Cells(TorchDistribution):
         return (self.low + place * self.step).to(self.dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """log density at `value`, `(*, B, 2)`; -inf beyond the grid."""
         ticks = ((value - self.low) / self.step).round().long()
         inside = ((ticks >= 0) & (ticks < self.points)).all(-1)
         first, second = ticks.clamp(0, self.points - 1).unbind(-1)
@@ -121,6 +123,7 @@ class Exact:
         self.model, self.points, self.limit = model, points, limit
 
     def __call__(self, x: Tensor, *labels: Tensor) -> None:
+        """Sample "z" of each image, from its posterior, in the plate "data"."""
         with poutine.block():  # the model's own sites are no sites of the guide
             plane = integrate_plane(self.model, x, *labels, points=self.points, limit=self.limit)
         with pyro.plate("data", len(x)):

@@ -76,9 +76,11 @@ class StudentMixture(TorchDistribution):
         return self.log_share + densities - self.log_det
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """log density at `value`, `(*, B, d)`: `(*, B)`."""
         return self.component_log_prob(value).logsumexp(-1)
 
     def sample(self, sample_shape: tuple[int, ...] = ()) -> Tensor:
+        """Draws `(*sample_shape, B, d)`."""
         shape = (*sample_shape, *self.batch_shape)
         chosen = torch.distributions.Categorical(logits=self.log_share).sample(sample_shape)
         shares, degrees, factors = torch.tensor(RADIAL).to(self.loc).T

@@ -61,6 +61,7 @@ class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line."""
 
     def error(self, message: str) -> None:
+        """Print the one line and exit with code 2."""
         self.exit(2, f"error: {message} (see --help)\n")
 
 

@@ -3,7 +3,14 @@
 import numpy as np
 from scipy import stats
 
-from pyro_vae.errors import InputError, check_counts, check_seed, check_table, checked
+from pyro_vae.errors import (
+    InputError,
+    check_classes,
+    check_counts,
+    check_seed,
+    check_table,
+    checked,
+)
 
 
 @checked
@@ -69,8 +76,7 @@ def carried_over(own: np.ndarray, drawn: np.ndarray, labels: np.ndarray) -> dict
             f"not {own.shape}, {drawn.shape} and {labels.shape}"
         )
     check_table(own=own[:, None])
-    if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= digits:
-        raise InputError(f"labels must be whole numbers from 0 to {digits - 1}")
+    check_classes(images, digits, labels=labels)
     own = own.astype(float)
     for digit in np.unique(labels):
         own[labels == digit] -= own[labels == digit].mean()

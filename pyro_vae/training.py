@@ -84,9 +84,11 @@ class WholeOptim(pyro.optim.PyroOptim):
         self.optimiser.step(*args, **kwargs)
 
     def get_state(self) -> dict:
+        """The optimiser's state, as a state dict; empty before the first step."""
         return self.optimiser.state_dict() if self.optimiser is not None else {}
 
     def set_state(self, state_dict: dict) -> None:
+        """Take up `state_dict` at the first step, when the parameters are known."""
         self._state = state_dict or None
 
 
