@@ -1,8 +1,9 @@
 """Speed, side by side: training and log p(x) against the appendix written plainly in PyTorch.
 
 Every contender runs in a process of its own, as its user would run it, and they take turns, so that
-what else the machine does falls on all alike. Beyond speed: that both come to the same quality, how
-far this package is from what the processor can do, and how cost grows with the work.
+what else the machine does falls on all alike. Beyond speed: how far this
+package is from what the processor can do, and how cost grows with the work. That both come to the
+same quality is for `experiments.equal_quality` to show.
 
     python -m experiments.benchmark
 """
@@ -32,6 +33,7 @@ from tqdm import tqdm
 
 from experiments.contenders import (
     Work,
+    fresh_weights,
     our_likelihood,
     our_training,
     ours,
@@ -41,19 +43,16 @@ from experiments.contenders import (
     pythae_likelihood,
     refined_likelihood,
 )
-from pyro_vae.checkpoints import build_vae
-from pyro_vae.data import Dataset
-from pyro_vae.errors import InputError
 from pyro_vae.files import hold_folder
-from pyro_vae.importance import Estimate, log_likelihood
+from pyro_vae.importance import log_likelihood
 from pyro_vae.intervals import mean_interval
-from pyro_vae.networks import State, join_appendix, resolve_precision
+from pyro_vae.networks import State, resolve_precision
 from pyro_vae.plots import COLOURS, save_figure
-from pyro_vae.refined import Refined
 from pyro_vae.script import (
     TRAINING,
     begin,
     check_least,
+    leave_out,
     make_parser,
     result_folder,
     run,
@@ -149,14 +148,7 @@ def compared(found: dict[str, dict], images: int, base: str) -> dict[str, dict]:
     return table
 
 
-# ---------------------------------------------------------------- the same work, the same quality
-
-
-def fresh_weights(latent_dim: int) -> State:
-    """Untrained weights, the same for all contenders, under the appendix's names."""
-    torch.manual_seed(SEED)
-    model, guide = build_vae(latent_dim)
-    return join_appendix(model.decoder.state_dict(), guide.encoder.state_dict())
+# ---------------------------------------------------------------- the same work
 
 
 def speed(x: Tensor, state: State, rounds: int) -> dict:
@@ -202,36 +194,6 @@ def speed(x: Tensor, state: State, rounds: int) -> dict:
         "training": compared(take_turns(training, rounds, "training"), len(batches), "plain"),
         "log_p_100": compared(take_turns(scoring, rounds, "100 samples"), len(some), "plain"),
         "log_p_1000": compared(take_turns(tighter, rounds, "1,000 samples"), len(few), "plain"),
-    }
-
-
-def quality(data: Dataset, start: State, epochs: int, images: int) -> dict:
-    """log p of the same test images by the refined guide, after equal training of both.
-
-    One training each, from the same weights: the interval is over images, not over trainings.
-    """
-    train = data.train_images
-    torch.manual_seed(SEED)
-    plain = plain_training(train, start)
-    for _ in tqdm(range(epochs), desc="plain training", unit="epoch"):
-        plain_state = plain()
-    print(f"our training, {epochs} epochs")
-    our_state = our_training(train, start, "auto", epochs)()
-    found: dict[str, Estimate] = {}
-    for name, state in (("plain", plain_state), ("ours", our_state)):
-        model, guide = ours(state)
-        found[name] = log_likelihood(
-            model,
-            Refined(model, guide),
-            data.test_images[:images],
-            num_samples=1000,
-            seed=SEED,
-            progress=f"{name}: refined log p",
-        )
-    return {
-        "epochs": epochs,
-        **{name: estimate.summary() for name, estimate in found.items()},
-        "ours_minus_plain": mean_interval(found["ours"].value - found["plain"].value),
     }
 
 
@@ -439,30 +401,23 @@ def benchmark_figure(metrics: dict) -> Figure:
 
 
 def main() -> None:
-    """Run the contenders in turns, compare their quality, draw the figure and write the metrics."""
+    """Run the contenders in turns, draw the figure and write the metrics."""
     parser = make_parser(__doc__.splitlines()[0], latent_dim=20)
     parser.add_argument("--rounds", type=int, default=9, help="of each contender")
     parser.add_argument(
-        "--images", type=int, default=1000, metavar="N", help="test images, to compare quality"
+        "--images", type=int, default=1000, metavar="N", help="test images, for several processes"
     )
     args = parser.parse_args()
     check_least("--rounds", args.rounds, 1)
     check_least("--images", args.images, 2)
-    epochs = getattr(args, "epochs", TRAINING["epochs"])
-    check_least("--epochs", epochs, 1)
-    unused = {"batch_size", "learning_rate", "precision", "seed", "shards"} & vars(args).keys()
-    unused |= {name for name in ("checkpoint", "train", "resume") if getattr(args, name)}
-    if unused or args.device != "cpu":
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(unused) or ["device"])
-        raise InputError(f"{names}: the benchmark sets this itself, on the CPU: leave it out")
+    leave_out(parser, args, *TRAINING, "checkpoint", "train", "resume", "device")
     data = begin(
         args,
-        "benchmark: about 45 minutes on 2 cores, 13 of them to train both ways for 10 epochs. "
-        "Leave the machine to it.",
+        "benchmark: about 30 minutes on 2 cores. Leave the machine to it.",
     )
     folder = result_folder(args, "benchmark", 20)
     hold_folder(folder)
-    start = fresh_weights(args.latent_dim)
+    start = fresh_weights(args.latent_dim, SEED)
     state = our_training(data.train_images, start, "auto")()  # weights that are no longer random
     x = data.test_images
     metrics = {
@@ -470,16 +425,10 @@ def main() -> None:
         "distance": distance(x, state),
         "growth": growth(x, state),
         "scaling": scaling(args, args.images, min(3, args.rounds)),
-        "quality": quality(data, start, epochs, args.images),
     }
     print(as_text(metrics))
-    difference = metrics["quality"]["ours_minus_plain"]
-    print(
-        f"log p(x) after {epochs} epochs, ours minus plain: {difference['mean']:+.2f} nats "
-        f"({difference['ci95'][0]:+.2f} to {difference['ci95'][1]:+.2f})"
-    )
     save_figure(benchmark_figure(metrics), folder / "benchmark.png", data.name)
-    save_metrics(folder / "metrics.json", metrics, args, data, {"epochs": epochs})
+    save_metrics(folder / "metrics.json", metrics, args, data, {"epochs": 1})
     print(f"figure and metrics.json in {folder}")
 
 

@@ -43,6 +43,13 @@ def ours(state: State, precision: str = "auto") -> tuple[Model, Amortised]:
     return model, guide
 
 
+def fresh_weights(latent_dim: int, seed: int) -> State:
+    """Untrained weights, the same for all contenders."""
+    torch.manual_seed(seed)
+    model, guide = build_vae(latent_dim)
+    return join_appendix(model.decoder.state_dict(), guide.encoder.state_dict())
+
+
 # ---------------------------------------------------------------- training: one epoch a round
 
 
@@ -67,13 +74,13 @@ def plain_training(images: Tensor, state: State, keep: bool = False) -> Callable
     return work
 
 
-def our_training(images: Tensor, state: State, precision: str, epochs: int = 1) -> Work:
+def our_training(images: Tensor, state: State, precision: str) -> Work:
     """SVI with Trace_ELBO, as the question scripts train."""
     keep_memory()
     model, guide = ours(state, precision)
 
     def work() -> State:
-        fit(model, guide, (images,), epochs=epochs, progress=False)
+        fit(model, guide, (images,), epochs=1, progress=False)
         return join_appendix(model.decoder.state_dict(), guide.encoder.state_dict())
 
     return work

@@ -181,6 +181,15 @@ def check_least(option: str, value: int, least: int) -> None:
         raise InputError(f"{option} must be >= {least}, not {value}")
 
 
+def leave_out(parser: argparse.ArgumentParser, args: argparse.Namespace, *names: str) -> None:
+    """Raise InputError if one of these options was given to a script that sets it itself."""
+    for name in names:
+        default = parser.get_default(name)
+        if getattr(args, name, default) != default:
+            option = f"--{name.replace('_', '-')}"
+            raise InputError(f"{option}: this script sets it itself: leave it out")
+
+
 def check_device(name: str) -> torch.device:
     """The device of `--device name`, if this machine has it; else an `InputError`."""
     try:

@@ -12,7 +12,7 @@ from pyro_vae.quadrature import integrate_plane
 
 @pytest.fixture(scope="module")
 def state():
-    return benchmark.fresh_weights(2)
+    return contenders.fresh_weights(2, seed=0)
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ SCRIPTS = [
     [*GUIDES, "--frozen-decoder"],
     GUIDES,
     ["distributed", "--images", 100],
+    ["equal_quality", "--images", 20, "--pairs", 2],
 ]
 
 

@@ -39,6 +39,19 @@ SHARED = {
     "--shards": [("0", "shards must be a whole number >= 1")],
 }
 
+LEFT_OUT = ("--device", "--checkpoint", "--batch-size", "--learning-rate", "--seed", "--shards")
+
+
+def left_out(*options):
+    """Rows of options that a script sets itself; one given its usual value is told apart too."""
+    values = {"--device": "cuda", "--checkpoint": "typo.pt", "--learning-rate": "0.1"}
+    values |= {"--precision": "float32", "--seed": "0"}
+    return {
+        option: [(values.get(option, "2"), f"{option}: this script sets it itself")]
+        for option in options
+    }
+
+
 OWN = {
     "question_a": {
         "--images": [
@@ -94,19 +107,13 @@ OWN = {
     "benchmark": {
         "--rounds": [("0", "--rounds must be >= 1, not 0")],
         "--images": [("1", "--images must be >= 2, not 1")],
+        **left_out("--epochs", "--precision", *LEFT_OUT),
+    },
+    "equal_quality": {
+        "--pairs": [("1", "--pairs must be >= 2, not 1")],
+        "--images": [("1", "--images must be >= 2, not 1")],
         "--epochs": [("0", "--epochs must be >= 1, not 0")],
-        **{
-            option: [(value, f"{option}: the benchmark sets this itself")]
-            for option, value in {
-                "--device": "cuda",
-                "--checkpoint": "typo.pt",
-                "--batch-size": "50",
-                "--learning-rate": "0.1",
-                "--precision": "float32",
-                "--seed": "1",
-                "--shards": "2",
-            }.items()
-        },
+        **left_out(*LEFT_OUT),
     },
     "report": {"--results": [("nowhere", "--results: nowhere/README.md is not a file")]},
 }
@@ -159,6 +166,7 @@ FOLDERS = {
     "compare_guides": "compare_guides_joint_d4",
     "distributed": "distributed",
     "benchmark": "benchmark",
+    "equal_quality": "equal_quality",
 }
 
 

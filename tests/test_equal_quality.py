@@ -1,0 +1,129 @@
+"""Trainings in pairs: what is compared, what is kept of a run that stopped."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from experiments import contenders, equal_quality
+from pyro_vae import script
+from pyro_vae.networks import join_appendix
+from pyro_vae.quadrature import integrate_plane
+
+OPTIONS = ["--dataset", "digits", "--pairs", "3", "--images", "20", "--latent-dim", "2"]
+
+
+def test_the_interval_is_over_pairs():
+    """Of images it would be a tenth as wide here: all images of a pair differ by the same."""
+    random = np.random.default_rng(0)
+    plain = random.normal(-100, 20, (4, 50))
+    apart = np.array([0.5, -1.0, 2.0, 0.1])
+    found = equal_quality.compared(plain, plain + apart[:, None] + random.normal(0, 0.1, (4, 50)))
+    np.testing.assert_allclose([row["mean"] for row in found["pairs"]], apart, atol=0.1)
+    assert found["ours_minus_plain"]["mean"] == pytest.approx(apart.mean(), abs=0.1)
+    low, high = stats.t.interval(0.95, 3, apart.mean(), stats.sem(apart))
+    assert found["ours_minus_plain"]["ci95"] == pytest.approx([low, high], abs=0.1)
+    assert found["sd"] == pytest.approx(apart.std(ddof=1), abs=0.1)
+    assert found["plain"] == pytest.approx(plain.mean(1).tolist())
+
+
+@pytest.mark.parametrize("way", equal_quality.WAYS)
+def test_scores_are_log_p_after_the_training(digits, trained, monkeypatch, way):
+    """Against quadrature, with the weights of a trained autoencoder put in for the training's."""
+    model, guide = trained
+    state = join_appendix(model.decoder.state_dict(), guide.encoder.state_dict())
+    monkeypatch.setitem(equal_quality.WAYS, way, lambda *_: state)
+    found = equal_quality.scores(way, 0, digits, {"latent_dim": 2, "images": 2})
+    expected = integrate_plane(model, digits.test_images[:2]).log_evidence
+    assert found.dtype == torch.float64
+    np.testing.assert_allclose(found, expected, atol=0.02)
+
+
+@pytest.mark.parametrize("way", equal_quality.WAYS)
+def test_each_pair_has_random_numbers_of_its_own(digits, way):
+    start = contenders.fresh_weights(2, 0)
+    settings = {"epochs": 1, "precision": "float32"}
+    first, same, other = (
+        equal_quality.WAYS[way](digits.train_images[:300], start, settings, pair)
+        for pair in (0, 0, 1)
+    )
+    assert all(torch.equal(w, same[name]) for name, w in first.items())
+    assert not all(torch.equal(w, other[name]) for name, w in first.items())
+    assert not all(torch.equal(w, start[name]) for name, w in first.items())
+
+
+def test_both_ways_start_from_the_same_weights_and_pairs_from_others():
+    first, same, other = (contenders.fresh_weights(2, pair) for pair in (0, 0, 1))
+    assert all(torch.equal(w, same[name]) for name, w in first.items())
+    assert not all(torch.equal(w, other[name]) for name, w in first.items())
+
+
+@pytest.fixture
+def work(monkeypatch):
+    """What `main` asks to be trained and scored, in place of the work."""
+    asked = []
+
+    def scores(way, pair, data, settings):
+        asked.append((way, pair))
+        return torch.linspace(-100, -90, settings["images"]).double() + pair + (way == "ours")
+
+    monkeypatch.setattr(equal_quality, "scores", scores)
+    return asked
+
+
+def start(monkeypatch, folder, *options):
+    monkeypatch.setattr(sys, "argv", ["script", *OPTIONS, "--results", str(folder), *options])
+    script.run(equal_quality.main)
+    (metrics,) = folder.rglob("metrics.json")
+    return json.loads(metrics.read_text())
+
+
+def test_resume_does_only_what_is_missing(tmp_path, monkeypatch, work):
+    whole = start(monkeypatch, tmp_path)
+    assert work == [(way, pair) for pair in range(3) for way in ("plain", "ours")]
+    assert [row["mean"] for row in whole["pairs"]] == pytest.approx([1, 1, 1])
+    work.clear()
+    (one,) = tmp_path.rglob("ours_1.training.pt")
+    one.unlink()
+    again = start(monkeypatch, tmp_path, "--resume")
+    assert work == [("ours", 1)]
+    assert again["pairs"] == whole["pairs"]
+    work.clear()
+    start(monkeypatch, tmp_path)
+    assert len(work) == 6
+
+
+def test_resume_refuses_the_scores_of_another_run(tmp_path, monkeypatch, capsys, work):
+    start(monkeypatch, tmp_path)
+    (metrics,) = tmp_path.rglob("metrics.json")
+    before = metrics.read_bytes()
+    monkeypatch.setattr(
+        sys, "argv", ["script", *OPTIONS, "--results", str(tmp_path), "--resume", "--epochs", "2"]
+    )
+    with pytest.raises(SystemExit) as stop:
+        script.run(equal_quality.main)
+    assert stop.value.code == 2
+    assert "is of a run with other options: delete it" in capsys.readouterr().err
+    assert metrics.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "log_p", [torch.full((20,), torch.nan), torch.zeros(19), "scores", None, [0.0] * 20]
+)
+def test_scores_that_are_none_are_refused(tmp_path, log_p):
+    settings = {"images": 20}
+    path = tmp_path / "ours_0.training.pt"
+    equal_quality.save_tensors(path, {"log_p": log_p, "settings": settings})
+    with pytest.raises(equal_quality.InputError, match="holds what does not belong there"):
+        equal_quality.read_scores(path, settings)
+
+
+def test_the_figure_shows_every_pair():
+    plain = np.random.default_rng(0).normal(-100, 1, (3, 50))
+    metrics = equal_quality.compared(plain, plain + 0.1) | {"epochs": 5, "images": 50}
+    figure = equal_quality.quality_figure(metrics)
+    figure.draw_without_rendering()
+    assert [label.get_text() for label in figure.axes[1].get_xticklabels()] == [*"012", "mean"]
