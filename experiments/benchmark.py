@@ -67,23 +67,35 @@ Contenders = dict[str, tuple[Callable[..., Work], dict]]
 # ---------------------------------------------------------------- taking turns
 
 
-def serve(connection: Connection, make: Callable[..., Work], options: dict) -> None:
+def serve(connection: Connection, make: Callable[..., Work], options: dict, device: str) -> None:
     """A contender's process: one round of work at each word from the other end."""
+    if "images" in options:
+        options["images"] = options["images"].to(device)
     work = make(**options)
     result = work()  # the first is slower: not timed
     connection.send("ready")
     while connection.recv():
         start = time.perf_counter()
         result = work()
+        finish(device)
         connection.send(time.perf_counter() - start)
-    connection.send((result if isinstance(result, np.ndarray) else None, peak_mib()))
+    connection.send((result if isinstance(result, np.ndarray) else None, peak_mib(device)))
 
 
-def peak_mib() -> float | None:
-    """The most memory this process has held, in MiB; None where the system is not Linux.
+def finish(device: str) -> None:
+    """Wait until the device has done what it was given: a GPU works on by itself."""
+    if device != "cpu":
+        torch.cuda.synchronize(device)
 
-    Not getrusage's: that of a new process starts at its parent's.
+
+def peak_mib(device: str = "cpu") -> float | None:
+    """The most memory of the device this process has held, in MiB; None if that cannot be told.
+
+    Of the processor's it is known on Linux. Not getrusage's: that of a new process starts at its
+    parent's.
     """
+    if device != "cpu":
+        return torch.cuda.max_memory_allocated(device) / 2**20
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:
@@ -91,13 +103,17 @@ def peak_mib() -> float | None:
     return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024
 
 
-def take_turns(contenders: Contenders, rounds: int, what: str) -> dict[str, dict]:
+def take_turns(
+    contenders: Contenders, rounds: int, what: str, device: str = "cpu"
+) -> dict[str, dict]:
     """Each contender's `seconds` of every round, its last `result`, its `peak_mib` of memory."""
     context = multiprocessing.get_context("spawn")
     ends, processes, found = {}, {}, {}
     for name, (make, options) in contenders.items():
         ends[name], other = context.Pipe()
-        processes[name] = context.Process(target=serve, args=(other, make, options), daemon=True)
+        processes[name] = context.Process(
+            target=serve, args=(other, make, options, device), daemon=True
+        )
         processes[name].start()
         other.close()  # so that a contender that dies ends the run, and is not waited for
         hear(ends[name], name)
@@ -151,84 +167,89 @@ def compared(found: dict[str, dict], images: int, base: str) -> dict[str, dict]:
 # ---------------------------------------------------------------- the same work
 
 
-def speed(x: Tensor, state: State, rounds: int) -> dict:
+def speed(x: Tensor, state: State, rounds: int, device: str) -> dict:
     """Training and log p(x), each contender against the plain way."""
-    batches, some, few = x[:2000], x[:200], x[:100]
+    some = {"images": x[:2000], "state": state}
     training: Contenders = {
-        "plain": (plain_training, {"images": batches, "state": state}),
-        "plain, memory kept": (plain_training, {"images": batches, "state": state, "keep": True}),
-        "ours, float32": (
-            our_training,
-            {"images": batches, "state": state, "precision": "float32"},
-        ),
+        "plain": (plain_training, some),
+        "plain, memory kept": (plain_training, some | {"keep": True}),
+        "ours, float32": (our_training, some | {"precision": "float32"}),
     }
-    bfloat16 = resolve_precision("auto") == "bfloat16"
+    bfloat16 = resolve_precision("auto", device) == "bfloat16"
     if bfloat16:
-        training["ours, bfloat16 guide"] = (
-            our_training,
-            {"images": batches, "state": state, "precision": "bfloat16"},
-        )
-    task = {"images": some, "state": state, "num_samples": 100}
+        training["ours, bfloat16 guide"] = (our_training, some | {"precision": "bfloat16"})
+    some = {"images": x[:200], "state": state, "num_samples": 100}
     scoring: Contenders = {
-        "plain": (plain_likelihood, task),
-        "plain, memory kept": (plain_likelihood, task | {"keep": True}),
-        "ours": (our_likelihood, task),
-        "ours, memory not kept": (our_likelihood, task | {"keep": False}),
-        "Pyro, image by image": (pyro_likelihood, task),
+        "plain": (plain_likelihood, some),
+        "plain, memory kept": (plain_likelihood, some | {"keep": True}),
+        "ours": (our_likelihood, some),
+        "ours, memory not kept": (our_likelihood, some | {"keep": False}),
+        "Pyro, image by image": (pyro_likelihood, some),
     }
     if importlib.util.find_spec("pythae"):
-        scoring["pythae get_nll"] = (pythae_likelihood, task)
-    task = {"images": few, "state": state, "num_samples": 1000}
+        scoring["pythae get_nll"] = (pythae_likelihood, some)
+    some = {"images": x[:100], "state": state, "num_samples": 1000}
     tighter: Contenders = {
-        "plain": (plain_likelihood, task),
-        "plain, memory kept": (plain_likelihood, task | {"keep": True}),
-        "ours": (our_likelihood, task),
-        "ours, refined": (refined_likelihood, task),
+        "plain": (plain_likelihood, some),
+        "plain, memory kept": (plain_likelihood, some | {"keep": True}),
+        "ours": (our_likelihood, some),
+        "ours, refined": (refined_likelihood, some),
     }
     if bfloat16:
         tighter["ours, refined in bfloat16"] = (
             refined_likelihood,
-            task | {"precision": "bfloat16"},
+            some | {"precision": "bfloat16"},
         )
-    return {
-        "training": compared(take_turns(training, rounds, "training"), len(batches), "plain"),
-        "log_p_100": compared(take_turns(scoring, rounds, "100 samples"), len(some), "plain"),
-        "log_p_1000": compared(take_turns(tighter, rounds, "1,000 samples"), len(few), "plain"),
-    }
+    found = {}
+    for key, contenders in (
+        ("training", training),
+        ("log_p_100", scoring),
+        ("log_p_1000", tighter),
+    ):
+        if device != "cpu":  # whose memory is not the C library's to keep
+            contenders = {name: row for name, row in contenders.items() if "keep" not in row[1]}
+        images = len(contenders["plain"][1]["images"])
+        rows = take_turns(contenders, rounds, TITLES[key], device)
+        found[key] = compared(rows, images, "plain")
+    return found
 
 
 # ---------------------------------------------------------------- the distance to the machine
 
 
-def median_seconds(work: Callable[[], object], rounds: int = 9) -> float:
+def median_seconds(work: Callable[[], object], rounds: int, device: str) -> float:
     """Of `rounds` calls of `work`, after one that is not counted."""
     work()
+    finish(device)
     seconds = []
     for _ in range(rounds):
         start = time.perf_counter()
         work()
+        finish(device)
         seconds.append(time.perf_counter() - start)
     return statistics.median(seconds)
 
 
-def distance(x: Tensor, state: State) -> dict:
+def distance(x: Tensor, state: State, device: str) -> dict:
     """GFLOP/s of a step and of a likelihood, beside those of a product of large matrices.
 
     The arithmetic counted is what the networks' layers ask for, in whichever way it is done.
     """
     found: dict = {"threads": torch.get_num_threads(), "matrix_product_gflops": {}}
     for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
-        a = torch.randn(2048, 2048).to(dtype)
-        found["matrix_product_gflops"][name] = 2 * 2048**3 / median_seconds(lambda a=a: a @ a) / 1e9
-    model, guide = ours(state)
-    some, more = x[:100], x[:1000]
+        size = 2048 if device == "cpu" else 8192
+        a = torch.randn(size, size).to(device, dtype)
+        seconds = median_seconds(lambda a=a: a @ a, 9, device)
+        found["matrix_product_gflops"][name] = 2 * size**3 / seconds / 1e9
+    model, guide = ours(state, device=device)
+    some, more = x[:100].to(device), x[:1000].to(device)
 
     def train(images: Tensor) -> None:
         fit(model, guide, (images,), epochs=1, progress=False)
 
     def layers() -> None:  # of one image encoded, a hundred decoded
-        guide.encoder(x[:1])
-        model.decoder(torch.zeros(100, model.decoder.latent_dim))
+        guide.encoder(some[:1])
+        model.decoder(torch.zeros(100, model.decoder.latent_dim, device=device))
 
     for name, once, share, work, images in (
         ("training", lambda: train(some), len(some), lambda: train(more), len(more)),
@@ -239,7 +260,7 @@ def distance(x: Tensor, state: State) -> dict:
         flops = counter.get_total_flops() / share  # an image
         found[name] = {
             "mflop_an_image": flops / 1e6,
-            "gflops": images * flops / median_seconds(work, 5) / 1e9,
+            "gflops": images * flops / median_seconds(work, 5, device) / 1e9,
         }
     return found
 
@@ -247,7 +268,7 @@ def distance(x: Tensor, state: State) -> dict:
 # ---------------------------------------------------------------- as the work grows
 
 
-def growth(x: Tensor, state: State) -> dict[str, list[dict]]:
+def growth(x: Tensor, state: State, device: str) -> dict[str, list[dict]]:
     """Seconds and peak memory of log p(x), as images, samples and latent dimensions grow.
 
     Each setting has a process of its own, so that its peak is its own.
@@ -267,7 +288,7 @@ def growth(x: Tensor, state: State) -> dict[str, list[dict]]:
         found[what] = []
         for number, options in rows:
             one = {"ours": (our_likelihood, {"state": state} | options)}
-            row = take_turns(one, 3, f"{number:,} {what}")["ours"]
+            row = take_turns(one, 3, f"{number:,} {what}", device)["ours"]
             found[what].append(
                 {
                     what: number,
@@ -286,6 +307,8 @@ def scaling(args: argparse.Namespace, images: int, rounds: int) -> dict[str, dic
     """
     cores = available_cores()
     settings = sorted({(1, 1), (1, 2), (2, 1), (1, cores), (cores, 1)})
+    if args.device != "cpu":  # a process for each GPU
+        settings = sorted({(1, 1), (torch.cuda.device_count(), 1)})
     seconds: dict[str, list[dict]] = {f"{p} x {t}": [] for p, t in settings}
     for _ in tqdm(range(rounds), desc="processes", unit="round"):
         for processes, threads in settings:
@@ -293,7 +316,7 @@ def scaling(args: argparse.Namespace, images: int, rounds: int) -> dict[str, dic
                 command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
                 command += [f"--nproc-per-node={processes}", "-m", "experiments.distributed"]
                 command += ["--dataset", args.dataset, "--results", folder, "--images", images]
-                command += ["--latent-dim", args.latent_dim, "--epochs", 1]
+                command += ["--latent-dim", args.latent_dim, "--epochs", 1, "--device", args.device]
                 command += ["--shards", max(2, cores)]  # the same work for all
                 if args.data_root:
                     command += ["--data-root", args.data_root]
@@ -410,20 +433,23 @@ def main() -> None:
     args = parser.parse_args()
     check_least("--rounds", args.rounds, 1)
     check_least("--images", args.images, 2)
-    leave_out(parser, args, *TRAINING, "checkpoint", "train", "resume", "device")
+    leave_out(parser, args, *TRAINING, "checkpoint", "train", "resume")
     data = begin(
         args,
         "benchmark: about 30 minutes on 2 cores. Leave the machine to it.",
     )
-    folder = result_folder(args, "benchmark", 20)
+    name = "benchmark" if args.device == "cpu" else "benchmark_gpu"
+    folder = result_folder(args, name, 20)
     hold_folder(folder)
     start = fresh_weights(args.latent_dim, SEED)
-    state = our_training(data.train_images, start, "auto")()  # weights that are no longer random
+    # weights that are no longer random
+    state = our_training(data.train_images.to(args.device), start, "auto")()
+    state = {name: w.cpu() for name, w in state.items()}
     x = data.test_images
     metrics = {
-        "speed": speed(x, state, args.rounds),
-        "distance": distance(x, state),
-        "growth": growth(x, state),
+        "speed": speed(x, state, args.rounds, args.device),
+        "distance": distance(x, state, args.device),
+        "growth": growth(x, state, args.device),
         "scaling": scaling(args, args.images, min(3, args.rounds)),
     }
     print(as_text(metrics))

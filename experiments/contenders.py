@@ -1,7 +1,8 @@
 """What the benchmark times: training and log p(x) by this package, by the appendix, by others.
 
-Each function makes one contender ready and returns its work, one round of it at each call. Weights
-are given and returned as a state dict of the appendix's `GaussianEncoder`, which all can take.
+Each function makes one contender ready and returns its work, one round of it at each call, on the
+device of its `images`. Weights are given and returned as a state dict of the appendix's
+`GaussianEncoder`, which all can take.
 """
 
 import math
@@ -19,7 +20,7 @@ from pyro_vae.checkpoints import build_vae
 from pyro_vae.guides import Amortised
 from pyro_vae.importance import log_likelihood
 from pyro_vae.models import Model
-from pyro_vae.networks import State, join_appendix, split_appendix
+from pyro_vae.networks import State, join_appendix, resolve_precision, split_appendix
 from pyro_vae.refined import Refined
 from pyro_vae.script import keep_memory
 from pyro_vae.training import fit
@@ -27,20 +28,23 @@ from pyro_vae.training import fit
 Work = Callable[[], object]
 
 
-def appendix(state: State) -> GaussianEncoder:
+def appendix(state: State, device: torch.device | str = "cpu") -> GaussianEncoder:
     """The appendix's networks with these weights."""
     encoder = GaussianEncoder(BernoulliImageGenerator(state["f.f.0.weight"].shape[1]))
     encoder.load_state_dict(state)
-    return encoder
+    return encoder.to(device)
 
 
-def ours(state: State, precision: str = "auto") -> tuple[Model, Amortised]:
+def ours(
+    state: State, precision: str = "auto", device: torch.device | str = "cpu"
+) -> tuple[Model, Amortised]:
     """This package's model and guide with these weights."""
     decoder, encoder = split_appendix(state)
+    precision = resolve_precision(precision, str(device))
     model, guide = build_vae(decoder["f.0.weight"].shape[1], precision)
     model.decoder.load_state_dict(decoder)
     guide.encoder.load_state_dict(encoder)
-    return model, guide
+    return model.to(device), guide.to(device)
 
 
 def fresh_weights(latent_dim: int, seed: int) -> State:
@@ -60,14 +64,14 @@ def plain_training(images: Tensor, state: State, keep: bool = False) -> Callable
     """
     if keep:
         keep_memory()
-    encoder = appendix(state)
+    encoder = appendix(state, images.device)
     optimiser = torch.optim.Adam(encoder.parameters(), lr=1e-3)
-    loader = DataLoader(TensorDataset(images), batch_size=100, shuffle=True)
+    loader = DataLoader(TensorDataset(images.cpu()), batch_size=100, shuffle=True)
 
     def work() -> State:
         for (x,) in loader:
             optimiser.zero_grad()
-            (-encoder.loglik_lb(x).mean()).backward()
+            (-encoder.loglik_lb(x.to(images.device)).mean()).backward()
             optimiser.step()
         return encoder.state_dict()
 
@@ -77,7 +81,7 @@ def plain_training(images: Tensor, state: State, keep: bool = False) -> Callable
 def our_training(images: Tensor, state: State, precision: str) -> Work:
     """SVI with Trace_ELBO, as the question scripts train."""
     keep_memory()
-    model, guide = ours(state, precision)
+    model, guide = ours(state, precision, images.device)
 
     def work() -> State:
         fit(model, guide, (images,), epochs=1, progress=False)
@@ -96,20 +100,20 @@ def plain_likelihood(images: Tensor, state: State, num_samples: int, keep: bool 
     """
     if keep:
         keep_memory()
-    encoder = appendix(state)
+    encoder = appendix(state, images.device)
 
     @torch.no_grad()
     def work() -> np.ndarray:
         values = []
         for x in images.split(max(1, 2000 // num_samples)):
             loc, scale = encoder(x)
-            z = loc + scale * torch.randn(num_samples, *loc.shape)
+            z = loc + scale * torch.randn(num_samples, *loc.shape, device=loc.device)
             xr = encoder.f(z.flatten(0, 1)).unflatten(0, (num_samples, len(x)))
             log_lik = (x * torch.log(xr) + (1 - x) * torch.log(1 - xr)).sum((2, 3, 4))
             log_prior = Normal(0.0, 1.0).log_prob(z).sum(-1)
             log_w = log_lik + log_prior - Normal(loc, scale).log_prob(z).sum(-1)
             values.append(torch.logsumexp(log_w, 0) - math.log(num_samples))
-        return torch.cat(values).double().numpy()
+        return torch.cat(values).double().cpu().numpy()
 
     return work
 
@@ -118,7 +122,7 @@ def our_likelihood(images: Tensor, state: State, num_samples: int, keep: bool = 
     """As the scripts score; without `keep`, as who calls the function from a program of theirs."""
     if keep:
         keep_memory()
-    model, guide = ours(state)
+    model, guide = ours(state, device=images.device)
     return lambda: log_likelihood(model, guide, images, num_samples=num_samples).value
 
 
@@ -127,14 +131,14 @@ def refined_likelihood(
 ) -> Work:
     """log p(x) by the refined guide, the fit of its proposals included."""
     keep_memory()
-    model, guide = ours(state)
+    model, guide = ours(state, device=images.device)
     refined = Refined(model, guide, precision=precision)
     return lambda: log_likelihood(model, refined, images, num_samples=num_samples).value
 
 
 def pyro_likelihood(images: Tensor, state: State, num_samples: int) -> Work:
     """Pyro's own weights. It gives one for all of a batch, so that images come one by one."""
-    model, guide = ours(state)
+    model, guide = ours(state, device=images.device)
 
     @torch.no_grad()
     def work() -> np.ndarray:
@@ -144,7 +148,7 @@ def pyro_likelihood(images: Tensor, state: State, num_samples: int) -> Work:
                 model, guide, x, num_samples=num_samples, max_plate_nesting=1
             )
             values.append(torch.logsumexp(log_w, 0) - math.log(num_samples))
-        return torch.stack(values).double().numpy()
+        return torch.stack(values).double().cpu().numpy()
 
     return work
 
@@ -158,7 +162,7 @@ def pythae_likelihood(images: Tensor, state: State, num_samples: int) -> Work:
     from pythae.models.base.base_utils import ModelOutput
     from pythae.models.nn import BaseDecoder, BaseEncoder
 
-    networks = appendix(state)
+    networks = appendix(state, images.device)
 
     class Encoder(BaseEncoder):
         def forward(self, x: Tensor) -> ModelOutput:

@@ -63,10 +63,12 @@ def main() -> None:
             progress="log p(x)" if parallel.rank() == 0 else None,
         )
         scored = time.perf_counter()
-        if parallel.rank() > 0:
+        rank, processes = parallel.rank(), parallel.size()
+        parallel.leave_group()
+        if rank > 0:
             return
         metrics = {
-            "processes": parallel.size(),
+            "processes": processes,
             "log_p": found.summary(),
             "images": {"log_p": found.value.tolist(), "se": found.se.tolist()},
             "seconds": {"train_or_load": trained - start, "score": scored - trained},

@@ -121,9 +121,7 @@ def best_log_weights(
         for part in tqdm(parts, desc=name, disable=progress is None):
             z, _ = draw_z(posterior, list(part), 100)
             numbers = optimal(model, guide, list(part), z)
-            found.append(
-                elbo_samples(model, guide, numbers, list(part), num_samples).double().cpu()
-            )
+            found.append(elbo_samples(model, guide, numbers, list(part), num_samples))
     return torch.cat(found, 1)
 
 

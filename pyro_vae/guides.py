@@ -299,17 +299,21 @@ def optimal(
     elbos = torch.stack(
         [elbo_samples(model, guide, numbers, rows, 200).mean(0) for numbers in ends]
     )
-    return ends[elbos.nan_to_num(-math.inf).argmax(0), torch.arange(len(own))]
+    best = elbos.nan_to_num(-math.inf).argmax(0).to(ends.device)
+    return ends[best, torch.arange(len(own))]
 
 
 @torch.no_grad()
 def elbo_samples(
     model: Program, guide: Amortised, numbers: Tensor, rows: list[Tensor], num_samples: int
 ) -> Tensor:
-    """log p(x, z_k) - log q(z_k), `(K, B)`, z_k from the members of the family at `numbers`."""
+    """log p(x, z_k) - log q(z_k), `(K, B)`, z_k from the members of the family at `numbers`.
+
+    float64, on the CPU.
+    """
     q = guide.distribution(numbers)
     z = q.expand((num_samples, len(numbers))).sample()
-    return log_joint(model, rows, {"z": z}) - q.log_prob(z)
+    return log_joint(model, rows, {"z": z}) - q.log_prob(z).double().cpu()
 
 
 # Guides by name: each is called with the model. The refined guide is not among them, since it is

@@ -33,6 +33,9 @@ Program = Callable[..., object]  # a Pyro model or guide: program(x) or program(
 
 DRAWS = 100_000  # draws of the guide held at a time: d floats each
 IMAGES = 100  # images that the guide encodes at a time
+# latents that pass through the model at a time: on a processor what its cache holds, on a GPU what
+# keeps it busy
+CHUNK = {"cpu": 1000, "cuda": 20_000}
 
 
 class Estimate(NamedTuple):
@@ -85,15 +88,15 @@ def log_likelihood(
     *labels: Tensor,
     num_samples: int = 100,
     seed: int = 0,
-    chunk: int = 1000,
+    chunk: int | None = None,
     progress: str | None = None,
 ) -> Estimate:
     """Estimate log p(x), or log p(x | y), of each image of `x`, shape `(B, ...)`.
 
     Any Pyro model and guide serve that take `(x, *labels)` and have one plate over the images, the
     rightmost batch dimension. Exactly `num_samples` samples are drawn per image. `chunk` is how
-    many are passed through the model at a time: it bounds the memory and leaves the result as it
-    is, to rounding. `progress` names a progress bar.
+    many are passed through the model at a time (by default as many as CHUNK has for the device): it
+    bounds the memory and leaves the result as it is, to rounding. `progress` names a progress bar.
 
     Raises InputError where an argument is wrong, where model and guide do not sample the same
     latent sites in one plate over the images, and where a log weight is NaN or +inf.
@@ -114,7 +117,7 @@ def log_weights(
     *labels: Tensor,
     num_samples: int = 100,
     seed: int = 0,
-    chunk: int = 1000,
+    chunk: int | None = None,
     progress: str | None = None,
 ) -> Tensor:
     """The log weights `(K, B)` on which `log_likelihood` rests, float64, on the CPU.
@@ -185,7 +188,7 @@ def _blocks(
     labels: tuple[Tensor, ...],
     num_samples: int,
     seed: int,
-    chunk: int,
+    chunk: int | None,
     progress: str | None,
 ) -> Iterator[Tensor]:
     """Log weights `(K, b)` of successive blocks of b images."""
@@ -214,14 +217,16 @@ def block_log_weights(
     start: int,
     num_samples: int,
     seed: int,
-    chunk: int = 1000,
+    chunk: int | None = None,
 ) -> Tensor:
     """Log weights `(K, b)` of one block of b images, the first of them number `start`.
 
     The guide draws once for the whole block from the block's own seed. So neither `chunk`, which
     only cuts the model's work, nor who works on which block changes a single draw.
     """
-    check_counts(num_samples=num_samples, chunk=chunk)
+    check_counts(num_samples=num_samples)
+    if chunk is not None:
+        check_counts(chunk=chunk)
     check_counts(0, start=start)
     check_seed(seed)
     check_rows(*rows)
@@ -254,13 +259,14 @@ def draw_z(guide: Program, rows: list[Tensor], num_samples: int) -> tuple[Tensor
 
 
 def log_joint(
-    model: Program, rows: list[Tensor], latents: dict[str, Tensor], chunk: int = 1000
+    model: Program, rows: list[Tensor], latents: dict[str, Tensor], chunk: int | None = None
 ) -> Tensor:
     """log p(x, z) at given values `(K, b, ...)` of the latent sites, `(K, b)`, float64, on the CPU.
 
     `rows` are the model's arguments, `[x]` or `[x, y]`. At most `chunk` of the K b values pass
-    through the model at a time.
+    through the model at a time, by default CHUNK.
     """
+    chunk = chunk or chunk_of(rows[0])
     num_samples, images = next(iter(latents.values())).shape[:2]
     depth = min(num_samples, chunk)  # samples at a time
     width = max(1, chunk // num_samples)  # images at a time
@@ -272,6 +278,11 @@ def log_joint(
             values = {name: value[piece] for name, value in latents.items()}
             log_p[piece] = score(model, rows_i, values, observes=True)
     return log_p
+
+
+def chunk_of(like: Tensor) -> int:
+    """How many latents pass at a time through a model on the device of `like`, by default."""
+    return CHUNK.get(like.device.type, CHUNK["cpu"])
 
 
 def score(

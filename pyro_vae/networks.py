@@ -15,6 +15,8 @@ A decoder names as `encoder` the network of its own make that goes the other way
 it (`pyro_vae.guides.Amortised`). `ARCHITECTURES` has the decoders by name.
 """
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -105,11 +107,12 @@ class Decoder(nn.Module):
 
     def image(self, first: Tensor) -> Tensor:
         """The logits from what the first layer gives, `(*, 128)`."""
-        planes = self.f[1:9](first.reshape(-1, 128))
-        if torch.is_grad_enabled():
-            logits = self.f[9:](channels_last(planes))
-        else:  # faster forwards, slower backwards
-            logits = self.in_blocks(planes)
+        with unrounded(first):
+            planes = self.f[1:9](first.reshape(-1, 128))
+            if torch.is_grad_enabled():
+                logits = self.f[9:](channels_last(planes))
+            else:  # faster forwards, slower backwards
+                logits = self.in_blocks(planes)
         return logits.reshape(*first.shape[:-1], 1, 28, 28)
 
     def in_blocks(self, planes: Tensor) -> Tensor:
@@ -124,17 +127,23 @@ class Decoder(nn.Module):
         kernels = [
             functional.pad(convolution.weight, (j, 1 - j, i, 1 - i)) for i in (0, 1) for j in (0, 1)
         ]
-        blocks = functional.conv2d(
-            planes,
-            torch.stack(kernels, 1).flatten(0, 1),
-            convolution.bias.repeat_interleave(4),
-            stride=2,
-        )  # (B, 4 * 4, 14, 14)
-        logits = mix.bias[:, None, None]
-        channels = activation(blocks).unflatten(1, (4, 4)).unbind(1)
-        for channel, weight in zip(channels, mix.weight.flatten(), strict=True):
-            logits = torch.addcmul(logits, channel, weight)
-        return functional.pixel_shuffle(logits, 2)  # (B, 1, 28, 28)
+        # never rounded: for so few channels bfloat16 is the slower
+        with torch.autocast(planes.device.type, enabled=False):
+            blocks = functional.conv2d(
+                planes.to(mix.weight),
+                torch.stack(kernels, 1).flatten(0, 1),
+                convolution.bias.repeat_interleave(4),
+                stride=2,
+            )  # (B, 4 * 4, 14, 14)
+            channels = activation(blocks).view(-1, 4, 4 * 14 * 14)
+            # detached: a product with a weight that asks for a gradient is done image by image
+            logits = torch.matmul(mix.weight.detach().flatten(), channels)
+        logits = logits.view(-1, 2, 2, 14, 14)
+        image = torch.empty_like(logits).view(-1, 14, 2, 14, 2)
+        for i in (0, 1):
+            for j in (0, 1):
+                torch.add(logits[:, i, j], mix.bias, out=image[:, :, i, :, j])
+        return image.view(-1, 1, 28, 28)
 
 
 class PerLabel(nn.Module):
@@ -286,6 +295,16 @@ def check_labels(taker: str, classes: int, images: int, *labels: Tensor) -> None
             )
         if y.min() < 0 or y.max() >= classes:
             raise InputError(f"y must hold labels from 0 to {classes - 1}")
+
+
+def unrounded(like: Tensor) -> AbstractContextManager:
+    """Where convolutions of float32 tensors such as `like` keep all their digits.
+
+    On a GPU torch rounds their inputs to the 10 bits of TF32 unless it is told not to.
+    """
+    if like.is_cuda:
+        return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+    return nullcontext()
 
 
 def channels_last(x: Tensor) -> Tensor:

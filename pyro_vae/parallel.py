@@ -38,6 +38,12 @@ def join_group(device: str = "cpu") -> None:
         distributed.init_process_group("gloo", timeout=patience)
 
 
+def leave_group() -> None:
+    """Leave the group at the end of the work, if there is one."""
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
 def rank() -> int:
     """Which process of its group this is, from 0."""
     return distributed.get_rank() if distributed.is_initialized() else 0

@@ -30,7 +30,7 @@ from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 
 from pyro_vae.errors import InputError, check_counts, checked
-from pyro_vae.importance import Program, sample_sites, score
+from pyro_vae.importance import Program, chunk_of, sample_sites, score
 from pyro_vae.networks import resolve_precision
 
 Score = Callable[[Tensor], Tensor]  # z, (K, B, d), to log p(x, z), (K, B)
@@ -327,6 +327,6 @@ def _refit(proposal: StudentMixture, z: Tensor, w: Tensor) -> StudentMixture:
     )
 
 
-def _in_pieces(log_joint: Score, z: Tensor, chunk: int = 500) -> Tensor:
-    """`log_joint` of all draws, about `chunk` at a time, as the cache likes it."""
-    return torch.cat([log_joint(piece) for piece in z.split(max(1, chunk // z.shape[1]))])
+def _in_pieces(log_joint: Score, z: Tensor) -> Tensor:
+    """`log_joint` of all draws, as many at a time as the device does fastest."""
+    return torch.cat([log_joint(piece) for piece in z.split(max(1, chunk_of(z) // z.shape[1]))])

@@ -327,6 +327,7 @@ def provenance() -> dict[str, object]:
         "packages": {package: version(package) for package in PACKAGES},
         "git": revision,
         "processor": getattr(torch.cpu, "get_capabilities", dict)().get("cpu_name", "unknown"),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "threads": torch.get_num_threads(),
         # of what is left to "auto" and runs on this processor
         "precision": resolve_precision("auto"),

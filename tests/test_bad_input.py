@@ -65,6 +65,11 @@ def train(*rows, model=MODEL, guide=GUIDE, **options):
     return training.fit(model, guide, rows, **{"batch_size": 2, "progress": False} | options)
 
 
+def leave_out_seed(*words):
+    parser = script.make_parser("")
+    script.leave_out(parser, parser.parse_args(words), "seed")
+
+
 def only_whole(n: int) -> int:
     return n
 
@@ -374,7 +379,7 @@ CASES = [
         "calibration",
         "labels",
         lambda: classification.calibration(np.exp(LOG_P), np.array([0]), np.array([0, 1])),
-        "each of 2 images",
+        "each of 2 rows",
     ),
     ("train_classifier", "epochs", lambda: classifier.train_classifier(SMALL, epochs=0), COUNT),
     (
@@ -395,7 +400,7 @@ CASES = [
         "linear_probe",
         "lengths",
         lambda: probes.linear_probe(Z, DIGIT[:3], Z, DIGIT),
-        "one label for",
+        "for each of 20 rows",
     ),
     (
         "linear_probe",
@@ -545,10 +550,23 @@ CASES = [
         "level must be a number",
     ),
     ("check_rows", "none", lambda: errors.check_rows(), "at least one image"),
+    (
+        "check_numbers",
+        "texts",
+        lambda: errors.check_numbers("N", a=np.array(["b"])),
+        "a must be num",
+    ),
+    (
+        "check_classes",
+        "beyond",
+        lambda: errors.check_classes(20, 1, y=DIGIT),
+        "y must be one whole",
+    ),
     ("check_table", "a vector", lambda: errors.check_table(z=Z[0]), "z must be numbers (N, d)"),
     ("check_table", "NaN", lambda: errors.check_table(z=Z * np.nan), "z must hold finite numbers"),
     ("check_log_weights", "a vector", lambda: psis.check_log_weights(torch.zeros(3)), "(K, B)"),
     ("check_least", "2 of 3", lambda: script.check_least("--n", 2, 3), "--n must be >= 3, not 2"),
+    ("leave_out", "given", lambda: leave_out_seed("--seed", "0"), "--seed: this script sets it"),
     ("check_device", "unknown", lambda: script.check_device("tpu"), "use cpu, cuda or cuda:N"),
 ]
 
@@ -567,9 +585,19 @@ ELSEWHERE = {
         "provenance",
     ),
     # what a Pyro program places wrongly: test_importance
-    *("draw", "draw_z", "log_joint", "score", "sample_sites", "is_random"),
+    *("draw", "draw_z", "log_joint", "score", "sample_sites", "is_random", "chunk_of", "unrounded"),
     # groups of processes: test_parallel, test_distributed
-    *("join_group", "rank", "size", "own", "meet", "add_up", "check_alike", "seed_of"),
+    *(
+        "join_group",
+        "leave_group",
+        "rank",
+        "size",
+        "own",
+        "meet",
+        "add_up",
+        "check_alike",
+        "seed_of",
+    ),
     # parts of others, which check for them
     *("imitate", "optimal", "elbo_samples", "best_log_weights", "table", "pairs", "as_text"),
     *("curvature", "climb", "laplace", "adapt", "channels_last", "softplus"),

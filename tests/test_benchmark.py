@@ -118,7 +118,7 @@ def test_ratios_are_taken_within_a_round():
 
 
 def test_the_distance_counts_the_arithmetic_of_the_decoder(digits, state):
-    found = benchmark.distance(digits.test_images, state)
+    found = benchmark.distance(digits.test_images, state, "cpu")
     # multiply-adds of the decoder at d = 2, layer for layer, and of the encoder
     decoder = 2 * 128 + 128 * 1728 + 12 * 36 * 9 * 100 + 4 * 4 * 9 * 784 + 4 * 784
     encoder = 32 * 9 * 26**2 + 32 * 64 * 9 * 24**2 + 9216 * 128 + 128 * 4

@@ -354,7 +354,7 @@ def test_a_scaled_or_subsampled_model_is_named(problem):
 
 
 @pytest.mark.parametrize("name", ["num_samples", "chunk"])
-@pytest.mark.parametrize("value", [0, -3, 2.5, "10", None])
+@pytest.mark.parametrize("value", [0, -3, 2.5, "10", True])
 def test_wrong_numbers_are_named(problem, name, value):
     with pytest.raises(InputError, match=f"{name} must be a whole number"):
         log_likelihood(problem.model, problem.wide_guide, problem.data(3), **{name: value})
