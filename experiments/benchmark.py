@@ -279,7 +279,7 @@ def growth(x: Tensor, state: State, device: str) -> dict[str, list[dict]]:
         ],
         "samples": [(k, {"images": x[:20], "num_samples": k}) for k in (100, 1000, 10_000)],
         "latent dimensions": [
-            (d, {"images": x[:100], "num_samples": 100, "state": fresh_weights(d)})
+            (d, {"images": x[:100], "num_samples": 100, "state": fresh_weights(d, SEED)})
             for d in (2, 8, 32, 64)
         ],
     }
