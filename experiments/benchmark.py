@@ -307,8 +307,9 @@ def scaling(args: argparse.Namespace, images: int, rounds: int) -> dict[str, dic
     """
     cores = available_cores()
     settings = sorted({(1, 1), (1, 2), (2, 1), (1, cores), (cores, 1)})
-    if args.device != "cpu":  # a process for each GPU
-        settings = sorted({(1, 1), (torch.cuda.device_count(), 1)})
+    if args.device != "cpu":  # a process for each GPU; with one there is nothing to compare
+        gpus = torch.cuda.device_count()
+        settings = [(1, 1), (gpus, 1)] if gpus > 1 else []
     seconds: dict[str, list[dict]] = {f"{p} x {t}": [] for p, t in settings}
     for _ in tqdm(range(rounds), desc="processes", unit="round"):
         for processes, threads in settings:
@@ -374,7 +375,8 @@ def as_text(metrics: dict) -> str:
         f"bfloat16; training: {metrics['distance']['training']['gflops']:.0f}, "
         f"log p(x): {metrics['distance']['log_p_100']['gflops']:.0f}"
     )
-    lines.append("processes x threads         train, s   score, s")
+    if metrics["scaling"]:
+        lines.append("processes x threads         train, s   score, s")
     for setting, row in metrics["scaling"].items():
         medians = (row[part]["median"] for part in ("train_seconds", "score_seconds"))
         lines.append(f"  {setting:<24}" + "".join(f"{median:>11.1f}" for median in medians))
@@ -436,7 +438,7 @@ def main() -> None:
     leave_out(parser, args, *TRAINING, "checkpoint", "train", "resume")
     data = begin(
         args,
-        "benchmark: about 30 minutes on 2 cores. Leave the machine to it.",
+        "benchmark: about 30 minutes on 2 cores, 6 on one GPU. Leave the machine to it.",
     )
     name = "benchmark" if args.device == "cpu" else "benchmark_gpu"
     folder = result_folder(args, name, 20)
