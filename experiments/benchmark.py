@@ -73,6 +73,7 @@ def serve(connection: Connection, make: Callable[..., Work], options: dict, devi
         options["images"] = options["images"].to(device)
     work = make(**options)
     result = work()  # the first is slower: not timed
+    finish(device)
     connection.send("ready")
     while connection.recv():
         start = time.perf_counter()
@@ -317,8 +318,10 @@ def scaling(args: argparse.Namespace, images: int, rounds: int) -> dict[str, dic
                 command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
                 command += [f"--nproc-per-node={processes}", "-m", "experiments.distributed"]
                 command += ["--dataset", args.dataset, "--results", folder, "--images", images]
-                command += ["--latent-dim", args.latent_dim, "--epochs", 1, "--device", args.device]
-                command += ["--shards", max(2, cores)]  # the same work for all
+                command += ["--latent-dim", args.latent_dim, "--epochs", 1]
+                command += ["--device", torch.device(args.device).type]
+                # the same work for all
+                command += ["--shards", max(2, cores, *(count for count, _ in settings))]
                 if args.data_root:
                     command += ["--data-root", args.data_root]
                 done = subprocess.run(

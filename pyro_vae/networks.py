@@ -136,7 +136,7 @@ class Decoder(nn.Module):
                 stride=2,
             )  # (B, 4 * 4, 14, 14)
             channels = activation(blocks).view(-1, 4, 4 * 14 * 14)
-            # detached: a product with a weight that asks for a gradient is done image by image
+            # detached: for a weight that asks for a gradient matmul first copies all channels
             logits = torch.matmul(mix.weight.detach().flatten(), channels)
         logits = logits.view(-1, 2, 2, 14, 14)
         image = torch.empty_like(logits).view(-1, 14, 2, 14, 2)
@@ -300,11 +300,13 @@ def check_labels(taker: str, classes: int, images: int, *labels: Tensor) -> None
 def unrounded(like: Tensor) -> AbstractContextManager:
     """Where convolutions of float32 tensors such as `like` keep all their digits.
 
-    On a GPU torch rounds their inputs to the 10 bits of TF32 unless it is told not to.
+    On a GPU torch rounds their inputs to the 10 bits of TF32 unless it is told not to. A backward
+    pass outside of this block is rounded: the gradients of training are.
     """
-    if like.is_cuda:
-        return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
-    return nullcontext()
+    if not like.is_cuda:
+        return nullcontext()
+    now = torch.backends.cudnn
+    return now.flags(now.enabled, now.benchmark, now.benchmark_limit, now.deterministic, False)
 
 
 def channels_last(x: Tensor) -> Tensor:

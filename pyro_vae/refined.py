@@ -31,7 +31,7 @@ from torch import Tensor
 
 from pyro_vae.errors import InputError, check_counts, checked
 from pyro_vae.importance import Program, chunk_of, sample_sites, score
-from pyro_vae.networks import resolve_precision
+from pyro_vae.networks import resolve_precision, unrounded
 
 Score = Callable[[Tensor], Tensor]  # z, (K, B, d), to log p(x, z), (K, B)
 
@@ -211,7 +211,7 @@ def curvature(log_joint: Score, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Where minus the Hessian is not positive definite its eigenvalues are replaced by their absolute
     values, at least a ten-thousandth of the largest: a direction of ascent, and a proper scale.
     """
-    with torch.enable_grad():
+    with torch.enable_grad(), unrounded(z):
         z = z.detach().requires_grad_()
         value = log_joint(z)
         (gradient,) = torch.autograd.grad(value.sum(), z, create_graph=True)

@@ -585,7 +585,7 @@ ELSEWHERE = {
         "provenance",
     ),
     # what a Pyro program places wrongly: test_importance
-    *("draw", "draw_z", "log_joint", "score", "sample_sites", "is_random", "chunk_of", "unrounded"),
+    *("draw", "draw_z", "log_joint", "score", "sample_sites", "is_random"),
     # groups of processes: test_parallel, test_distributed
     *(
         "join_group",
@@ -603,6 +603,8 @@ ELSEWHERE = {
     *("curvature", "climb", "laplace", "adapt", "channels_last", "softplus"),
     *("join_appendix", "fingerprint", "keep_memory", "all_finite", "unit_use", "shuffled", "kind"),
     *("show_image", "image_rows", "save_figure", "on_cpu", "seeded", "pack", "using"),
+    # by device: test_gpu
+    *("chunk_of", "unrounded"),
 }
 
 

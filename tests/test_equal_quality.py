@@ -26,6 +26,7 @@ def test_the_interval_is_over_pairs():
     assert found["ours_minus_plain"]["mean"] == pytest.approx(apart.mean(), abs=0.1)
     low, high = stats.t.interval(0.95, 3, apart.mean(), stats.sem(apart))
     assert found["ours_minus_plain"]["ci95"] == pytest.approx([low, high], abs=0.1)
+    assert found["ours_minus_plain"]["pairs"] == 4
     assert found["sd"] == pytest.approx(apart.std(ddof=1), abs=0.1)
     assert found["plain"] == pytest.approx(plain.mean(1).tolist())
 
@@ -55,10 +56,40 @@ def test_each_pair_has_random_numbers_of_its_own(digits, way):
     assert not all(torch.equal(w, start[name]) for name, w in first.items())
 
 
-def test_both_ways_start_from_the_same_weights_and_pairs_from_others():
-    first, same, other = (contenders.fresh_weights(2, pair) for pair in (0, 0, 1))
-    assert all(torch.equal(w, same[name]) for name, w in first.items())
-    assert not all(torch.equal(w, other[name]) for name, w in first.items())
+def test_both_ways_start_from_the_same_weights_and_pairs_from_others(digits, monkeypatch):
+    started = {}
+
+    def recorder(way):
+        def record(images, start, settings, pair):
+            started[way, pair] = start
+            return start
+
+        return record
+
+    settings = {"latent_dim": 2, "images": 2}
+    for way in equal_quality.WAYS:
+        monkeypatch.setitem(equal_quality.WAYS, way, recorder(way))
+    for way in equal_quality.WAYS:
+        for pair in (0, 1):
+            equal_quality.scores(way, pair, digits, settings)
+    for pair in (0, 1):
+        first, second = (started[way, pair] for way in equal_quality.WAYS)
+        assert all(torch.equal(w, second[name]) for name, w in first.items())
+    assert not torch.equal(started["ours", 0]["f.f.0.weight"], started["ours", 1]["f.f.0.weight"])
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        ((-0.2, 0.29), "equal within 0.3 nats"),
+        ((0.31, 2.0), "further apart than"),
+        ((-2.0, -0.31), "further apart than"),
+        ((-0.31, 0.1), "not shown"),
+        ((0.1, 0.31), "not shown"),
+    ],
+)
+def test_the_verdict_is_of_the_whole_interval(ends, said):
+    assert equal_quality.verdict(*ends).startswith(said)
 
 
 @pytest.fixture

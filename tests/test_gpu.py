@@ -1,12 +1,12 @@
-"""On a GPU, where there is one: the model in all its digits, and everything that runs there."""
+"""On a GPU, where there is one: the model in all its digits, log p(x), training, the gaps."""
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 
 from pyro_vae.comparison import evaluate
-from pyro_vae.guides import FullRank
 from pyro_vae.importance import log_joint, log_likelihood
 from pyro_vae.refined import Refined
 from pyro_vae.training import fit
@@ -19,13 +19,15 @@ def on_gpu(trained):
     return tuple(copy.deepcopy(part).to("cuda") for part in trained)
 
 
-def test_the_model_is_not_rounded(trained, on_gpu, digits):
-    """Against float64; rounded to TF32, as torch would, it is off by a hundred times as much."""
+@pytest.mark.parametrize("grad", [False, True])
+def test_the_model_is_not_rounded(trained, on_gpu, digits, grad):
+    """Both of the decoder's ways, against float64; TF32 is off by a hundred times as much."""
     model, rounded = copy.deepcopy(trained[0]).double(), on_gpu[0]
     x = digits.test_images[:20]
     z = 2 * torch.randn(50, 20, 2)
-    exact = log_joint(model, [x.double()], {"z": z.double()})
-    found = log_joint(rounded, [x.cuda()], {"z": z.cuda()})
+    with torch.set_grad_enabled(grad):
+        exact = log_joint(model, [x.double()], {"z": z.double()})
+        found = log_joint(rounded, [x.cuda()], {"z": z.cuda()})
     torch.testing.assert_close(found, exact, rtol=0, atol=1e-3)
 
 
@@ -44,19 +46,23 @@ def test_log_p_is_that_of_the_processor(trained, on_gpu, digits, refine):
 
 
 def test_training_learns_and_is_repeated(on_gpu, digits):
+    """With the same seed the same history, to rounding; with another seed another."""
     x = digits.train_images[:400].cuda()
-    ends = []
-    for _ in range(2):
-        model, guide = copy.deepcopy(on_gpu)
-        history = fit(model, guide, (x,), epochs=3, batch_size=50, seed=5, progress=False)
-        assert history[-1]["train_elbo"] > history[0]["train_elbo"]
-        ends.append(guide.state_dict())
-    for name, w in ends[0].items():
-        torch.testing.assert_close(w, ends[1][name], rtol=1e-2, atol=1e-2)
+    histories = []
+    for seed in (5, 5, 6):
+        history = fit(*copy.deepcopy(on_gpu), (x,), epochs=3, batch_size=50, seed=seed)
+        histories.append([record["train_elbo"] for record in history])
+    first, same, other = histories
+    assert first[-1] > first[0]
+    assert same == pytest.approx(first, abs=0.01)
+    assert other != pytest.approx(first, abs=0.01)
 
 
-def test_gaps_are_split(on_gpu, digits):
-    model, guide = on_gpu[0], FullRank(on_gpu[0]).cuda()
-    row = evaluate(model, guide, digits.test_images[:4].cuda(), num_samples=200, gap_images=4)
-    total = row.gaps["approximation"] + row.gaps["amortisation"]
-    assert abs(total - row.gaps["sum"]).max() < 1e-9
+def test_gaps_are_those_of_the_processor(trained, on_gpu, digits):
+    """Within 5 standard errors of both and 0.2 nats, which the search for q* may leave behind."""
+    x = digits.test_images[:4]
+    options = {"num_samples": 500, "gap_images": 4}
+    here, there = evaluate(*trained, x, **options), evaluate(*on_gpu, x.cuda(), **options)
+    for name, gap in here.gaps.items():
+        errors = np.hypot(here.gap_errors[name], there.gap_errors[name])
+        assert (abs(gap - there.gaps[name]) < 5 * errors + 0.2).all(), name

@@ -145,6 +145,15 @@ def test_the_last_layers_in_blocks_are_the_layers_themselves(architecture):
     assert layer_by_layer.std() > 1e-3
 
 
+def test_the_last_layers_in_blocks_are_not_rounded_where_others_are():
+    decoder, planes = Decoder(2), torch.randn(5, 4, 30, 30)
+    with torch.no_grad():
+        exact = decoder.f[9:](planes)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = decoder.in_blocks(planes)
+    torch.testing.assert_close(found, exact, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("batch", [(3,), (5, 3), (2, 5, 3)])
 def test_networks_accept_leading_dimensions(batch):
     decoder, encoder = Decoder(4), Encoder(8)

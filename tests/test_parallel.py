@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+from torch import distributed
 
 from pyro_vae import parallel
 from pyro_vae.errors import InputError
@@ -66,6 +67,15 @@ def test_one_process_is_a_group_of_its_own():
     parallel.add_up([tensor])
     assert tensor.tolist() == [1, 1, 1]
     assert (parallel.rank(), parallel.size(), list(parallel.own(3))) == (0, 1, [0, 1, 2])
+
+
+def test_a_group_is_left(tmp_path):
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1
+    )
+    parallel.leave_group()
+    assert not distributed.is_initialized()
+    parallel.leave_group()  # of none: nothing
 
 
 def test_seeds_differ_by_every_number():
