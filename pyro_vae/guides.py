@@ -299,8 +299,7 @@ def optimal(
     elbos = torch.stack(
         [elbo_samples(model, guide, numbers, rows, 200).mean(0) for numbers in ends]
     )
-    best = elbos.nan_to_num(-math.inf).argmax(0).to(ends.device)
-    return ends[best, torch.arange(len(own))]
+    return ends[elbos.nan_to_num(-math.inf).argmax(0), torch.arange(len(own))]
 
 
 @torch.no_grad()
