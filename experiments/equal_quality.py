@@ -138,7 +138,7 @@ def quality_figure(metrics: dict) -> Figure:
     right.axhline(0, color="0.3", lw=0.8)
     right.set_xticks([*place, mean], [*map(str, place), "mean"])
     right.set(xlabel="pair", ylabel="ours minus plain, nats per image", title="Differences")
-    figure.legend(*right.get_legend_handles_labels(), loc="outside lower right", ncols=3)
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     figure.suptitle(
         f"The same quality? {metrics['epochs']} epochs each, {metrics['images']:,} test images"
     )
