@@ -37,7 +37,7 @@ from pyro_vae.intervals import mean_interval
 from pyro_vae.models import Model
 from pyro_vae.networks import Decoder, check_latent_dim
 from pyro_vae.plots import COLOURS, save_figure, show_image
-from pyro_vae.quadrature import integrate_plane
+from pyro_vae.quadrature import Plane, integrate_plane
 from pyro_vae.refined import Refined
 from pyro_vae.sampling import guide_samples
 from pyro_vae.script import (
@@ -269,7 +269,7 @@ def posteriors_figure(
     A picture holds the posterior and the amortised guides. Contours hold 50% and 95% of a guide's
     mass; where less lies in the picture, it says how much.
     """
-    plane = integrate_plane(model, x)
+    plane = integrated(model, x)
     drawn = [
         guide_samples(guide, x, num_samples=200, seed=SEED).double().cpu()
         for guide in guides.values()
@@ -349,11 +349,22 @@ def four_posteriors(
 # ---------------------------------------------------------------- the whole
 
 
+def integrated(model: Program, x: Tensor, points: int = 161) -> Plane:
+    """Quadrature over [-6, 6]^2, or twice as far where that does not hold the posterior.
+
+    That of a model hardly trained may lie anywhere.
+    """
+    try:
+        return integrate_plane(model, x, points=points)
+    except InputError:
+        return integrate_plane(model, x, points=2 * points - 1, limit=12.0)
+
+
 def exact(model: Model, x: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """log p(x) and the standard deviation of p(z | x) over both axes, exact, both `(B,)`."""
     log_p, spread = [], []
     for part in tqdm(x.split(5), desc="quadrature"):
-        plane = integrate_plane(model, part, points=81)
+        plane = integrated(model, part, points=81)
         log_p.append(plane.log_evidence)
         spread.append(plane.moments()[1].square().sum(-1).sqrt())
     return torch.cat(log_p).numpy(), torch.cat(spread).numpy()

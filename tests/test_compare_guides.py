@@ -8,6 +8,8 @@ import shlex
 import sys
 
 import numpy as np
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 
@@ -160,3 +162,18 @@ def test_the_fingerprint_tells_weights_apart():
     with torch.no_grad():
         model.decoder.f[0].bias[0] += 1e-3
     assert first != compare_guides.fingerprint(model)
+
+
+@pytest.mark.parametrize("place", [0.0, 7.0])
+def test_a_posterior_that_lies_far_out_is_integrated_all_the_same(place):
+    """z ~ N(place, 1/4), x ~ N(z_1, 1): x ~ N(place, 5/4)."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.full((2,), place), 0.5).to_event(1))
+            pyro.sample("x", dist.Normal(z[..., 0], 1.0), obs=x)
+
+    x = torch.tensor([6.0, 7.5])
+    expected = dist.Normal(place, 1.25**0.5).log_prob(x).double()
+    found = compare_guides.integrated(model, x, points=81).log_evidence
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
