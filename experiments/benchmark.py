@@ -237,8 +237,8 @@ def distance(x: Tensor, state: State, device: str) -> dict:
     The arithmetic counted is what the networks' layers ask for, in whichever way it is done.
     """
     found: dict = {"threads": torch.get_num_threads(), "matrix_product_gflops": {}}
+    size = 2048 if device == "cpu" else 8192
     for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
-        size = 2048 if device == "cpu" else 8192
         a = torch.randn(size, size).to(device, dtype)
         seconds = median_seconds(lambda a=a: a @ a, 9, device)
         found["matrix_product_gflops"][name] = 2 * size**3 / seconds / 1e9
@@ -312,7 +312,7 @@ def scaling(args: argparse.Namespace, images: int, rounds: int) -> dict[str, dic
         gpus = torch.cuda.device_count()
         settings = [(1, 1), (gpus, 1)] if gpus > 1 else []
     seconds: dict[str, list[dict]] = {f"{p} x {t}": [] for p, t in settings}
-    for _ in tqdm(range(rounds), desc="processes", unit="round"):
+    for _ in tqdm(range(rounds), desc="processes", unit="round", disable=not settings):
         for processes, threads in settings:
             with tempfile.TemporaryDirectory() as folder:
                 command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]

@@ -13,6 +13,7 @@ import torch
 from pyro.infer.importance import vectorized_importance_weights
 from torch import Tensor
 from torch.distributions import Normal
+from torch.optim.lr_scheduler import CosineAnnealingLR
 from torch.utils.data import DataLoader, TensorDataset
 
 from experiments.appendix import BernoulliImageGenerator, GaussianEncoder
@@ -57,22 +58,28 @@ def fresh_weights(latent_dim: int, seed: int) -> State:
 # ---------------------------------------------------------------- training: one epoch a round
 
 
-def plain_training(images: Tensor, state: State, keep: bool = False) -> Callable[[], State]:
+def plain_training(
+    images: Tensor, state: State, keep: bool = False, decay_epochs: int = 0
+) -> Callable[[], State]:
     """The appendix's own loop: DataLoader, batches of 100, its bound, Adam, float32.
 
-    With `keep` the allocator keeps freed memory, as this package's scripts have it.
+    With `keep` the allocator keeps freed memory, as this package's scripts have it. With
+    `decay_epochs` the learning rate falls to zero over as many, along half a cosine, as `fit`'s.
     """
     if keep:
         keep_memory()
     encoder = appendix(state, images.device)
     optimiser = torch.optim.Adam(encoder.parameters(), lr=1e-3)
     loader = DataLoader(TensorDataset(images.cpu()), batch_size=100, shuffle=True)
+    scheduler = CosineAnnealingLR(optimiser, decay_epochs * len(loader)) if decay_epochs else None
 
     def work() -> State:
         for (x,) in loader:
             optimiser.zero_grad()
             (-encoder.loglik_lb(x.to(images.device)).mean()).backward()
             optimiser.step()
+            if scheduler:
+                scheduler.step()
         return encoder.state_dict()
 
     return work

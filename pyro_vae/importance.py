@@ -225,11 +225,11 @@ def block_log_weights(
     only cuts the model's work, nor who works on which block changes a single draw.
     """
     check_counts(num_samples=num_samples)
-    if chunk is not None:
-        check_counts(chunk=chunk)
     check_counts(0, start=start)
     check_seed(seed)
     check_rows(*rows)
+    chunk = chunk_of(rows[0]) if chunk is None else chunk
+    check_counts(chunk=chunk)
     with seeded(seed_of(seed, start), rows[0]), torch.no_grad():
         latents, log_q = draw(guide, rows, num_samples)
         return log_joint(model, rows, latents, chunk) - log_q.double().cpu()

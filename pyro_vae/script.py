@@ -196,7 +196,7 @@ def check_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise InputError(f"--device {name!r} is unknown: use cpu, cuda or cuda:N") from error
-    if device.type not in ("cpu", "cuda") or (device.type == "cpu" and device.index):
+    if device.type not in ("cpu", "cuda") or (device.type == "cpu" and name != "cpu"):
         raise InputError(f"--device {name!r} is not supported: use cpu, cuda or cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise InputError(f"--device {name!r} is not on this machine: use --device cpu")

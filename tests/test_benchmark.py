@@ -23,17 +23,16 @@ def trained_state(trained):
 
 @pytest.fixture(scope="module")
 def exact(digits, trained_state):
-    """Four images, their log p(x) by quadrature, and what 400 samples of the guide say of them.
+    """Four images, their log p(x) by quadrature, and what 4,000 samples of the guide say of them.
 
-    Of those whose k-hat is low, so that the standard errors mean something, the four at which the
-    ELBO misses most.
+    Of those whose k-hat is low, so that the standard errors mean something (a heavy tail hides from
+    them what it holds), the four at which the ELBO misses most.
     """
     model, guide = contenders.ours(trained_state, "float32")
     x = digits.test_images[:40]
-    found = log_likelihood(model, guide, x, num_samples=400)
-    x = x[np.where(found.khat < 0.5, found.elbo - found.value, 0).argsort()[:4]]
-    log_p = integrate_plane(model, x).log_evidence.numpy()
-    return x, log_p, log_likelihood(model, guide, x, num_samples=400)
+    found = log_likelihood(model, guide, x, num_samples=4000)
+    chosen = np.where(found.khat < 0.4, found.elbo - found.value, 0).argsort()[:4]
+    return x[chosen], integrate_plane(model, x[chosen]).log_evidence.numpy(), found.of(chosen)
 
 
 def sleeper(name):
@@ -60,7 +59,7 @@ def test_every_contender_estimates_the_same(trained_state, exact, make):
         pytest.importorskip("pythae")
     x, log_p, by_guide = exact
     torch.manual_seed(0)
-    found = make(x, trained_state, 400)()
+    found = make(x, trained_state, 4000)()
     assert found.shape == (4,)
     near = 5 * by_guide.se + 1e-3
     np.testing.assert_array_less(np.abs(found - log_p), near)

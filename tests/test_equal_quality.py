@@ -1,6 +1,7 @@
 """Trainings in pairs: what is compared, what is kept of a run that stopped."""
 
 import json
+import math
 import sys
 
 import numpy as np
@@ -39,8 +40,10 @@ def test_scores_are_log_p_after_the_training(digits, trained, monkeypatch, way):
     monkeypatch.setitem(equal_quality.WAYS, way, lambda *_: state)
     found = equal_quality.scores(way, 0, digits, {"latent_dim": 2, "images": 2})
     expected = integrate_plane(model, digits.test_images[:2]).log_evidence
-    assert found.dtype == torch.float64
-    np.testing.assert_allclose(found, expected, atol=0.02)
+    assert found["log_p"].dtype == torch.float64
+    np.testing.assert_allclose(found["log_p"], expected, atol=0.02)
+    assert found["khat"].shape == (2,)
+    assert (found["khat"] < 0.7).all()
 
 
 @pytest.mark.parametrize("way", equal_quality.WAYS)
@@ -99,7 +102,10 @@ def work(monkeypatch):
 
     def scores(way, pair, data, settings):
         asked.append((way, pair))
-        return torch.linspace(-100, -90, settings["images"]).double() + pair + (way == "ours")
+        log_p = torch.linspace(-100, -90, settings["images"]).double() + pair + (way == "ours")
+        khat = torch.full_like(log_p, 0.1)
+        khat[: 2 if way == "ours" else 0] = 0.9  # of all 20
+        return {"log_p": log_p, "khat": khat}
 
     monkeypatch.setattr(equal_quality, "scores", scores)
     return asked
@@ -116,12 +122,14 @@ def test_resume_does_only_what_is_missing(tmp_path, monkeypatch, work):
     whole = start(monkeypatch, tmp_path)
     assert work == [(way, pair) for pair in range(3) for way in ("plain", "ours")]
     assert [row["mean"] for row in whole["pairs"]] == pytest.approx([1, 1, 1])
+    assert whole["share_trusted"] == {"plain": 1.0, "ours": pytest.approx(0.9)}
     work.clear()
     (one,) = tmp_path.rglob("ours_1.training.pt")
     one.unlink()
     again = start(monkeypatch, tmp_path, "--resume")
     assert work == [("ours", 1)]
     assert again["pairs"] == whole["pairs"]
+    assert again["share_trusted"] == whole["share_trusted"]
     work.clear()
     start(monkeypatch, tmp_path)
     assert len(work) == 6
@@ -141,13 +149,15 @@ def test_resume_refuses_the_scores_of_another_run(tmp_path, monkeypatch, capsys,
     assert metrics.read_bytes() == before
 
 
+@pytest.mark.parametrize("name", ["log_p", "khat"])
 @pytest.mark.parametrize(
-    "log_p", [torch.full((20,), torch.nan), torch.zeros(19), "scores", None, [0.0] * 20]
+    "wrong", [torch.full((20,), torch.nan), torch.zeros(19), "scores", None, [0.0] * 20]
 )
-def test_scores_that_are_none_are_refused(tmp_path, log_p):
+def test_scores_that_are_none_are_refused(tmp_path, name, wrong):
     settings = {"images": 20}
     path = tmp_path / "ours_0.training.pt"
-    equal_quality.save_tensors(path, {"log_p": log_p, "settings": settings})
+    scores = {"log_p": torch.zeros(20), "khat": torch.zeros(20)} | {name: wrong}
+    equal_quality.save_tensors(path, scores | {"settings": settings})
     with pytest.raises(equal_quality.InputError, match="holds what does not belong there"):
         equal_quality.read_scores(path, settings)
 
@@ -158,3 +168,21 @@ def test_the_figure_shows_every_pair():
     figure = equal_quality.quality_figure(metrics)
     figure.draw_without_rendering()
     assert [label.get_text() for label in figure.axes[1].get_xticklabels()] == [*"012", "mean"]
+
+
+def test_the_learning_rate_of_both_falls_alike(digits, monkeypatch):
+    """At every step, to zero: the plain loop's is Adam's own, ours is set by `fit`."""
+    rates = {"plain": [], "ours": []}
+    step = torch.optim.Adam.step
+
+    def recorded(self, *args, **options):
+        rates[way].append(self.param_groups[0]["lr"])
+        return step(self, *args, **options)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", recorded)
+    begin = contenders.fresh_weights(2, 0)
+    for way in rates:
+        settings = {"epochs": 2, "precision": "float32"}
+        equal_quality.WAYS[way](digits.train_images[:300], begin, settings, 0)
+    expected = [1e-3 * (1 + math.cos(math.pi * number / 6)) / 2 for number in range(6)]
+    assert rates == {way: pytest.approx(expected) for way in rates}
