@@ -29,7 +29,7 @@ from experiments.figures_c import (
 )
 from pyro_vae.classifier import Classifier, class_features, class_probabilities
 from pyro_vae.data import Dataset
-from pyro_vae.errors import check_counts
+from pyro_vae.errors import check_counts, check_seed
 from pyro_vae.features import entropy_floor, nearest_distance
 from pyro_vae.fidelity import frechet_distance, precision_recall
 from pyro_vae.files import hold_folder
@@ -630,6 +630,7 @@ def main() -> None:
     folder = args.results / "question_c"
     hold_folder(folder)
     base = getattr(args, "seed", TRAINING["seed"])
+    check_seed(base + args.seeds - 1)
     vaes: Vaes = {key: [] for key in CONTENDERS}
     for seed in range(base, base + args.seeds):
         for key, contender in CONTENDERS.items():

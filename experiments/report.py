@@ -26,16 +26,19 @@ def entry(results: Path, experiment: str, path: str) -> float:
     """The number at `path`, keys and indices with slashes between, in an experiment's metrics."""
     try:
         metrics = json.loads((results / experiment / "metrics.json").read_text())
-        return reduce(
+        number = reduce(
             lambda value, key: value[int(key)] if isinstance(value, list) else value[key],
             path.split("/"),
             metrics,
         )
+        if not isinstance(number, int | float):
+            raise TypeError(f"{number!r} is no number")
     except (OSError, KeyError, IndexError, ValueError, TypeError) as error:
         raise InputError(
-            f"the report quotes {experiment}:{path}, which is not in {results}: "
+            f"the report quotes {experiment}:{path}, which is not in {results} as a number: "
             "run the experiment, or change the quotation"
         ) from error
+    return number
 
 
 def shown(value: float, like: str, percent: str) -> str:
@@ -70,7 +73,11 @@ def main() -> None:
     report, beside = args.results / "README.md", args.results.absolute().parent / "README.md"
     if not report.is_file():
         raise InputError(f"--results: {report} is not a file")
-    texts = {path: path.read_text() for path in (report, beside) if path.is_file()}
+    print(f"report: the numbers in {report}, and in the README.md beside that folder")
+    try:
+        texts = {path: path.read_text("utf-8") for path in (report, beside) if path.is_file()}
+    except UnicodeDecodeError as error:
+        raise InputError(f"--results: {report}, or the one beside it, is no UTF-8") from error
     renewed = {path: update(text, args.results) for path, text in texts.items()}
     changed, quoted = [], 0
     for path, before in texts.items():
@@ -81,8 +88,8 @@ def main() -> None:
         ]
         if renewed[path] != before:
             with whole_file(path) as partial:
-                partial.write_text(renewed[path])
-    print("\n".join([*changed, f"{len(changed)} of {quoted} numbers changed"]))
+                partial.write_text(renewed[path], "utf-8")
+    print("\n".join([*changed, f"{len(changed)} of {quoted} numbers changed in {report}"]))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,7 +55,7 @@ def load_tensors(
     Raises InputError if the file is absent, damaged (each part of it has a checksum), of another
     program, or lacks one of `keys`.
     """
-    if not Path(path).is_file():
+    if not os.path.isfile(path):  # Path's own fails for a name that is too long
         raise InputError(f"{path} is not a file: train first, or name another checkpoint")
     try:
         with zipfile.ZipFile(path) as parts:
@@ -118,7 +119,8 @@ def fingerprint(*parts: object) -> str:
     def add(part: object) -> None:
         if isinstance(part, Tensor):
             digest.update(f"{part.dtype} {tuple(part.shape)}".encode())
-            digest.update(part.detach().cpu().contiguous().numpy().tobytes())
+            numbers = part.detach().cpu().contiguous().reshape(-1)
+            digest.update(numbers.view(torch.uint8).numpy().tobytes())  # NumPy has no bfloat16
         elif isinstance(part, dict):
             for key, value in part.items():
                 digest.update(str(key).encode())

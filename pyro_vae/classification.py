@@ -104,7 +104,8 @@ def calibration(
         raise InputError("edges must be two or more, each higher than the one before")
     check_classes(*p.shape, labels=labels)
     sure, right = p.max(1), p.argmax(1) == labels
-    place = np.clip(np.searchsorted(edges, sure, side="right") - 1, 0, len(edges) - 2)
+    place = np.searchsorted(edges, sure, side="right") - 1
+    place[sure == edges[-1]] -= 1  # the last two edges have the upper one between them too
     return [
         {
             "from": float(edges[b]),

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from pyro_vae.errors import InputError, check_counts, checked
+from pyro_vae.errors import InputError, check_counts, check_rows, checked
 from pyro_vae.guides import Amortised, elbo_samples, optimal
 from pyro_vae.importance import (
     Estimate,
@@ -69,6 +69,9 @@ def evaluate(
     """
     check_counts(gap_images=gap_images)
     check_counts(100, num_samples=num_samples)  # for IWAE-100
+    check_rows(x, *labels)
+    if log_p is not None and len(log_p.value) != len(x):
+        raise InputError(f"log_p must be of the {len(x)} images of x, not of {len(log_p.value)}")
     start = time.perf_counter()
     log_w = log_weights(
         model, guide, x, *labels, num_samples=num_samples, seed=seed, progress=progress

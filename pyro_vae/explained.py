@@ -33,18 +33,20 @@ def explained_variance(
     Args:
         features: name and value for each image, `(B,)`.
         target: the score, `(B,)`.
-        held_out: which images are held out, `(B,)` bool.
+        held_out: which images are held out, `(B,)` bool; ten or more.
         categorical: names of the features whose values are only labels.
     """
-    if held_out.dtype != bool or held_out.ndim > 1 or not 1 < held_out.sum() < len(held_out):
-        raise InputError("held_out must be bool, True for two images or more and not for all")
-    if not features or any(len(v) != len(target) for v in (*features.values(), held_out)):
-        raise InputError(f"features, at least one, and held_out must be ({len(target)},) as target")
+    if held_out.dtype != bool or held_out.ndim != 1 or not 9 < held_out.sum() < len(held_out):
+        raise InputError("held_out must be bool, True for ten images or more and not for all")
+    if not features or any(v.shape != held_out.shape for v in (*features.values(), target)):
+        raise InputError(f"target and features, at least one, must be ({len(held_out)},)")
     check_table(target=target[:, None], **{name: v[:, None] for name, v in features.items()})
-    if target.ndim > 1 or target.std() == 0:
-        raise InputError("target must be (B,), and not the same for all images")
+    if target[held_out].std() == 0:
+        raise InputError("target must not be the same for all images that are held out")
     if not set(categorical) <= features.keys():
         raise InputError(f"categorical must name some of the features, {list(features)}")
+    if any(len(np.unique(features[name])) > 255 for name in categorical):
+        raise InputError("categorical must name features of at most 255 values each")
     check_seed(seed)
     table = np.column_stack(list(features.values()))
     trees = HistGradientBoostingRegressor(

@@ -58,6 +58,10 @@ def _check(real: np.ndarray, generated: np.ndarray) -> None:
         check_table(**{name: features})
         if len(features) < 2:
             raise InputError(f"{name} must hold features of at least 2 images")
+        if np.abs(features).max() > 1e100:
+            raise InputError(
+                f"{name} must hold features of 1e100 at most: their squares are needed"
+            )
     if real.shape[1] != generated.shape[1]:
         raise InputError(
             f"real and generated must have the same features, not {real.shape[1]} and "

@@ -23,7 +23,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
             partial.write_text(...)
     """
     path = Path(path)
-    if not path.name:
+    if not path.name or "\0" in str(path):
         raise InputError(f"path must name a file, not {str(path)!r}")
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:

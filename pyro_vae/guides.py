@@ -234,9 +234,13 @@ def ascend(
     """
     check_counts(steps=steps, draws=draws)
     check_number("learning_rate", learning_rate, 1e-9, 1e3)
-    if numbers.dim() != 2 or not numbers.is_floating_point():
-        raise InputError(f"numbers must be floats (B, outputs), not {kind(numbers)}")
     check_rows(*rows)
+    if numbers.dim() != 2 or len(numbers) != len(rows[0]) or not numbers.is_floating_point():
+        raise InputError(
+            f"numbers must be floats ({len(rows[0])}, outputs) as rows, not {kind(numbers)}"
+        )
+    if not numbers.isfinite().all():
+        raise InputError("numbers must be finite")
 
     def elbo(numbers: Tensor) -> Tensor:
         q = guide.distribution(numbers)

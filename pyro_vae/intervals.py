@@ -11,16 +11,16 @@ def mean_interval(values: np.ndarray) -> dict:
     """The mean of `values`, `(B,)`, and its 95% interval over the choice of the B images.
 
     By Student's t, so that it holds for few images too. Of differences between two scores of the
-    same images this is the paired interval. A single image says nothing of others: its interval is
-    infinite.
+    same images this is the paired interval. A single image says nothing of others, nor do values
+    that are infinite: their interval is.
     """
     _check_numbers("B", values=values)
-    mean = float(values.mean())
-    half = np.inf
-    if len(values) > 1:
+    mean, low, high = float(values.mean()), -np.inf, np.inf
+    if len(values) > 1 and np.isfinite(values).all():
         quantile = stats.t.ppf(0.975, len(values) - 1)
         half = float(quantile * values.std(ddof=1) / np.sqrt(len(values)))
-    return {"mean": mean, "ci95": [mean - half, mean + half], "images": len(values)}
+        low, high = mean - half, mean + half
+    return {"mean": mean, "ci95": [low, high], "images": len(values)}
 
 
 @checked
@@ -57,6 +57,8 @@ def _check_numbers(size: str, **arrays: np.ndarray) -> None:
     for name, values in arrays.items():
         if np.isnan(values).any():
             raise InputError(f"{name} must not hold NaN: leave those images out, and say so")
+        if {-np.inf, np.inf} <= {values.min(), values.max()}:
+            raise InputError(f"{name} must not hold both infinities: they have no mean")
 
 
 def _check_truths(**arrays: np.ndarray) -> None:
@@ -73,7 +75,7 @@ def difference_interval(one: np.ndarray, other: np.ndarray) -> dict:
     """
     _check_numbers("N", one=one, other=other)
     mean = float(one.mean() - other.mean())
-    if min(len(one), len(other)) < 2:
+    if min(len(one), len(other)) < 2 or not np.isfinite([*one, *other]).all():
         return {"mean": mean, "ci95": [-np.inf, np.inf]}
     low, high = stats.ttest_ind(one, other, equal_var=False).confidence_interval(0.95)
     return {"mean": mean, "ci95": [float(low), float(high)]}

@@ -102,7 +102,7 @@ class Decoder(nn.Module):
 
     def forward(self, z: Tensor, *labels: Tensor) -> Tensor:
         """The logits of each latent, `(*, 1, 28, 28)`; InputError for wrong latents or labels."""
-        check_latents(z, self.latent_dim)
+        check_latents(z, self.latent_dim, next(self.parameters()))
         return self.image(self.f[0](beside(z, self.classes, *labels)))
 
     def image(self, first: Tensor) -> Tensor:
@@ -200,7 +200,7 @@ class LabelDecoder(Decoder):
 
     def forward(self, z: Tensor, *labels: Tensor) -> Tensor:
         """The logits of each latent, `(*, 1, 28, 28)`; InputError for wrong latents or labels."""
-        check_latents(z, self.latent_dim)
+        check_latents(z, self.latent_dim, next(self.parameters()))
         return self.image(self.f[0](z, *labels))
 
 
@@ -249,7 +249,7 @@ class DenseDecoder(nn.Module):
 
     def forward(self, z: Tensor, *labels: Tensor) -> Tensor:
         """The logits of each latent, `(*, 1, 28, 28)`; InputError for wrong latents or labels."""
-        check_latents(z, self.latent_dim)
+        check_latents(z, self.latent_dim, next(self.parameters()))
         return self.f(beside(z, self.classes, *labels)).unflatten(-1, (1, 28, 28))
 
 
@@ -275,12 +275,16 @@ def check_pixels(x: Tensor, weight: Tensor) -> None:
         )
 
 
-def check_latents(z: Tensor, latent_dim: int) -> None:
-    """Raise InputError unless the latents `z` have `latent_dim` dimensions."""
+def check_latents(z: Tensor, latent_dim: int, weight: Tensor) -> None:
+    """Raise InputError unless `z` has `latent_dim` dimensions, and the same type as `weight`."""
     if not isinstance(z, Tensor) or not z.is_floating_point():
         raise InputError(f"z must be a float tensor (*, {latent_dim}), not {kind(z)}")
     if z.dim() == 0 or z.shape[-1] != latent_dim:
         raise InputError(f"z must have shape (*, {latent_dim}), not {tuple(z.shape)}")
+    if z.dtype != weight.dtype:
+        raise InputError(
+            f"z is {kind(z)} and the weights {kind(weight)}: convert one of them, or the images"
+        )
 
 
 def check_labels(taker: str, classes: int, images: int, *labels: Tensor) -> None:

@@ -33,7 +33,8 @@ def show_image(ax: Axes, image: Tensor, title: str = "") -> None:
     """One image, shape `(1, 28, 28)`; black is 0 and white is 1 in every figure."""
     if image.shape not in ((28, 28), (1, 28, 28)) or not image.is_floating_point():
         raise InputError(f"image must be floats (1, 28, 28), not {kind(image)}")
-    ax.imshow(image.reshape(image.shape[-2:]).detach().cpu().numpy(), cmap="gray", vmin=0, vmax=1)
+    pixels = image.detach().reshape(28, 28).float().cpu().numpy()
+    ax.imshow(pixels, cmap="gray", vmin=0, vmax=1)
     ax.set_title(title, fontsize=8.5, pad=3)
     ax.set_xticks([])
     ax.set_yticks([])

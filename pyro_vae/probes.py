@@ -48,6 +48,8 @@ def tree_probe(
 ) -> tuple[float, float]:
     """Boosted trees, stopped where a tenth of the latents, held out, are read no better."""
     _check(z, y, other_z, other_y)
+    if len(z) < 10 * len(np.unique(y)):
+        raise InputError(f"z must hold ten times as many latents as labels, not {len(z)}")
     probe = HistGradientBoostingClassifier(
         max_iter=300,
         learning_rate=0.03,
@@ -65,8 +67,8 @@ def _read(probe: ClassifierMixin, other_z: np.ndarray, other_y: np.ndarray) -> t
     p = probe.predict_proba(other_z)
     place = np.searchsorted(probe.classes_, other_y)
     log_p = np.log(p[np.arange(len(other_y)), place])
-    share = np.bincount(other_y) / len(other_y)
-    entropy = -(share[share > 0] * np.log(share[share > 0])).sum()
+    share = np.unique(other_y, return_counts=True)[1] / len(other_y)
+    entropy = -(share * np.log(share)).sum()
     accuracy = float((probe.classes_[p.argmax(1)] == other_y).mean())
     return accuracy, float(entropy + log_p.mean())
 

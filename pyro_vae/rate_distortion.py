@@ -16,6 +16,7 @@ References:
     models, sect. 3.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -50,7 +51,7 @@ def guide_rate_distortion(
     with seeded(seed, x):
         for rows in zip(*(row.split(100) for row in (x, *labels)), strict=True):
             z, log_q = draw_z(guide, list(rows), num_samples)
-            log_p, log_prior = log_joint(model, list(rows), {"z": z}), _log_prior(z)
+            log_p, log_prior = log_joint(model, list(rows), {"z": z}), _log_prior(model, rows, z)
             rates.append((log_q.double().cpu() - log_prior).mean(0))
             distortions.append((log_prior - log_p).mean(0))
     return torch.cat(rates).numpy(), torch.cat(distortions).numpy()
@@ -84,12 +85,12 @@ def model_rate_distortion(
             log_p = log_joint(tempered, list(rows), {"z": z})  # log p(z) + b log p(x | z)
             log_w = log_p - log_q.double().cpu()
             w = torch.softmax(log_w, 0)
-            scaled = (w * (log_p - _log_prior(z))).sum(0).numpy()  # -b D
+            scaled = (w * (log_p - _log_prior(model, rows, z))).sum(0).numpy()  # -b D
             weights = estimate(log_w)
             found.append(RateDistortion(scaled - weights.value, -scaled / beta, weights.khat))
     return RateDistortion(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
-def _log_prior(z: Tensor) -> Tensor:
-    """log N(z; 0, I), `(K, B)`, float64, on the CPU, of latents `(K, B, d)`."""
-    return torch.distributions.Normal(0.0, 1.0).log_prob(z.double()).sum(-1).cpu()
+def _log_prior(model: Model, rows: Sequence[Tensor], z: Tensor) -> Tensor:
+    """log p(z), or log p(z | y), `(K, B)`, float64, on the CPU, of latents `(K, B, d)`."""
+    return model.prior(*rows).log_prob(z).double().cpu()

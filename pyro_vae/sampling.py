@@ -98,9 +98,9 @@ def unit_use(mean: Tensor, deviation: Tensor) -> UnitUse:
     """The use of each dimension by a mean-field guide, from its moments, `(B, d)` each."""
     fit = mean.dim() == 2 and len(mean) > 1 and mean.shape == deviation.shape
     real = mean.is_floating_point() and deviation.is_floating_point()
-    if not (fit and real and (deviation > 0).all()):
+    if not (fit and real and mean.isfinite().all() and (deviation > 0).all()):
         raise InputError(
-            "mean and deviation must be floats (B, d), B >= 2, deviations > 0, "
+            "mean and deviation must be finite floats (B, d), B >= 2, deviations > 0, "
             f"not {kind(mean)} and {kind(deviation)}"
         )
     kl = (0.5 * (mean**2 + deviation**2 - 1) - deviation.log()).mean(0)

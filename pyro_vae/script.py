@@ -238,6 +238,8 @@ def trained_vae(
     }
     name = name or f"d{latent_dim}"
     path = args.checkpoint or args.results / "checkpoints" / f"{name}.pt"
+    if path.is_dir():
+        raise InputError(f"--checkpoint {path} is a folder: name a file")
     state_path = path.with_suffix(".training.pt")
     if args.checkpoint and not (path.exists() or args.train or args.resume):
         raise InputError(f"--checkpoint {path} is not a file: name another, or add --train")

@@ -40,6 +40,7 @@ def shared_interval(values: np.ndarray, resamples: int = 2000, seed: int = 0) ->
     """The 95% bootstrap interval of `shared_correlation`, over styles."""
     check_counts(resamples=resamples)
     check_seed(seed)
+    check_table(values=values)
     random = np.random.default_rng(seed)
     again = [
         shared_correlation(values[random.integers(len(values), size=len(values))])

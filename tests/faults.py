@@ -4,21 +4,23 @@
 
 The work is a script's in small, or with SCRIPT that of the script itself, with --resume.
 The parent imports everything once and starts each attempt by fork, so that a kill costs no import.
-Half of the kills wait for a file that is being written. An attempt goes on where the last one was
-killed. One that ends has its folder moved aside, to FOLDER.1, FOLDER.2, ..., and the next begins in
-an empty one, until there have been KILLS kills; then the last is left to end.
+Half of the kills wait for a file that is being written, of each kind in turn. An attempt goes on
+where the last one was killed. One that ends has its folder moved aside, to FOLDER.1, FOLDER.2, ...,
+and the next begins in an empty one, until there have been KILLS kills; then the last is left to
+end.
 """
 
-import contextlib
 import importlib
 import json
 import os
 import random
+import re
 import signal
 import sys
 import time
 import traceback
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -65,22 +67,40 @@ def run_script(folder: Path, name: str, *options: str) -> None:
     run(importlib.import_module(f"experiments.{name}").main)
 
 
-def await_write(folder: Path, seconds: float = 0.5) -> None:
-    """Return as soon as any file below `folder` appears or changes: as it is written."""
+# What each file is, by its name; in the order in which they are written.
+KINDS = {
+    "training state": r".*\.training\.pt",
+    "block": r"images_\d+\.pt",
+    "checkpoint": r".*\.pt",
+    "figure": r".*\.png",
+    "metrics": r".*\.json",
+}
+ORDER = ("training state", "checkpoint", "block", "figure", "metrics")
 
-    def state() -> dict[str, tuple[int, int]]:
-        found = {}
-        for place, _, names in os.walk(folder):
-            for name in names:
-                path = os.path.join(place, name)
-                with contextlib.suppress(FileNotFoundError):
-                    stat = os.stat(path)
-                    found[path] = (stat.st_mtime_ns, stat.st_size)
-        return found
 
-    before, end = state(), time.monotonic() + seconds
-    while state() == before and time.monotonic() < end:
-        pass
+def kind_of(partial: str) -> str:
+    """The kind of a file by the name of its unfinished part."""
+    name = partial.rsplit(".", 2)[0]
+    return next(kind for kind, pattern in KINDS.items() if re.fullmatch(pattern, name))
+
+
+def await_write(folder: Path, kinds: Sequence[str], child: int, seconds: float) -> None:
+    """Return as soon as a file of one of the kinds is being written below `folder`.
+
+    Or when the process `child` has ended, or the time is up.
+    """
+
+    def parts() -> set[str]:
+        return {
+            name for _, _, names in os.walk(folder) for name in names if name.endswith(".partial")
+        }
+
+    before, end = parts(), time.monotonic() + seconds
+    while time.monotonic() < end:
+        if any(kind_of(name) in kinds for name in parts() - before):
+            return
+        if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            return
 
 
 def check_whole(folder: Path) -> None:
@@ -108,7 +128,9 @@ def stage(folder: Path, seen: set[str]) -> str:
     parts = {path.name for path in folder.rglob("*.partial")} - seen
     seen |= parts
     if parts:
-        return f"writing {parts.pop().rsplit('.', 2)[0]}"
+        return f"writing: {kind_of(parts.pop())}"
+    if not any(folder.rglob("*.pt")):
+        return "start"
     if all(path.name.endswith(".training.pt") for path in folder.rglob("checkpoints/*.pt")):
         return "training"
     blocks = folder / "blocks"
@@ -136,9 +158,11 @@ def main(folder: Path, kills: int, seed: int, *script: str) -> None:
             finally:
                 os._exit(status)
         if killed < kills:
-            time.sleep(random.uniform(0, longest) * patience)
             if killed % 2:
-                await_write(folder)
+                kinds = ORDER if script else [ORDER[killed // 2 % len(ORDER)]]
+                await_write(folder, kinds, child, 20 * longest * patience)
+            else:
+                time.sleep(random.uniform(0, longest) * patience)
             os.kill(child, signal.SIGKILL)  # does nothing to one that has ended
         _, status = os.waitpid(child, 0)
         check_whole(folder)

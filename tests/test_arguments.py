@@ -45,7 +45,6 @@ TABLE = np.random.default_rng(0).normal(size=(20, 3))
 DIGIT = np.arange(20) % 2
 LOG_P = np.log(np.full((4, 3), 1 / 3))
 STYLES = np.random.default_rng(0).normal(size=(8, 3))
-WEIGHTS = {"decoder": {}, "encoder": {}, "config": {}}
 
 
 def of(**arguments):
@@ -244,6 +243,7 @@ WRONG = {
     "an array of NaN": np.full((20, 3), np.nan),
     "an array of texts": np.array(["a", "b"]),
     "an array of one": np.zeros(1),
+    "a number's array": np.array(1.0),
     "an array of whole numbers": np.arange(20),
     "an array of five axes": np.zeros((1, 2, 1, 2, 1)),
     "a number's tensor": torch.tensor(0.0),
@@ -265,6 +265,8 @@ def spoilt(right: object) -> dict[str, object]:
     if isinstance(right, torch.Tensor):
         numbers = right.detach()
         return {
+            "double": numbers.double(),
+            "bfloat16": numbers.bfloat16(),
             "wanting a gradient": numbers.float().requires_grad_(),
             "below": numbers - 99,
             "above": numbers + 99,

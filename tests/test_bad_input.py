@@ -252,7 +252,13 @@ CASES = [
     ("LabelEncoder", "no labels", lambda: networks.LabelEncoder(4)(X), "labels y of 10 classes"),
     ("PerLabel", "inputs", lambda: networks.PerLabel(0, 3, 2), f"inputs {COUNT} 0"),
     ("check_pixels", "type", lambda: networks.check_pixels(X, X.double()), "convert one of them"),
-    ("check_latents", "d", lambda: networks.check_latents(torch.zeros(1, 2), 3), "(*, 3)"),
+    ("check_latents", "d", lambda: networks.check_latents(torch.zeros(1, 2), 3, X), "(*, 3)"),
+    (
+        "check_latents",
+        "type",
+        lambda: networks.check_latents(torch.zeros(1, 3).double(), 3, X),
+        "convert one of them",
+    ),
     ("check_labels", "count", lambda: networks.check_labels("it", 3, 2), "it takes labels y of 3"),
     ("beside", "labels", lambda: networks.beside(torch.zeros(4, 2), 3, Y), "from 0 to 2"),
     ("LearnedPrior", "d", lambda: priors.LearnedPrior(0), f"latent_dim {COUNT} 0"),
@@ -428,7 +434,62 @@ CASES = [
         "explained_variance",
         "lengths",
         lambda: explained.explained_variance({"a": Z[:3, 0]}, Z[:, 0], DIGIT > 0),
-        "(20,) as target",
+        "must be (20,)",
+    ),
+    (
+        "explained_variance",
+        "held out alike",
+        lambda: explained.explained_variance(
+            {"a": Z[:, 0]}, np.where(DIGIT > 0, 1.0, Z[:, 0]), DIGIT > 0
+        ),
+        "target must not be the same",
+    ),
+    (
+        "explained_variance",
+        "256 kinds",
+        lambda: explained.explained_variance(
+            {"a": np.arange(300.0)}, np.arange(300.0), np.arange(300) < 20, ("a",)
+        ),
+        "255 values",
+    ),
+    (
+        "evaluate",
+        "other log p",
+        lambda: comparison.evaluate(
+            MODEL, GUIDE, X, log_p=importance.estimate(torch.zeros(9, 1)), num_samples=100
+        ),
+        "log_p must be of the 4 images",
+    ),
+    (
+        "tree_probe",
+        "few latents",
+        lambda: probes.tree_probe(Z[:4], DIGIT[:4], Z, DIGIT),
+        "ten times as many",
+    ),
+    (
+        "unit_use",
+        "NaN",
+        lambda: sampling.unit_use(torch.full((4, 2), torch.nan), torch.ones(4, 2)),
+        "finite floats",
+    ),
+    (
+        "mean_interval",
+        "both infinities",
+        lambda: intervals.mean_interval(np.array([-np.inf, np.inf])),
+        "both infinities",
+    ),
+    (
+        "frechet_distance",
+        "huge",
+        lambda: fidelity.frechet_distance(1e300 * Z, Z),
+        "1e100 at most",
+    ),
+    ("load_vae", "long name", lambda: checkpoints.load_vae("a" * 300), "is not a file"),
+    (
+        "save_tensors",
+        "NUL",
+        lambda: checkpoints.save_tensors("a\0b", {}),
+        "path must name a file",
     ),
     (
         "explained_variance",
@@ -573,7 +634,7 @@ CASES = [
 # Held elsewhere, or with nothing to get wrong that is not the same as above.
 ELSEWHERE = {
     # files and options: test_files, test_faults, test_script, test_data
-    *("whole_file", "only_writer", "hold_folder", "check_folder", "save_tensors", "save_vae"),
+    *("whole_file", "only_writer", "hold_folder", "check_folder", "save_vae"),
     *("load_mnist", "check_mnist", "data_root", "load_digits", "save_metrics", "make_parser"),
     *(
         "run",
@@ -601,7 +662,7 @@ ELSEWHERE = {
     # parts of others, which check for them
     *("imitate", "optimal", "elbo_samples", "best_log_weights", "table", "pairs", "as_text"),
     *("curvature", "climb", "laplace", "adapt", "channels_last", "softplus"),
-    *("join_appendix", "fingerprint", "keep_memory", "all_finite", "unit_use", "shuffled", "kind"),
+    *("join_appendix", "fingerprint", "keep_memory", "all_finite", "shuffled", "kind"),
     *("show_image", "image_rows", "save_figure", "on_cpu", "seeded", "pack", "using"),
     # by device: test_gpu
     *("chunk_of", "unrounded"),

@@ -88,3 +88,11 @@ def test_calibration_counts_what_is_right():
     assert [one["images"] for one in found] == [2, 2]
     assert [one["right"]["mean"] for one in found] == [1, 0.5]
     assert found[1]["sure"] == pytest.approx(0.925)
+
+
+def test_calibration_leaves_out_what_lies_outside_its_edges():
+    p = np.array([[0.9, 0.1], [0.6, 0.4], [0.75, 0.25], [1.0, 0.0]])
+    (found,) = calibration(p, np.zeros(4, int), np.array([0.7, 0.8]))
+    assert found["images"] == 1
+    (found,) = calibration(p, np.zeros(4, int), np.array([0.95, 1.0]))
+    assert found["images"] == 1  # the upper edge of the last belongs to it

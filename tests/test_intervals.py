@@ -22,6 +22,14 @@ def test_one_image_says_nothing_of_others():
     assert mean_interval(np.array([3.0]))["ci95"] == [-np.inf, np.inf]
 
 
+def test_an_infinite_mean_has_an_infinite_interval():
+    """log p(x) of an image that no sample explains is -inf."""
+    found = mean_interval(np.array([-100.0, -np.inf, -90.0]))
+    assert found == {"mean": -np.inf, "ci95": [-np.inf, np.inf], "images": 3}
+    found = difference_interval(np.array([-np.inf, 0.0]), np.array([1.0, 2.0]))
+    assert found == {"mean": -np.inf, "ci95": [-np.inf, np.inf]}
+
+
 def test_a_share_has_wilsons_interval():
     found = share_interval(np.array([True] * 8 + [False] * 2))
     z, n, p = 1.959964, 10, 0.8

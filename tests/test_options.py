@@ -25,7 +25,11 @@ SHARED = {
         ("0", "latent_dim must be a whole number >= 1"),
         ("2.5", "argument --latent-dim: invalid int value"),
     ],
-    "--checkpoint": [("typo.pt", "--checkpoint typo.pt is not a file")],
+    "--checkpoint": [
+        ("typo.pt", "--checkpoint typo.pt is not a file"),
+        (".", "--checkpoint . is a folder: name a file"),
+        ("/ --train", "--checkpoint / is a folder: name a file"),
+    ],
     "--epochs": [
         ("-1", "epochs must be a whole number >= 0"),
         ("two", "argument --epochs: invalid int value"),

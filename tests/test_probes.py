@@ -63,3 +63,9 @@ def test_trees_bound_the_mutual_information():
     assert exact - 0.1 < nats < exact + 5 * 0.66 / np.sqrt(4000)  # sd of the log loss: 0.66
     nothing = tree_probe(random.normal(size=(4000, 2)), y, other_z, other_y)
     assert -0.05 < nothing[1] < 0.01  # measured: -0.03, the noise that was learned
+
+
+def test_a_label_may_be_any_whole_number():
+    y = np.arange(40) % 2
+    z = y[:, None] + np.random.default_rng(0).normal(0, 0.1, (40, 2))
+    assert linear_probe(z, y, z, y) == linear_probe(z, y * 10**12, z, y * 10**12)

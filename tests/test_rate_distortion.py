@@ -3,6 +3,7 @@
 Monte Carlo tolerances are 5 standard errors: each comparison fails for one seed in 1.7 million.
 """
 
+import math
 from functools import partial
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from pyro_vae.errors import InputError
 from pyro_vae.importance import log_joint, log_likelihood
 from pyro_vae.models import Model, Tempered
+from pyro_vae.priors import LearnedPrior
 from pyro_vae.quadrature import integrate_plane
 from pyro_vae.rate_distortion import guide_rate_distortion, model_rate_distortion
 
@@ -19,18 +21,29 @@ from pyro_vae.rate_distortion import guide_rate_distortion, model_rate_distortio
 @torch.no_grad()
 def exact(model, x, beta):
     """R(q_b) and D(q_b) by quadrature: the mean of log q_b / p, and of -log p(x | z), over q_b."""
-    tempered = Model(model.decoder, partial(Tempered, model.pixels, beta))
+    tempered = Model(model.decoder, partial(Tempered, model.pixels, beta), model.prior)
     plane = integrate_plane(tempered, x, points=81)
     w = plane.log_posterior.exp() * plane.cell
-    log_prior = torch.distributions.Normal(0, 1).log_prob(plane.z).sum(-1)
+    log_prior = model.prior(x).log_prob(plane.z.to(x)).double()
     rate = (w * (plane.log_posterior - log_prior)).sum(0)
     log_lik = log_joint(model, [x], {"z": plane.z.to(x)}) - log_prior
     return rate.numpy(), -(w * log_lik).sum(0).numpy()
 
 
-@pytest.mark.parametrize("beta", [0.1, 1.0, 3.0])
-def test_the_models_curve_is_quadratures(trained, digits, beta):
+def elsewhere(model):
+    """The model with another prior, N(1, 0.7^2 I)."""
+    prior = LearnedPrior(2)
+    with torch.no_grad():
+        prior.affine.weight.copy_(torch.tensor([[1.0, 1.0, math.log(0.7), math.log(0.7)]]))
+    return Model(model.decoder, model.pixels, prior)
+
+
+@pytest.mark.parametrize(
+    ("beta", "changed"), [(0.1, None), (1.0, None), (3.0, None), (0.3, elsewhere)]
+)
+def test_the_models_curve_is_quadratures(trained, digits, beta, changed):
     model, guide = trained
+    model = changed(model) if changed else model
     x = digits.test_images[:4]
     rate, distortion = exact(model, x, beta)
     found = [model_rate_distortion(model, guide, x, beta=beta, seed=seed) for seed in range(10)]
@@ -82,6 +95,19 @@ def test_the_guides_rate_is_the_closed_form(trained, digits):
     assert abs((rate + distortion + elbo.elbo).mean()) < 0.5
     again = guide_rate_distortion(model, guide, x[:100], num_samples=1000)
     np.testing.assert_array_equal(rate[:100], again[0])
+
+
+def test_the_guides_rate_is_from_the_models_own_prior(trained, digits):
+    """The KL of two diagonal Gaussians, in closed form."""
+    model, guide = trained
+    x = digits.test_images[:50]
+    with torch.no_grad():
+        q = guide.q(x).base_dist
+    s, m = q.scale.numpy() / 0.7, (q.loc.numpy() - 1) / 0.7  # in the prior's own units
+    kl = (0.5 * (m**2 + s**2 - 1) - np.log(s)).sum(1)
+    se = np.sqrt(((s**2 - 1) ** 2 / 2 + (m * s) ** 2).sum(1) / 1000)
+    rate, _ = guide_rate_distortion(elsewhere(model), guide, x, num_samples=1000)
+    assert (np.abs(rate - kl) < 5.5 * se).all()  # 50 comparisons: one seed in 500,000
 
 
 def test_wrong_beta_is_one_clear_line(trained, digits):

@@ -6,11 +6,13 @@ decimals shown. A share may be shown as a percentage.
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
-from experiments.report import QUOTED, entry, update
+from experiments.report import QUOTED, entry, main, update
+from pyro_vae import script
 from tests.commands import run_script
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -44,7 +46,13 @@ def test_every_figure_in_the_report_is_there():
 def report(tmp_path):
     folder = tmp_path / "results"
     (folder / "trial").mkdir(parents=True)
-    metrics = {"a": {"b": [1.0, -1234.567]}, "share": 0.4567, "none": -0.001}
+    metrics = {
+        "a": {"b": [1.0, -1234.567]},
+        "share": 0.4567,
+        "none": -0.001,
+        "unknown": None,
+        "text": "1",
+    }
     (folder / "trial" / "metrics.json").write_text(json.dumps(metrics))
     return folder
 
@@ -61,15 +69,37 @@ def test_numbers_are_brought_up_to_date_in_the_form_they_have(report):
 def test_the_command_says_what_it_changed(report):
     (report / "README.md").write_text("2<!--trial:a/b/0--> and 46%<!--trial:share-->\n")
     done = run_script("report", "--results", report)
-    assert done.stdout == "2 is now 1: trial:a/b/0\n1 of 2 numbers changed\n"
+    said = done.stdout.splitlines()
+    assert said[0].startswith("report: the numbers in ")
+    assert said[1:] == [
+        "2 is now 1: trial:a/b/0",
+        f"1 of 2 numbers changed in {report / 'README.md'}",
+    ]
     assert (report / "README.md").read_text().startswith("1<!--trial:a/b/0--> and 46%<!--")
     beside = report.parent / "README.md"
     beside.write_text("some text, and 3.0<!--trial:a/b/0-->\n")
     done = run_script("report", "--results", report)
-    assert done.stdout == "3.0 is now 1.0: trial:a/b/0\n1 of 3 numbers changed\n"
+    assert done.stdout.splitlines()[1] == "3.0 is now 1.0: trial:a/b/0"
     assert beside.read_text() == "some text, and 1.0<!--trial:a/b/0-->\n"
-    (report / "README.md").write_text("2<!--trial:a/c-->\n")
-    failed = run_script("report", "--results", report)
-    assert failed.returncode == 2
-    assert "quotes trial:a/c, which is not in" in failed.stderr
-    assert (report / "README.md").read_text() == "2<!--trial:a/c-->\n"
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (b"2<!--trial:a/c-->\n", "quotes trial:a/c, which is not in"),
+        (b"2<!--trial:a-->\n", "quotes trial:a, which is not in"),
+        (b"2<!--trial:a/b/2-->\n", "quotes trial:a/b/2, which is not in"),
+        (b"2<!--trial:unknown-->\n", "quotes trial:unknown, which is not in"),
+        (b"2<!--trial:text-->\n", "quotes trial:text, which is not in"),
+        (b"\xff\xfe2<!--trial:a/b/0-->\n", "is no UTF-8"),
+    ],
+)
+def test_a_quotation_of_no_number_changes_nothing(report, monkeypatch, capsys, written, said):
+    (report / "README.md").write_bytes(written)
+    monkeypatch.setattr(sys, "argv", ["script", "--results", str(report)])
+    with pytest.raises(SystemExit) as stop:
+        script.run(main)
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+    assert (report / "README.md").read_bytes() == written
