@@ -1,9 +1,9 @@
 """Speed, side by side: training and log p(x) against the appendix written plainly in PyTorch.
 
 Every contender runs in a process of its own, as its user would run it, and they take turns, so that
-what else the machine does falls on all alike. Beyond speed: how far this
-package is from what the processor can do, and how cost grows with the work. That both come to the
-same quality is for `experiments.equal_quality` to show.
+what else the machine does falls on all alike. Beyond speed: how far this package is from what the
+processor can do, and how cost grows with the work. That both come to the same quality is for
+`experiments.equal_quality` to show.
 
     python -m experiments.benchmark
 """

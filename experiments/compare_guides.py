@@ -408,10 +408,10 @@ def main() -> None:
         )
     data = begin(
         args,
-        f"{len(builders)} guides, {args.guide_epochs} epochs each: about {args.guide_epochs + 2} "
-        "minutes a guide on 2 cores, six times that for a semi-amortised one, up to 40 more for "
-        "the gaps of a spline flow in 20 dimensions, and 5 for the refined guide. --resume goes "
-        "on where a run was stopped.",
+        f"guides: {len(builders)}, epochs of each: {args.guide_epochs}. "
+        f"About {args.guide_epochs + 2} minutes a guide on 2 cores, six times "
+        "that for a semi-amortised one, up to 40 more for the gaps of a spline flow in 20 "
+        "dimensions, and 5 for the refined guide. --resume goes on where a run was stopped.",
     )
     device = check_device(args.device)
     settings = training_settings(args)

@@ -624,8 +624,9 @@ def main() -> None:
     check_least("--images", args.images, 20)
     data = begin(
         args,
-        f"question (c): three autoencoders, {args.seeds} trainings each. About 40 minutes on 2 "
-        "cores once they are trained; the two of the appendix's make take 6 minutes each to train.",
+        f"question (c): three autoencoders, training seeds of each: {args.seeds}. About 40 "
+        "minutes on 2 cores once they are trained; the two of the appendix's make take 6 minutes "
+        "each to train.",
     )
     folder = args.results / "question_c"
     hold_folder(folder)

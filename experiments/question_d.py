@@ -107,6 +107,7 @@ def draw_styles(vae: Vae, count: int, seed: int = SEED) -> Tensor:
 
 def theory(vae: Vae, data: Dataset, count: int = 4) -> tuple[Figure, dict]:
     """At d = 2: weights under the exact posterior are constant, and equal p(x | y)."""
+    print("theory: weights under the exact posterior, by quadrature at d = 2")
     x, y = data.test_images[:count], data.test_labels[:count]
     rows = (x.to(vae.device), y.to(vae.device))
     plane = integrate_plane(vae.model, *rows, **GRID)
@@ -216,6 +217,7 @@ def measures(vae: Vae, data: Dataset, classifier: Classifier, count: int) -> dic
     e that is the Z of X = f(Z, y): it is N(0, I) for every label, and all ten digits can be drawn
     from it. The z of a learned prior p(z | y) is not free of the label, nor meant to be.
     """
+    print("measures: is y drawn, do readers find the label in the style, is it one style for all?")
     y = torch.arange(count) % 10
     images = styled_images(vae.model, draw_styles(vae, count, seed=SEED + 2), y)
     read = class_probabilities(classifier, images).argmax(1)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from pyro_vae.data import Dataset
+from pyro_vae.data import Dataset, check_images
 from pyro_vae.errors import check_counts, check_number, checked
 from pyro_vae.interventions import shift
 from pyro_vae.networks import check_pixels
@@ -84,6 +84,7 @@ def train_classifier(
 @torch.no_grad()
 def class_probabilities(classifier: Classifier, x: Tensor) -> np.ndarray:
     """The probability of each digit, `(B, 10)`, for images `(B, 1, 28, 28)`."""
+    check_images(x)
     check_pixels(x, classifier.f[0].weight)
     return torch.cat([classifier(part).softmax(1) for part in x.split(1000)]).double().cpu().numpy()
 
@@ -92,5 +93,6 @@ def class_probabilities(classifier: Classifier, x: Tensor) -> np.ndarray:
 @torch.no_grad()
 def class_features(classifier: Classifier, x: Tensor) -> np.ndarray:
     """The activations before the last layer, `(B, 64)`, for images `(B, 1, 28, 28)`."""
+    check_images(x)
     check_pixels(x, classifier.f[0].weight)
     return torch.cat([classifier.f[:-1](part) for part in x.split(1000)]).double().cpu().numpy()

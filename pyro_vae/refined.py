@@ -108,7 +108,7 @@ def _log_t(radius: Tensor, d: int, share: float, df: float, factor: float) -> Te
 
 
 class Refined:
-    """The refined guide of `model`, started from any `guide` with one real latent vector a image.
+    """The refined guide of `model`, started from any `guide` with one real latent vector an image.
 
     Args:
         starts: modes sought for each image; the first from the guide's mean. By default 40 / d, at

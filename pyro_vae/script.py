@@ -257,13 +257,13 @@ def trained_vae(
         print(f"autoencoder: {path}, {config.get('epochs')} epochs on {config['dataset']}")
         return model.to(device), guide.to(device), config
 
+    torch.manual_seed(settings["seed"])
+    model, guide = build_vae(
+        latent_dim, settings["precision"], architecture, classes, guide_name, prior
+    )
     check_folder(path.parent)
     print(f"autoencoder: training {path.stem} for {settings['epochs']} epochs on {data.name}")
     with only_writer(path) if parallel.rank() == 0 else nullcontext():
-        torch.manual_seed(settings["seed"])
-        model, guide = build_vae(
-            latent_dim, settings["precision"], architecture, classes, guide_name, prior
-        )
         model.to(device), guide.to(device)
         train, test = (
             tuple(rows.to(device) for rows in (images, labels)[: 2 if classes else 1])
@@ -341,6 +341,7 @@ def save_metrics(
 ) -> None:
     """Write `metrics` as JSON, with the data set, the options, the training and the versions."""
     options = {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items()}
+    del options["results"]  # where they lie says nothing of them
     content = {
         "dataset": data.name,
         **metrics,

@@ -24,16 +24,12 @@ SCRIPTS = [
 
 
 def of_the_run(metrics: object) -> object:
-    """`metrics` without what no two runs share: seconds, and the folder for the results."""
+    """`metrics` without what no two runs share: seconds."""
     if isinstance(metrics, list):
         return [of_the_run(item) for item in metrics]
     if not isinstance(metrics, dict):
         return metrics
-    return {
-        key: of_the_run(item)
-        for key, item in metrics.items()
-        if not key.startswith("seconds") and key != "results"
-    }
+    return {key: of_the_run(item) for key, item in metrics.items() if not key.startswith("seconds")}
 
 
 @pytest.mark.slow

@@ -75,6 +75,10 @@ OWN = {
     "question_c": {
         **{"--latent-dim": [], "--checkpoint": []},  # which it has not
         "--images": [("19", "--images must be >= 20, not 19")],
+        "--seed": [
+            *SHARED["--seed"],
+            ("4294967295 --seeds 2", "seed must be a whole number from 0 to 2**32 - 1"),
+        ],
         "--seeds": [("0", "seeds must be a whole number >= 1")],
     },
     "question_d": {
