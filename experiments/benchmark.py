@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
@@ -269,6 +270,14 @@ def distance(x: Tensor, state: State, device: str) -> dict:
 # ---------------------------------------------------------------- as the work grows
 
 
+# images or samples that stay as they are while another thing grows
+REST = {
+    "images": "x 100 samples",
+    "samples": "x 20 images",
+    "latent dimensions": "(100 x 100)",
+}
+
+
 def growth(x: Tensor, state: State, device: str) -> dict[str, list[dict]]:
     """Seconds and peak memory of log p(x), as images, samples and latent dimensions grow.
 
@@ -420,8 +429,10 @@ def benchmark_figure(metrics: dict) -> Figure:
         memory.grid(False)
         ax.set(xscale="log", yscale="log")
         ax.set_xticks(numbers, [f"{number:,}" for number in numbers])
+        ax.yaxis.set_major_locator(LogLocator(subs=[1, 2, 5]))
+        ax.yaxis.set_major_formatter("{x:g}")
         ax.minorticks_off()
-        ax.set(ylim=(min(seconds) / 3, 3 * max(seconds)), xlabel=what)
+        ax.set(ylim=(min(seconds) / 3, 3 * max(seconds)), xlabel=f"{what} {REST[what]}")
         ax.set_ylabel("seconds", color=COLOURS["posterior"])
         ax.set_title(f"log p(x), as the {what} grow")
     figure.suptitle("Speed, each contender in a process of its own, taking turns")

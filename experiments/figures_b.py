@@ -271,7 +271,11 @@ def typical_figure(
     right.minorticks_off()
     right.invert_xaxis()
     right.set_yticks([])
-    right.set_title("likelier to the right; shaded: 98% of the test images; black: medians")
+    right.set_title(
+        "likelier to the right; black: medians; grey: MNIST or the model's own; shaded: 98% of the "
+        "test images",
+        fontsize=9.5,
+    )
     figure.suptitle("Likely is not typical: sets of images under the same model")
     return figure
 

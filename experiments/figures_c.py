@@ -120,7 +120,10 @@ def overfitting_panel(ax: Axes, found: dict, labels: dict[str, str]) -> None:
         ax.errorbar(np.arange(2) + offset, means, yerr=half, fmt="none", color="k", lw=1)
     ax.axhline(0, color="0.2", lw=0.9)
     ax.set_xticks(range(2), what.values())
-    ax.set(ylabel="training minus test images, nats (95%)", title="Overfitting, told apart")
+    ax.set(
+        ylabel="training minus test images, nats (95%)",
+        title="Overfitting of generator and of encoder",
+    )
 
 
 def seeds_curve(ax: Axes, x: list[float], found: dict, colour: str) -> None:

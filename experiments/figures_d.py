@@ -184,7 +184,7 @@ def classification_figure(metrics: dict) -> Figure:
         ylabel="how often right",
         title="Calibration (all right: at the top)",
     )
-    middle.legend(fontsize=8.5, loc="upper left")
+    middle.legend(fontsize=8.5, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
     every = metrics["every_label_refined"]
     names = ("rise_own_label", "rise_best_other_label", "rise_other_labels")
     for place, name in enumerate(names):

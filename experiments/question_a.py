@@ -258,9 +258,9 @@ def endpoints_figure(
     ax.set(
         xlabel=f"along the interpolation: 0 = {names[0]}, 1 = {names[1]}",
         ylabel="widest direction across",
-        title="Where the two ends may lie, in lengths of the interpolation",
-        aspect="equal",
+        title="Posterior and guide at both ends; the unit is the length of the interpolation",
     )
+    ax.set_aspect("equal", adjustable="datalim")
     figure.legend(fontsize=9, loc="outside lower center", ncols=3)
     return figure, {"effective_sample_size": ess.tolist(), "num_samples": 5000}
 
