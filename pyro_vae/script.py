@@ -340,8 +340,9 @@ def save_metrics(
     path: Path, metrics: dict, args: argparse.Namespace, data: Dataset, config: dict
 ) -> None:
     """Write `metrics` as JSON, with the data set, the options, the training and the versions."""
-    options = {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items()}
-    del options["results"]  # where they lie says nothing of them
+    # but for where the results lie, which says nothing of them
+    given = {k: v for k, v in vars(args).items() if k != "results"}
+    options = {k: str(v) if isinstance(v, Path) else v for k, v in given.items()}
     content = {
         "dataset": data.name,
         **metrics,
