@@ -16,7 +16,7 @@ def mean_interval(values: np.ndarray) -> dict:
     """
     _check_numbers("B", values=values)
     mean, low, high = float(values.mean()), -np.inf, np.inf
-    if len(values) > 1 and np.isfinite(values).all():
+    if len(values) > 1 and np.isfinite(mean):
         quantile = stats.t.ppf(0.975, len(values) - 1)
         half = float(quantile * values.std(ddof=1) / np.sqrt(len(values)))
         low, high = mean - half, mean + half
@@ -75,7 +75,7 @@ def difference_interval(one: np.ndarray, other: np.ndarray) -> dict:
     """
     _check_numbers("N", one=one, other=other)
     mean = float(one.mean() - other.mean())
-    if min(len(one), len(other)) < 2 or not np.isfinite([*one, *other]).all():
+    if min(len(one), len(other)) < 2 or not np.isfinite(mean):
         return {"mean": mean, "ci95": [-np.inf, np.inf]}
     low, high = stats.ttest_ind(one, other, equal_var=False).confidence_interval(0.95)
     return {"mean": mean, "ci95": [float(low), float(high)]}

@@ -70,12 +70,11 @@ def run_script(folder: Path, name: str, *options: str) -> None:
 # What each file is, by its name; in the order in which they are written.
 KINDS = {
     "training state": r".*\.training\.pt",
+    "checkpoint": r"(?!images_).*\.pt",
     "block": r"images_\d+\.pt",
-    "checkpoint": r".*\.pt",
     "figure": r".*\.png",
     "metrics": r".*\.json",
 }
-ORDER = ("training state", "checkpoint", "block", "figure", "metrics")
 
 
 def kind_of(partial: str) -> str:
@@ -159,7 +158,8 @@ def main(folder: Path, kills: int, seed: int, *script: str) -> None:
                 os._exit(status)
         if killed < kills:
             if killed % 2:
-                kinds = ORDER if script else [ORDER[killed // 2 % len(ORDER)]]
+                kinds = list(KINDS)
+                kinds = kinds if script else [kinds[killed // 2 % len(kinds)]]
                 await_write(folder, kinds, child, 20 * longest * patience)
             else:
                 time.sleep(random.uniform(0, longest) * patience)

@@ -96,7 +96,7 @@ def test_fifty_kills_change_no_bit(tmp_path):
     assert found["training"] >= 3, found
     assert found["log p"] >= 2, found
     # and files of each kind were left half-written
-    assert {f"writing: {kind}" for kind in faults.ORDER} <= found.keys(), found
+    assert {f"writing: {kind}" for kind in faults.KINDS} <= found.keys(), found
     never = start("-m", "tests.faults", tmp_path / "whole", 0, 0)
     assert json.loads(never.communicate()[0]) == {"kills": 0, "runs": 1}
     runs = sorted(tmp_path.glob("killed*"))
