@@ -55,14 +55,12 @@ def test_training_raises_the_elbo(digits):
     assert history[-1]["test_elbo"] > history[0]["test_elbo"]
 
 
-def test_every_parameter_moves_and_gets_a_gradient(digits):
+def test_every_parameter_moves(digits):
     torch.manual_seed(0)
     before = [w.clone() for w in weights(*build_vae(2))]
     model, guide, _ = train(digits, epochs=1)
     for old, new in zip(before, weights(model, guide), strict=True):
         assert not torch.equal(old, new)
-    for parameter in [*model.parameters(), *guide.parameters()]:
-        assert parameter.grad is not None  # zeroed after the step, but there
 
 
 def test_modules_in_another_memory_layout_train_the_same(digits):
@@ -78,7 +76,7 @@ def test_modules_in_another_memory_layout_train_the_same(digits):
 
 def test_a_second_guide_after_the_first_is_trained_too(digits):
     train(digits, epochs=1)
-    test_every_parameter_moves_and_gets_a_gradient(digits)
+    test_every_parameter_moves(digits)
 
 
 def test_same_seed_same_bits_other_seed_other_weights(digits):
@@ -88,10 +86,10 @@ def test_same_seed_same_bits_other_seed_other_weights(digits):
 
 
 def test_one_optimiser_equals_pyros_one_per_tensor(digits):
-    """The same Adam through Pyro's own wrapper, step for step."""
+    """The same Adam through Pyro's own wrapper, step for step, with Pyro's checks at each."""
     from pyro.infer import SVI, Trace_ELBO
 
-    ours = train(digits, epochs=1, images=100)
+    ours = train(digits, epochs=1, images=200)
     torch.manual_seed(0)
     model, guide = build_vae(2)
     pyro.clear_param_store()
@@ -106,7 +104,7 @@ def test_one_optimiser_equals_pyros_one_per_tensor(digits):
         return guide(x)
 
     svi = SVI(registered_model, registered_guide, pyro.optim.Adam({"lr": 1e-3}), Trace_ELBO())
-    order = torch.randperm(100, generator=torch.Generator().manual_seed(0))
+    order = torch.randperm(200, generator=torch.Generator().manual_seed(0))
     for step, batch in enumerate(order.split(50)):
         torch.manual_seed(seed_of(0, 0, step, 0))
         svi.step(digits.train_images[batch])
@@ -243,6 +241,37 @@ def fit_with_exploding_loss(digits, path):
     model, guide = build_vae(2)
     fit(model, Exploding(guide), (digits.train_images[:200],), epochs=2, batch_size=50,
         state_path=path, progress=False)  # fmt: skip
+
+
+@pytest.mark.parametrize(("since", "refused"), [(1, 1), (3, 4)])
+def test_invalid_parameters_are_never_saved(digits, tmp_path, since, refused):
+    """They are refused at the first step and at the last of an epoch, though the loss is finite."""
+
+    class Wrong(nn.Module):
+        def __init__(self, model):
+            super().__init__()
+            self.model, self.calls = model, 0
+
+        def forward(self, x):
+            self.calls += 1
+            likely = dist.Bernoulli(1.5 if self.calls >= since else 0.5)
+            pyro.sample("certain", likely, obs=torch.ones(()))
+            self.model(x)
+
+    model, guide = build_vae(2)
+    wrong = Wrong(model)
+    with pytest.raises(TrainingError, match=f"in epoch 1, step {refused}: .*nothing is saved"):
+        fit(wrong, guide, (digits.train_images[:200],), epochs=1, batch_size=50,
+            state_path=tmp_path / "state.pt", progress=False)  # fmt: skip
+    assert wrong.calls == refused
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_checks_are_as_they_were_after_training(digits):
+    for on in (False, True):
+        with pyro.validation_enabled(on):
+            train(digits, epochs=1)
+            assert pyro.infer.util.is_validation_enabled() == on
 
 
 def test_weights_that_explode_stop_the_training(digits, tmp_path):
