@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
+from pyro.infer import TraceMeanField_ELBO
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
@@ -179,7 +180,10 @@ def speed(x: Tensor, state: State, rounds: int, device: str) -> dict:
     }
     bfloat16 = resolve_precision("auto", device) == "bfloat16"
     if bfloat16:
-        training["ours, bfloat16 guide"] = (our_training, some | {"precision": "bfloat16"})
+        rounded = some | {"precision": "bfloat16"}
+        training["ours, bfloat16 guide"] = (our_training, rounded)
+        closed = rounded | {"elbo": TraceMeanField_ELBO}
+        training["ours, bfloat16, closed KL"] = (our_training, closed)
     some = {"images": x[:200], "state": state, "num_samples": 100}
     scoring: Contenders = {
         "plain": (plain_likelihood, some),

@@ -102,8 +102,7 @@ def seeded(seed: int, like: Tensor) -> Iterator[None]:
 def set_seed(seed: int, like: Tensor) -> None:
     """Random numbers from `seed`, on the CPU and on the device of `like`.
 
-    `torch.manual_seed` sets those of all devices there are or may come, which takes thirty times
-    as long: at each step of a training that counts.
+    `torch.manual_seed` would set those of every device, and take a hundred times as long.
     """
     torch.default_generator.manual_seed(seed)
     if like.is_cuda:

@@ -179,7 +179,7 @@ RIGHT = {
     "style.carried_over": {"own": STYLES[:, 0], "drawn": STYLES, "labels": DIGIT[:8]},
     "training.fit": {
         "model": MODEL, "guide": GUIDE, "train": (X,), "test": None, "epochs": 1, "batch_size": 2,
-        "learning_rate": 1e-3, "decay": False, "seed": 0, "shards": 1,
+        "learning_rate": 1e-3, "decay": False, "elbo": None, "seed": 0, "shards": 1,
         "state_path": None, "resume": False, "same": None, "progress": False,
     },
     "training.check_training_options": {

@@ -15,6 +15,12 @@ from pyro_vae.networks import join_appendix
 from pyro_vae.quadrature import integrate_plane
 
 OPTIONS = ["--dataset", "digits", "--pairs", "3", "--images", "20", "--latent-dim", "2"]
+SETTINGS = {"latent_dim": 2, "images": 2, "device": "cpu"}
+
+
+def scored(**log_p):
+    """What `compared` is given: the scores of the ways, and a k-hat that is low throughout."""
+    return {way: {"log_p": one, "khat": np.full(one.shape, 0.1)} for way, one in log_p.items()}
 
 
 def test_the_interval_is_over_pairs():
@@ -22,14 +28,17 @@ def test_the_interval_is_over_pairs():
     random = np.random.default_rng(0)
     plain = random.normal(-100, 20, (4, 50))
     apart = np.array([0.5, -1.0, 2.0, 0.1])
-    found = equal_quality.compared(plain, plain + apart[:, None] + random.normal(0, 0.1, (4, 50)))
-    np.testing.assert_allclose([row["mean"] for row in found["pairs"]], apart, atol=0.1)
-    assert found["ours_minus_plain"]["mean"] == pytest.approx(apart.mean(), abs=0.1)
+    ours = plain + apart[:, None] + random.normal(0, 0.1, (4, 50))
+    ways = equal_quality.compared(scored(plain=plain, sampled=ours, closed=plain - 1))["ways"]
+    found = ways["sampled"]["minus_plain"]
+    np.testing.assert_allclose([row["mean"] for row in found["of_pairs"]], apart, atol=0.1)
+    assert found["mean"] == pytest.approx(apart.mean(), abs=0.1)
     low, high = stats.t.interval(0.95, 3, apart.mean(), stats.sem(apart))
-    assert found["ours_minus_plain"]["ci95"] == pytest.approx([low, high], abs=0.1)
-    assert found["ours_minus_plain"]["pairs"] == 4
+    assert found["ci95"] == pytest.approx([low, high], abs=0.1)
+    assert found["pairs"] == 4
     assert found["sd"] == pytest.approx(apart.std(ddof=1), abs=0.1)
-    assert found["plain"] == pytest.approx(plain.mean(1).tolist())
+    assert ways["closed"]["minus_plain"]["mean"] == pytest.approx(-1)
+    assert ways["plain"] == {"log_p": pytest.approx(plain.mean(1).tolist()), "share_trusted": 1.0}
 
 
 @pytest.mark.parametrize("way", equal_quality.WAYS)
@@ -38,7 +47,7 @@ def test_scores_are_log_p_after_the_training(digits, trained, monkeypatch, way):
     model, guide = trained
     state = join_appendix(model.decoder.state_dict(), guide.encoder.state_dict())
     monkeypatch.setitem(equal_quality.WAYS, way, lambda *_: state)
-    found = equal_quality.scores(way, 0, digits, {"latent_dim": 2, "images": 2})
+    found = equal_quality.scores(way, 0, digits, SETTINGS)
     expected = integrate_plane(model, digits.test_images[:2]).log_evidence
     assert found["log_p"].dtype == torch.float64
     np.testing.assert_allclose(found["log_p"], expected, atol=0.02)
@@ -59,7 +68,7 @@ def test_each_pair_has_random_numbers_of_its_own(digits, way):
     assert not all(torch.equal(w, start[name]) for name, w in first.items())
 
 
-def test_both_ways_start_from_the_same_weights_and_pairs_from_others(digits, monkeypatch):
+def test_all_ways_start_from_the_same_weights_and_pairs_from_others(digits, monkeypatch):
     started = {}
 
     def recorder(way):
@@ -69,16 +78,17 @@ def test_both_ways_start_from_the_same_weights_and_pairs_from_others(digits, mon
 
         return record
 
-    settings = {"latent_dim": 2, "images": 2}
     for way in equal_quality.WAYS:
         monkeypatch.setitem(equal_quality.WAYS, way, recorder(way))
     for way in equal_quality.WAYS:
         for pair in (0, 1):
-            equal_quality.scores(way, pair, digits, settings)
+            equal_quality.scores(way, pair, digits, SETTINGS)
     for pair in (0, 1):
-        first, second = (started[way, pair] for way in equal_quality.WAYS)
-        assert all(torch.equal(w, second[name]) for name, w in first.items())
-    assert not torch.equal(started["ours", 0]["f.f.0.weight"], started["ours", 1]["f.f.0.weight"])
+        first, *others = (started[way, pair] for way in equal_quality.WAYS)
+        for other in others:
+            assert all(torch.equal(w, other[name]) for name, w in first.items())
+    first, other = (started["closed", pair]["f.f.0.weight"] for pair in (0, 1))
+    assert not torch.equal(first, other)
 
 
 @pytest.mark.parametrize(
@@ -102,9 +112,9 @@ def work(monkeypatch):
 
     def scores(way, pair, data, settings):
         asked.append((way, pair))
-        log_p = torch.linspace(-100, -90, settings["images"]).double() + pair + (way == "ours")
+        log_p = torch.linspace(-100, -90, settings["images"]).double() + pair + (way == "closed")
         khat = torch.full_like(log_p, 0.1)
-        khat[: 2 if way == "ours" else 0] = 0.9  # of all 20
+        khat[: 2 if way == "closed" else 0] = 0.9  # of all 20
         return {"log_p": log_p, "khat": khat}
 
     monkeypatch.setattr(equal_quality, "scores", scores)
@@ -120,19 +130,20 @@ def start(monkeypatch, folder, *options):
 
 def test_resume_does_only_what_is_missing(tmp_path, monkeypatch, work):
     whole = start(monkeypatch, tmp_path)
-    assert work == [(way, pair) for pair in range(3) for way in ("plain", "ours")]
-    assert [row["mean"] for row in whole["pairs"]] == pytest.approx([1, 1, 1])
-    assert whole["share_trusted"] == {"plain": 1.0, "ours": pytest.approx(0.9)}
+    ways = ("plain", "sampled", "closed")
+    assert work == [(way, pair) for pair in range(3) for way in ways]
+    means = [row["mean"] for row in whole["ways"]["closed"]["minus_plain"]["of_pairs"]]
+    assert means == pytest.approx([1, 1, 1])
+    assert [whole["ways"][way]["share_trusted"] for way in ways] == pytest.approx([1, 1, 0.9])
     work.clear()
-    (one,) = tmp_path.rglob("ours_1.training.pt")
+    (one,) = tmp_path.rglob("closed_1.training.pt")
     one.unlink()
     again = start(monkeypatch, tmp_path, "--resume")
-    assert work == [("ours", 1)]
-    assert again["pairs"] == whole["pairs"]
-    assert again["share_trusted"] == whole["share_trusted"]
+    assert work == [("closed", 1)]
+    assert again["ways"] == whole["ways"]
     work.clear()
     start(monkeypatch, tmp_path)
-    assert len(work) == 6
+    assert len(work) == 9
 
 
 def test_resume_refuses_the_scores_of_another_run(tmp_path, monkeypatch, capsys, work):
@@ -155,7 +166,7 @@ def test_resume_refuses_the_scores_of_another_run(tmp_path, monkeypatch, capsys,
 )
 def test_scores_that_are_none_are_refused(tmp_path, name, wrong):
     settings = {"images": 20}
-    path = tmp_path / "ours_0.training.pt"
+    path = tmp_path / "closed_0.training.pt"
     scores = {"log_p": torch.zeros(20), "khat": torch.zeros(20)} | {name: wrong}
     equal_quality.save_tensors(path, scores | {"settings": settings})
     with pytest.raises(equal_quality.InputError, match="holds what does not belong there"):
@@ -164,15 +175,16 @@ def test_scores_that_are_none_are_refused(tmp_path, name, wrong):
 
 def test_the_figure_shows_every_pair():
     plain = np.random.default_rng(0).normal(-100, 1, (3, 50))
-    metrics = equal_quality.compared(plain, plain + 0.1) | {"epochs": 5, "images": 50}
+    metrics = equal_quality.compared(scored(plain=plain, sampled=plain - 1, closed=plain + 0.1))
+    metrics |= {"epochs": 5, "images": 50}
     figure = equal_quality.quality_figure(metrics)
     figure.draw_without_rendering()
     assert [label.get_text() for label in figure.axes[1].get_xticklabels()] == [*"012", "mean"]
 
 
-def test_the_learning_rate_of_both_falls_alike(digits, monkeypatch):
+def test_the_learning_rate_of_all_falls_alike(digits, monkeypatch):
     """At every step, to zero: the plain loop's is Adam's own, ours is set by `fit`."""
-    rates = {"plain": [], "ours": []}
+    rates = {way: [] for way in equal_quality.WAYS}
     step = torch.optim.Adam.step
 
     def recorded(self, *args, **options):

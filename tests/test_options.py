@@ -122,7 +122,7 @@ OWN = {
         "--pairs": [("1", "--pairs must be >= 2, not 1")],
         "--images": [("1", "--images must be >= 2, not 1")],
         "--epochs": [("0", "--epochs must be >= 1, not 0")],
-        **left_out("--device", *LEFT_OUT),
+        **left_out(*LEFT_OUT),
     },
     "report": {"--results": [("nowhere", "--results: nowhere/README.md is not a file")]},
 }

@@ -243,35 +243,29 @@ def fit_with_exploding_loss(digits, path):
         state_path=path, progress=False)  # fmt: skip
 
 
-@pytest.mark.parametrize(("since", "refused"), [(1, 1), (3, 4)])
-def test_invalid_parameters_are_never_saved(digits, tmp_path, since, refused):
-    """They are refused at the first step and at the last of an epoch, though the loss is finite."""
-
-    class Wrong(nn.Module):
-        def __init__(self, model):
-            super().__init__()
-            self.model, self.calls = model, 0
-
-        def forward(self, x):
-            self.calls += 1
-            likely = dist.Bernoulli(1.5 if self.calls >= since else 0.5)
-            pyro.sample("certain", likely, obs=torch.ones(()))
-            self.model(x)
-
+def test_gradients_from_before_are_no_part_of_the_training(digits):
+    plain = train(digits, epochs=1)
+    torch.manual_seed(0)
     model, guide = build_vae(2)
-    wrong = Wrong(model)
-    with pytest.raises(TrainingError, match=f"in epoch 1, step {refused}: .*nothing is saved"):
-        fit(wrong, guide, (digits.train_images[:200],), epochs=1, batch_size=50,
-            state_path=tmp_path / "state.pt", progress=False)  # fmt: skip
-    assert wrong.calls == refused
-    assert list(tmp_path.iterdir()) == []
+    for parameter in [*model.parameters(), *guide.parameters()]:
+        parameter.grad = torch.ones_like(parameter)
+    fit(model, guide, (digits.train_images[:200],), epochs=1, batch_size=50, progress=False)
+    for a, b in zip(weights(*plain[:2]), weights(model, guide), strict=True):
+        assert torch.equal(a, b)
 
 
-def test_checks_are_as_they_were_after_training(digits):
-    for on in (False, True):
-        with pyro.validation_enabled(on):
-            train(digits, epochs=1)
-            assert pyro.infer.util.is_validation_enabled() == on
+def test_a_parameter_that_a_step_does_not_reach_has_a_gradient_of_zero(digits):
+    """In one process as in several: Adam then counts the same steps for all."""
+    late, always = (pyro.param(name, torch.ones(())) for name in ("late", "always"))
+    expected = [torch.ones((), requires_grad=True) for _ in range(2)]
+    adam = torch.optim.Adam(expected, lr=0.1)
+    optim = WholeOptim(torch.optim.Adam, 0.1)
+    for step in range(4):
+        always.grad, late.grad = torch.tensor(2.0), torch.tensor(1.0) if step > 1 else None
+        expected[1].grad, expected[0].grad = torch.tensor(2.0), torch.tensor(float(step > 1))
+        optim({late, always})
+        adam.step()
+    assert [late.item(), always.item()] == [w.item() for w in expected]
 
 
 def test_weights_that_explode_stop_the_training(digits, tmp_path):
