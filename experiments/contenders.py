@@ -148,6 +148,7 @@ def refined_likelihood(
 
 def pyro_likelihood(images: Tensor, state: State, num_samples: int) -> Work:
     """Pyro's own weights. It gives one for all of a batch, so that images come one by one."""
+    keep_memory()
     model, guide = ours(state, device=images.device)
 
     @torch.no_grad()
@@ -172,6 +173,7 @@ def pythae_likelihood(images: Tensor, state: State, num_samples: int) -> Work:
     from pythae.models.base.base_utils import ModelOutput
     from pythae.models.nn import BaseDecoder, BaseEncoder
 
+    keep_memory()
     networks = appendix(state, images.device)
 
     class Encoder(BaseEncoder):
