@@ -1,9 +1,9 @@
 """Speed, side by side: training and log p(x) against the appendix written plainly in PyTorch.
 
-Every contender runs in a process of its own, as its user would run it, and they take turns, so that
-what else the machine does falls on all alike. Beyond speed: how far this package is from what the
-processor can do, and how cost grows with the work. That both come to the same quality is for
-`experiments.equal_quality` to show.
+Every contender runs in a process of its own, as its user would run it, renewed every few rounds;
+they take turns, so that what else the machine does falls on all alike. Beyond speed: how far this
+package is from what the processor can do, and how cost grows with the work. That both come to the
+same quality is for `experiments.equal_quality` to show.
 
     python -m experiments.benchmark
 """
@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,9 @@ from pyro_vae.script import (
 from pyro_vae.training import fit
 
 SEED = 6
+# Rounds of a process; another takes the contender's next. Two processes of the same work can differ
+# by a tenth from their first round to their last, by where their memory happens to lie.
+LIFE = 3
 Contenders = dict[str, tuple[Callable[..., Work], dict]]
 
 
@@ -110,28 +114,35 @@ def take_turns(
     contenders: Contenders, rounds: int, what: str, device: str = "cpu"
 ) -> dict[str, dict]:
     """Each contender's `seconds` of every round, its last `result`, its `peak_mib` of memory."""
-    context = multiprocessing.get_context("spawn")
-    ends, processes, found = {}, {}, {}
-    for name, (make, options) in contenders.items():
-        ends[name], other = context.Pipe()
-        processes[name] = context.Process(
-            target=serve, args=(other, make, options, device), daemon=True
-        )
-        processes[name].start()
-        other.close()  # so that a contender that dies ends the run, and is not waited for
-        hear(ends[name], name)
-        found[name] = {"seconds": []}
-    names = list(contenders)
+    found: dict[str, dict] = {name: {"seconds": []} for name in contenders}
+    names, ends, processes = list(contenders), {}, {}
     for number in tqdm(range(rounds), desc=what, unit="round"):
+        if number % LIFE == 0:
+            for name, (make, options) in contenders.items():
+                ends[name], processes[name] = start(name, make, options, device)
         shift = number % len(names)
         for name in names[shift:] + names[:shift]:
             ends[name].send(True)
             found[name]["seconds"].append(hear(ends[name], name))
-    for name, end in ends.items():
-        end.send(False)
-        found[name]["result"], found[name]["peak_mib"] = hear(end, name)
-        processes[name].join()
+        if (number + 1) % LIFE == 0 or number + 1 == rounds:
+            for name, end in ends.items():
+                end.send(False)
+                found[name]["result"], found[name]["peak_mib"] = hear(end, name)
+                processes[name].join()
     return found
+
+
+def start(
+    name: str, make: Callable[..., Work], options: dict, device: str
+) -> tuple[Connection, BaseProcess]:
+    """A contender's process, once it has done its first work, and the way to talk to it."""
+    context = multiprocessing.get_context("spawn")
+    end, other = context.Pipe()
+    process = context.Process(target=serve, args=(other, make, options, device), daemon=True)
+    process.start()
+    other.close()  # so that a contender that dies ends the run, and is not waited for
+    hear(end, name)
+    return end, process
 
 
 def hear(end: Connection, name: str) -> object:

@@ -1,9 +1,9 @@
 """Train an autoencoder and score the test images, by one process or by several.
 
 The processes of torchrun share both: the parts of each training batch (as many as --shards says),
-and the blocks of test images. Neither the weights, but for rounding, nor any image's log p(x)
-depends on how many there are. A process that dies ends the run; --resume goes on with the training
-where its last epoch ended, and with the test images that are not yet scored.
+and the blocks of test images. Neither the weights, but for rounding, nor any image's log p(x) at
+given weights depends on how many there are. A process that dies ends the run; --resume goes on with
+the training where its last epoch ended, and with the test images that are not yet scored.
 
     torchrun --nproc-per-node 2 -m experiments.distributed --shards 2 --results runs/two
 """

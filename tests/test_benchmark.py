@@ -91,6 +91,24 @@ def test_contenders_take_turns_in_processes_of_their_own():
         assert all(row["peak_mib"] > 10 for row in found.values())
 
 
+def writer(path, name):
+    """A contender that writes down when it works."""
+
+    def work():
+        with path.open("a") as file:
+            file.write(name)
+
+    return work
+
+
+def test_each_round_begins_with_another_contender(tmp_path):
+    path = tmp_path / "turns"
+    contenders = {name: (writer, {"path": path, "name": name}) for name in "ab"}
+    benchmark.take_turns(contenders, 4, "")
+    # the first work of a process is not timed, and each process has three rounds
+    assert path.read_text() == "ab" + "ab" + "ba" + "ab" + "ab" + "ba"
+
+
 def test_the_peak_is_the_contenders_own():
     """A parent that holds 600 MB more than its contender."""
     fat = torch.ones(150_000_000)
@@ -111,12 +129,15 @@ def test_ratios_are_taken_within_a_round():
     }
     row = benchmark.compared(found, images=12, base="plain")["ours"]
     assert row["images_a_second"] == 12
+    assert row["quartiles"] == [8, 12]  # of 12, 12 and 4
     assert row["times_as_fast"] == 2
+    assert row["times_as_fast_quartiles"] == [2, 3]  # of 2, 4 and 2
     assert row["log_p_minus_base"]["mean"] == 1
     assert row["peak_mib"] == 2
 
 
-def test_the_distance_counts_the_arithmetic_of_the_decoder(digits, state):
+def test_the_distance_counts_the_arithmetic_of_the_networks(digits, state, monkeypatch):
+    monkeypatch.setattr(benchmark, "median_seconds", lambda work, rounds, device: 0.5)
     found = benchmark.distance(digits.test_images, state, "cpu")
     # multiply-adds of the decoder at d = 2, layer for layer, and of the encoder
     decoder = 2 * 128 + 128 * 1728 + 12 * 36 * 9 * 100 + 4 * 4 * 9 * 784 + 4 * 784
@@ -126,7 +147,11 @@ def test_the_distance_counts_the_arithmetic_of_the_decoder(digits, state):
     # a step: each product forward, and twice backward but for the gradient of the images
     low, high = (2e-6 * k * (decoder + encoder) for k in (2.8, 3.0))
     assert low < found["training"]["mflop_an_image"] < high
-    assert found["matrix_product_gflops"]["float32"] > found["training"]["gflops"] / 10
+    for name, images in (("training", len(digits.test_images)), ("log_p_100", 100)):
+        flops = 1e-3 * images * found[name]["mflop_an_image"] / 0.5
+        assert found[name]["gflops"] == pytest.approx(flops)
+    product = pytest.approx(2e-9 * 2048**3 / 0.5)
+    assert found["matrix_product_gflops"] == {"float32": product, "bfloat16": product}
 
 
 def test_the_figure_shows_every_contender():
