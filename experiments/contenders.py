@@ -137,12 +137,16 @@ def our_likelihood(images: Tensor, state: State, num_samples: int, keep: bool = 
 
 
 def refined_likelihood(
-    images: Tensor, state: State, num_samples: int, precision: str = "float32"
+    images: Tensor,
+    state: State,
+    num_samples: int,
+    precision: str = "float32",
+    starts: int | None = None,
 ) -> Work:
     """log p(x) by the refined guide, the fit of its proposals included."""
     keep_memory()
     model, guide = ours(state, device=images.device)
-    refined = Refined(model, guide, precision=precision)
+    refined = Refined(model, guide, starts=starts, precision=precision)
     return lambda: log_likelihood(model, refined, images, num_samples=num_samples).value
 
 
