@@ -65,7 +65,7 @@ from pyro_vae.training import fit
 
 SEED = 6
 # Rounds of a process; another takes the contender's next. Two processes of the same work can differ
-# by a tenth from their first round to their last, by where their memory happens to lie.
+# by a tenth from their first round to their last, presumably by where their memory lies.
 LIFE = 3
 Contenders = dict[str, tuple[Callable[..., Work], dict]]
 
@@ -393,11 +393,11 @@ def as_text(metrics: dict) -> str:
     """The table that is printed: each contender beside the plain way, and the machine."""
     lines = []
     for key, title in TITLES.items():
-        lines.append(f"{title:<26}{'images/s':>10}{'quartiles':>20}{'faster':>9}{'MiB':>8}")
+        lines.append(f"{title:<28}{'images/s':>10}{'quartiles':>20}{'faster':>9}{'MiB':>8}")
         for name, row in metrics["speed"][key].items():
             low, high = row["quartiles"]
             lines.append(
-                f"  {name:<24}{row['images_a_second']:>10.1f}{f'{low:.1f} to {high:.1f}':>20}"
+                f"  {name:<26}{row['images_a_second']:>10.1f}{f'{low:.1f} to {high:.1f}':>20}"
                 f"{row['times_as_fast']:>8.2f}x{row['peak_mib'] or math.nan:>8.0f}"
             )
     peak = metrics["distance"]["matrix_product_gflops"]

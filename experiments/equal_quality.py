@@ -1,7 +1,7 @@
 """Whether the fast training is as good as the plain one: log p(x) after equal training, in pairs.
 
 The plain way has the KL term of the bound in closed form, as the appendix does. Ours samples it
-(Trace_ELBO), which makes noisier gradients, or has it in closed form too (TraceMeanField_ELBO):
+(Trace_ELBO), which gives it other noise, or has it in closed form too (TraceMeanField_ELBO):
 both are compared, so that what speed costs is told from what sampling costs.
 
 The trainings of a pair start from the same weights and see all images as often, each with random
@@ -36,7 +36,6 @@ from pyro_vae.psis import khat_threshold
 from pyro_vae.refined import Refined
 from pyro_vae.script import (
     begin,
-    check_device,
     check_least,
     leave_out,
     make_parser,
@@ -199,11 +198,10 @@ def main() -> None:
     check_least("--epochs", args.epochs, 1)
     own = ("batch_size", "learning_rate", "seed", "shards", "checkpoint", "train")
     leave_out(parser, args, *own)
-    check_device(args.device)
     data = begin(
         args,
-        "equal quality: about 15 minutes a pair on 2 cores, 1 on a GPU. --resume keeps the scores "
-        "that a stopped run has written.",
+        "equal quality: about 15 minutes a pair on 2 cores, 1 to 2 on a GPU. --resume keeps the "
+        "scores that a stopped run has written.",
     )
     folder = result_folder(args, "equal_quality", 20)
     hold_folder(folder)

@@ -254,7 +254,7 @@ def trained_vae(
                     f"{path} was trained with {option}={found.get(option)}, not {value}: "
                     "add --train to train afresh, or name another --checkpoint"
                 )
-        print(f"autoencoder: {path}, {config.get('epochs')} epochs on {config['dataset']}")
+        print(f"autoencoder: {path}, of {config['dataset']}, epochs: {config.get('epochs')}")
         return model.to(device), guide.to(device), config
 
     torch.manual_seed(settings["seed"])
@@ -262,7 +262,7 @@ def trained_vae(
         latent_dim, settings["precision"], architecture, classes, guide_name, prior
     )
     check_folder(path.parent)
-    print(f"autoencoder: training {path.stem} for {settings['epochs']} epochs on {data.name}")
+    print(f"autoencoder: training {path.stem} on {data.name}, epochs: {settings['epochs']}")
     with only_writer(path) if parallel.rank() == 0 else nullcontext():
         model.to(device), guide.to(device)
         train, test = (

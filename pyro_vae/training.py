@@ -193,7 +193,7 @@ def fit(
     if elbo is not None:
         if not isinstance(elbo, ELBO):
             raise InputError(f"elbo must be one of pyro.infer's, as Trace_ELBO(), not {elbo!r}")
-        settings["elbo"] = type(elbo).__name__
+        settings["elbo"] = f"{type(elbo).__name__}, num_particles={elbo.num_particles}"
     modules = {
         name: program
         for name, program in {"model": model, "guide": guide}.items()

@@ -91,6 +91,20 @@ def test_all_ways_start_from_the_same_weights_and_pairs_from_others(digits, monk
     assert not torch.equal(first, other)
 
 
+def test_each_way_has_a_bound_and_random_numbers_of_its_own(digits, monkeypatch):
+    numbers, bounds = [], []
+    monkeypatch.setattr(equal_quality, "seed_of", lambda *given: numbers.append(given) or 0)
+    monkeypatch.setattr(
+        equal_quality, "fit", lambda *_, elbo, **__: bounds.append(type(elbo).__name__)
+    )
+    begin = contenders.fresh_weights(2, 0)
+    for train in equal_quality.WAYS.values():
+        for pair in (0, 1):
+            train(digits.train_images[:100], begin, {"epochs": 1, "precision": "float32"}, pair)
+    assert len(set(numbers)) == 6
+    assert bounds == ["Trace_ELBO"] * 2 + ["TraceMeanField_ELBO"] * 2
+
+
 @pytest.mark.parametrize(
     ("ends", "said"),
     [

@@ -243,6 +243,38 @@ def fit_with_exploding_loss(digits, path):
         state_path=path, progress=False)  # fmt: skip
 
 
+def test_the_bound_is_the_one_that_is_asked_for(digits, tmp_path):
+    """Against Pyro's own loop; a training goes on with its own bound only."""
+    from pyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
+
+    path = tmp_path / "state.pt"
+    ours = train(digits, path, epochs=1, images=100, elbo=TraceMeanField_ELBO())
+    torch.manual_seed(0)
+    model, guide = build_vae(2)
+    pyro.clear_param_store()
+    pyro.set_rng_seed(0)
+    adam = WholeOptim(torch.optim.Adam, 1e-3)
+    svi = SVI(
+        lambda x: (pyro.module("model", model), model(x)),
+        lambda x: (pyro.module("guide", guide), guide(x)),
+        adam,
+        TraceMeanField_ELBO(),
+    )
+    order = torch.randperm(100, generator=torch.Generator().manual_seed(0))
+    for step, batch in enumerate(order.split(50)):
+        torch.manual_seed(seed_of(0, 0, step, 0))
+        svi.step(digits.train_images[batch])
+    sampled = train(digits, epochs=1, images=100)
+    torch.testing.assert_close(weights(*ours[:2]), weights(model, guide), atol=1e-6, rtol=1e-5)
+    pairs = zip(weights(*ours[:2]), weights(*sampled[:2]), strict=True)
+    assert not all(torch.allclose(a, b, atol=1e-5, rtol=1e-4) for a, b in pairs)
+    for elbo in (None, Trace_ELBO(), TraceMeanField_ELBO(num_particles=2)):
+        with pytest.raises(InputError, match="resume with the same options"):
+            train(digits, path, images=100, resume=True, elbo=elbo)
+    with pytest.raises(InputError, match="elbo must be one of pyro"):
+        train(digits, elbo="Trace_ELBO")
+
+
 def test_gradients_from_before_are_no_part_of_the_training(digits):
     plain = train(digits, epochs=1)
     torch.manual_seed(0)
@@ -254,7 +286,7 @@ def test_gradients_from_before_are_no_part_of_the_training(digits):
         assert torch.equal(a, b)
 
 
-def test_a_parameter_that_a_step_does_not_reach_has_a_gradient_of_zero(digits):
+def test_a_parameter_that_a_step_does_not_reach_has_a_gradient_of_zero():
     """In one process as in several: Adam then counts the same steps for all."""
     late, always = (pyro.param(name, torch.ones(())) for name in ("late", "always"))
     expected = [torch.ones((), requires_grad=True) for _ in range(2)]
