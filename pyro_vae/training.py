@@ -191,8 +191,6 @@ def fit(
     if decay:
         settings["decay_epochs"] = epochs
     if elbo is not None:
-        if not isinstance(elbo, ELBO):
-            raise InputError(f"elbo must be one of pyro.infer's, as Trace_ELBO(), not {elbo!r}")
         settings["elbo"] = f"{type(elbo).__name__}, num_particles={elbo.num_particles}"
     modules = {
         name: program
