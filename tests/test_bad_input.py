@@ -658,6 +658,7 @@ ELSEWHERE = {
         "add_up",
         "check_alike",
         "seed_of",
+        "set_seed",
     ),
     # parts of others, which check for them
     *("imitate", "optimal", "elbo_samples", "best_log_weights", "table", "pairs", "as_text"),

@@ -100,14 +100,13 @@ def test_the_density_integrates_to_one_and_is_that_of_the_samples(name, fitted, 
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_every_parameter_gets_a_gradient_and_moves(name, generator, digits):
+def test_every_parameter_moves(name, generator, digits):
     guide = GUIDES[name](generator)
     before = {key: w.clone() for key, w in guide.named_parameters()}
     frozen = copy.deepcopy(generator.state_dict())
     images = (digits.train_images[:100],)
     fit(generator, guide, images, epochs=1, batch_size=50, progress=False)
     for key, w in guide.named_parameters():
-        assert w.grad is not None, key
         assert not torch.equal(w, before[key]), key
     for key, w in generator.state_dict().items():
         assert torch.equal(w, frozen[key]), key
