@@ -9,6 +9,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
 from torch import nn
 
 from pyro_vae.checkpoints import build_vae
@@ -85,11 +86,8 @@ def test_same_seed_same_bits_other_seed_other_weights(digits):
     assert not torch.equal(weights(run[0])[0], weights(train(digits, seed=1)[0])[0])
 
 
-def test_one_optimiser_equals_pyros_one_per_tensor(digits):
-    """The same Adam through Pyro's own wrapper, step for step, with Pyro's checks at each."""
-    from pyro.infer import SVI, Trace_ELBO
-
-    ours = train(digits, epochs=1, images=200)
+def train_by_pyro(digits, images, optim, elbo):
+    """What `train` does in one epoch, by Pyro's own SVI: model and guide."""
     torch.manual_seed(0)
     model, guide = build_vae(2)
     pyro.clear_param_store()
@@ -103,11 +101,18 @@ def test_one_optimiser_equals_pyros_one_per_tensor(digits):
         pyro.module("guide", guide)
         return guide(x)
 
-    svi = SVI(registered_model, registered_guide, pyro.optim.Adam({"lr": 1e-3}), Trace_ELBO())
-    order = torch.randperm(200, generator=torch.Generator().manual_seed(0))
+    svi = SVI(registered_model, registered_guide, optim, elbo)
+    order = torch.randperm(images, generator=torch.Generator().manual_seed(0))
     for step, batch in enumerate(order.split(50)):
         torch.manual_seed(seed_of(0, 0, step, 0))
         svi.step(digits.train_images[batch])
+    return model, guide
+
+
+def test_one_optimiser_equals_pyros_one_per_tensor(digits):
+    """The same Adam through Pyro's own wrapper, step for step."""
+    ours = train(digits, epochs=1, images=200)
+    model, guide = train_by_pyro(digits, 200, pyro.optim.Adam({"lr": 1e-3}), Trace_ELBO())
     for a, b in zip(weights(*ours[:2]), weights(model, guide), strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
 
@@ -245,25 +250,10 @@ def fit_with_exploding_loss(digits, path):
 
 def test_the_bound_is_the_one_that_is_asked_for(digits, tmp_path):
     """Against Pyro's own loop; a training goes on with its own bound only."""
-    from pyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
-
     path = tmp_path / "state.pt"
-    ours = train(digits, path, epochs=1, images=100, elbo=TraceMeanField_ELBO())
-    torch.manual_seed(0)
-    model, guide = build_vae(2)
-    pyro.clear_param_store()
-    pyro.set_rng_seed(0)
-    adam = WholeOptim(torch.optim.Adam, 1e-3)
-    svi = SVI(
-        lambda x: (pyro.module("model", model), model(x)),
-        lambda x: (pyro.module("guide", guide), guide(x)),
-        adam,
-        TraceMeanField_ELBO(),
-    )
-    order = torch.randperm(100, generator=torch.Generator().manual_seed(0))
-    for step, batch in enumerate(order.split(50)):
-        torch.manual_seed(seed_of(0, 0, step, 0))
-        svi.step(digits.train_images[batch])
+    bound = TraceMeanField_ELBO()
+    ours = train(digits, path, epochs=1, images=100, elbo=bound)
+    model, guide = train_by_pyro(digits, 100, WholeOptim(torch.optim.Adam, 1e-3), bound)
     sampled = train(digits, epochs=1, images=100)
     torch.testing.assert_close(weights(*ours[:2]), weights(model, guide), atol=1e-6, rtol=1e-5)
     pairs = zip(weights(*ours[:2]), weights(*sampled[:2]), strict=True)
