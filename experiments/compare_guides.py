@@ -219,6 +219,9 @@ def gaps_figure(rows: list[dict], title: str) -> Figure:
         title="What the ELBO misses (95% interval of each part)",
     )
     left.set_yticks(place, [row["guide"] for row in rows])
+    differences = np.array([row["elbo_minus_first"]["mean"] for row in rows])
+    usual = np.abs(differences)[np.abs(differences) <= 5 * np.median(totals)]
+    reach = 1.6 * max(0.1, *usual)
     for key, colour, offset, label in (
         ("elbo_minus_first", COLOURS["guide"], 0.13, "ELBO"),
         ("iwae_100_minus_first", COLOURS["posterior"], -0.13, "IWAE-100"),
@@ -234,16 +237,20 @@ def gaps_figure(rows: list[dict], title: str) -> Figure:
             color=colour,
             label=label,
         )
+        for y, mean in zip(place + offset, means, strict=True):
+            if abs(mean) > reach:
+                mark, side = ("\u25c0", "left") if mean < 0 else ("\u25b6", "right")
+                number = f"{mean:.0f}".replace("-", "\u2212")
+                middle.text(
+                    np.copysign(reach, mean),
+                    y,
+                    f" {mark} {number} ",
+                    va="center",
+                    ha=side,
+                    fontsize=9,
+                    color=colour,
+                )
     middle.axvline(0, color="0.3", lw=0.8)
-    differences = np.array([row["elbo_minus_first"]["mean"] for row in rows])
-    usual = np.abs(differences)[np.abs(differences) <= 5 * np.median(totals)]
-    reach = 1.6 * max(0.1, *usual)
-    for y, difference in zip(place, differences, strict=True):
-        if abs(difference) > reach:
-            mark, side = ("\u25c0", "left") if difference < 0 else ("\u25b6", "right")
-            edge = np.copysign(reach, difference)
-            number = f"{difference:.0f}".replace("-", "\u2212")
-            middle.text(edge, y, f" {mark} {number} ", va="center", ha=side, fontsize=9)
     middle.set(
         xlim=(-reach, reach),
         xlabel=f"minus {rows[0]['guide']}'s, nats per image",

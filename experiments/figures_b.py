@@ -12,6 +12,19 @@ from pyro_vae.importance import Estimate
 from pyro_vae.plots import COLOURS, show_image
 from pyro_vae.psis import khat_threshold
 
+# What the numbers of a feature are; one that is not here has no unit.
+UNITS = {
+    "ink": "pixels' worth of white",
+    "entropy floor": "nats",
+    "stroke width": "pixels",
+    "slant": "columns to the right for each row up",
+    "height": "pixels",
+    "width": "pixels",
+    "off centre": "pixels",
+    "nearest training image": "distance of grey levels",
+    "reconstruction error": "squared grey levels",
+}
+
 
 def nats(value: float, se: float | None = None) -> str:
     """A score as a figure shows it; with its error to two decimals, since that may be small."""
@@ -188,7 +201,8 @@ def feature_figure(
             ms=3.5,
             lw=1.4,
         )
-        ax.set(xlabel=name, ylim=(low, high))
+        unit = f", {UNITS[name]}" if name in UNITS else ""
+        ax.set(xlabel=name + unit, ylim=(low, high))
         ax.set_xlim(*np.quantile(spread, [0.0005, 0.9995]))
     for ax in axes[:, 0]:
         ax.set_ylabel("score, nats")
@@ -198,7 +212,8 @@ def feature_figure(
     ]
     figure.legend(handles=dots, loc="outside lower left", ncols=10, title="digit")
     figure.suptitle(
-        "The score against each feature; black: medians of ten equal groups, or of each value"
+        "The score against each feature, but for the extreme 0.1%; black: medians of ten equal "
+        "groups, or of each value"
     )
     return figure
 

@@ -243,7 +243,8 @@ def units_figure(drawn: dict[str, Tensor], units: dict, labels: dict[str, str]) 
                 show_image(ax, rows[i, j], f"{-3 + 0.75 * j:g}".replace("-", "−") if i == 0 else "")
             axes[0].set_ylabel(f"{i + 1}", rotation=0, ha="right", va="center", labelpad=6)
         part.suptitle(
-            f"{labels[key]}, first training: one unit at a time, the most used first", fontsize=11.5
+            f"{labels[key]}, first training: one unit (rows, the most used first) at each value",
+            fontsize=11.5,
         )
     says, changes = below.subplots(2, 1, sharex=True)
     for key, label in labels.items():
