@@ -168,7 +168,9 @@ class PerLabel(nn.Module):
         """The outputs of each image, by the weights of its label."""
         check_labels("this network", self.classes, inputs.shape[-2], *labels)
         (y,) = labels
-        return torch.einsum("...bi,obi->...bo", inputs, self.weight[:, y]) + self.bias[:, y].T
+        # weight[:, y] is the same, but several threads add up its gradient in an order of chance
+        weight, bias = self.weight.index_select(1, y), self.bias.index_select(1, y)
+        return torch.einsum("...bi,obi->...bo", inputs, weight) + bias.T
 
 
 class LabelEncoder(Encoder):

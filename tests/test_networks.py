@@ -394,6 +394,23 @@ def test_each_label_has_a_layer_of_its_own():
             torch.testing.assert_close(found[:, b], one)
 
 
+def test_threads_add_up_the_gradient_of_labels_in_one_order():
+    """Indexing by the labels instead gives other bits in each of 20 passes."""
+    layer = PerLabel(10, 64, classes=10)
+    x, y = torch.randn(1000, 10), torch.randint(0, 10, (1000,))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    gradients = []
+    try:
+        for _ in range(20):
+            outputs = (layer(x, y) * torch.arange(64)).square().sum()
+            gradients.append(torch.autograd.grad(outputs, list(layer.parameters())))
+    finally:
+        torch.set_num_threads(threads)
+    for again in gradients[1:]:
+        assert all(map(torch.equal, gradients[0], again))
+
+
 def test_labels_start_alike_but_for_the_biases_of_the_generator():
     model, guide = build_vae(3, architecture="per_label", classes=10)
     first, last = model.decoder.f[0], guide.encoder.g[7]
