@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,6 +18,7 @@ from pyro_vae.files import whole_file
 from pyro_vae.guides import AMORTISED, Amortised
 from pyro_vae.models import Model
 from pyro_vae.networks import ARCHITECTURES
+from pyro_vae.parallel import seeded
 from pyro_vae.priors import PRIORS
 
 
@@ -109,42 +111,53 @@ def load_weights(module: nn.Module, state: dict, path: str | Path) -> None:
     module.load_state_dict(state)
 
 
-def fingerprint(*parts: object) -> str:
-    """Tells one set of models, guides and tensors from another: by weights, settings and classes.
+def fingerprint(*parts: object, weights: bool = True) -> str:
+    """Tells one set of models, guides and tensors from another: by classes, settings and weights.
 
-    Of a function only its name counts.
+    Of a module's weights only the shapes count where `weights` is False; of its attributes those
+    without an underscore; of a function its name.
     """
     digest = hashlib.sha256()
 
+    def put(content: bytes) -> None:
+        # with its length, so that 1 and 12 are not 11 and 2
+        digest.update(f"{len(content)} ".encode() + content)
+
     def add(part: object) -> None:
         if isinstance(part, Tensor):
-            digest.update(f"{part.dtype} {tuple(part.shape)}".encode())
+            put(kind(part).encode())
             numbers = part.detach().cpu().contiguous().reshape(-1)
-            digest.update(numbers.view(torch.uint8).numpy().tobytes())  # NumPy has no bfloat16
+            put(numbers.view(torch.uint8).numpy().tobytes())  # NumPy has no bfloat16
+        elif isinstance(part, np.ndarray):
+            put(kind(part).encode())
+            put(part.tobytes())
         elif isinstance(part, dict):
+            put(f"dict {len(part)}".encode())
             for key, value in part.items():
-                digest.update(str(key).encode())
+                put(str(key).encode())
                 add(value)
         elif isinstance(part, list | tuple):
-            digest.update(str(len(part)).encode())
+            put(f"list {len(part)}".encode())
             for value in part:
                 add(value)
         elif isinstance(part, nn.Module):
-            digest.update(type(part).__qualname__.encode())
-            add(part.state_dict())
+            add(type(part))
+            own = {**part._parameters, **part._buffers}
+            add(own if weights else {name: kind(w) for name, w in own.items()})
             # a setting, or another model or guide that is no part of this one
             add({k: v for k, v in vars(part).items() if k[0] != "_" and k != "training"})
+            add(part._modules)
         elif isinstance(part, partial):
             add([part.func, part.args, part.keywords])
         elif hasattr(part, "__func__"):  # a method
             add([part.__func__, part.__self__])
         elif hasattr(part, "__qualname__"):  # a class or a function
-            digest.update(f"{part.__module__}.{part.__qualname__}".encode())
+            put(f"{part.__module__}.{part.__qualname__}".encode())
         elif hasattr(part, "__dict__"):
-            digest.update(type(part).__qualname__.encode())
+            add(type(part))
             add(vars(part))
         else:
-            digest.update(repr(part).encode())
+            put(repr(part).encode())
 
     add(parts)
     return digest.hexdigest()[:16]
@@ -155,9 +168,17 @@ def save_vae(path: str | Path, model: Model, guide: Amortised, config: dict) -> 
     """Write the checkpoint of a trained autoencoder: `decoder`, `prior`, `encoder`, `config`.
 
     And as `family` the weights that a guide has beside its encoder's: a flow's, for instance.
+    Raises InputError where `load_vae` would make another autoencoder of it.
     """
     if not {"latent_dim", "precision"} <= config.keys():
         raise InputError("config must hold latent_dim and precision, by which it is built again")
+    built = _built_again(config, guide.encoder.state_dict())
+    for name, given, again in zip(("model", "guide"), (model, guide), built, strict=True):
+        if fingerprint(given, weights=False) != fingerprint(again, weights=False):
+            raise InputError(
+                f"{name} is not what `build_vae` makes of the config, {_building(config)}: save "
+                f"the weights of another by save_tensors(path, {name}.state_dict())"
+            )
     family = {k: w for k, w in guide.state_dict().items() if not k.startswith("encoder.")}
     save_tensors(
         path,
@@ -182,14 +203,29 @@ def load_vae(path: str | Path) -> tuple[Model, Amortised, dict]:
     content = load_tensors(path, "a checkpoint", {"decoder", "encoder", "config"})
     config = content["config"]
     with using(path):
-        names = ("architecture", "classes", "guide", "prior")
-        settings = {name: config[name] for name in names if name in config}
-        model, guide = build_vae(config["latent_dim"], config["precision"], **settings)
+        model, guide = _built_again(config, content["encoder"])
         load_weights(model.decoder, content["decoder"], path)
         load_weights(model.prior, content.get("prior", {}), path)
         weights = {f"encoder.{name}": w for name, w in content["encoder"].items()}
         load_weights(guide, weights | content.get("family", {}), path)
     return model, guide, config
+
+
+def _building(config: dict) -> dict:
+    """Those entries of a checkpoint's config by which `build_vae` makes model and guide."""
+    names = ("latent_dim", "precision", "architecture", "classes", "guide", "prior")
+    return {name: config[name] for name in names if name in config}
+
+
+def _built_again(config: dict, encoder: dict[str, Tensor]) -> tuple[Model, Amortised]:
+    """Model and guide of a checkpoint's config, untrained, of the type of the weights `encoder`.
+
+    That may not be torch's default type of now. No random numbers of the caller are used up.
+    """
+    with seeded(0, torch.empty(0)):
+        model, guide = build_vae(**_building(config))
+    dtype = next(iter(encoder.values())).dtype
+    return model.to(dtype), guide.to(dtype)
 
 
 @checked

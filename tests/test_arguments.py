@@ -68,7 +68,7 @@ RIGHT = {
     },
     "checkpoints.save_vae": {
         "path": FOLDER / "other.pt", "model": MODEL, "guide": GUIDE,
-        "config": {"latent_dim": 2, "precision": "float32"},
+        "config": {"latent_dim": 2, "precision": "float32", "architecture": "dense"},
     },
     "checkpoints.load_vae": {"path": FOLDER / "vae.pt"},
     "checkpoints.build_vae": {

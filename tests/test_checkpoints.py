@@ -11,7 +11,7 @@ import torch
 
 from pyro_vae.checkpoints import build_vae, fingerprint, load_vae, save_tensors, save_vae
 from pyro_vae.errors import InputError
-from pyro_vae.guides import Prior
+from pyro_vae.guides import Prior, SemiAmortised
 from pyro_vae.importance import log_likelihood
 from pyro_vae.models import ContinuousBernoulli, Model
 from pyro_vae.refined import Refined
@@ -181,3 +181,50 @@ def test_a_fingerprint_is_the_same_after_use():
         before = fingerprint(model, guide, Refined(model, guide))
         log_likelihood(model, guide, X, num_samples=2)
         assert fingerprint(*copy.deepcopy((model, guide)), Refined(model, guide)) == before
+
+
+def test_a_fingerprint_looks_at_all_that_counts():
+    long = np.zeros(5000)
+    other = np.where(np.arange(5000) == 2500, 1.0, 0.0)  # NumPy's own text leaves it out
+    pairs = [(long, other), ([1, 12], [11, 2]), (["a", "bc"], ["ab", "c"]), ({"a": 1}, ["a", 1])]
+    for one, another in pairs:
+        assert fingerprint(one) != fingerprint(another)
+    same, moved = copy.deepcopy(MODEL), copy.deepcopy(MODEL)
+    with torch.no_grad():
+        moved.decoder.f[0].bias += 1
+    assert fingerprint(same) == fingerprint(MODEL) != fingerprint(moved)
+    assert fingerprint(same, weights=False) == fingerprint(moved, weights=False)
+    inner = copy.deepcopy(GUIDE)
+    inner.encoder.precision = "bfloat16"
+    assert fingerprint(inner) != fingerprint(GUIDE)
+
+
+def test_what_the_config_does_not_make_again_is_not_saved(tmp_path):
+    """Another likelihood, or a guide of the same shapes, would come back as what it is not."""
+    for named, model, guide, config in (
+        ("model", Model(MODEL.decoder, ContinuousBernoulli), GUIDE, CONFIG),
+        ("guide", MODEL, SemiAmortised(MODEL), CONFIG),
+        ("model", MODEL, GUIDE, CONFIG | {"latent_dim": 3}),
+        ("guide", *build_vae(2, architecture="dense", guide="full_rank"), CONFIG),
+    ):
+        with pytest.raises(InputError, match=f"^{named} is not what `build_vae` makes of the conf"):
+            save_vae(tmp_path / "vae.pt", model, guide, config)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_saving_and_loading_use_up_no_random_numbers(tmp_path):
+    torch.manual_seed(0)
+    load_vae(write_checkpoint(tmp_path))
+    drawn = torch.rand(3)
+    torch.manual_seed(0)
+    assert torch.equal(drawn, torch.rand(3))
+
+
+def test_a_checkpoint_is_loaded_as_it_was_saved_whatever_the_default_type(tmp_path):
+    path = write_checkpoint(tmp_path)
+    torch.set_default_dtype(torch.float64)
+    try:
+        model, _, _ = load_vae(path)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(model.decoder.f[0].weight, MODEL.decoder.f[0].weight)
