@@ -32,7 +32,7 @@ from tqdm import tqdm
 
 from pyro_vae.errors import InputError, check_counts, check_rows, checked
 from pyro_vae.importance import Estimate, Program, estimate, is_random, sample_sites, score
-from pyro_vae.parallel import seeded
+from pyro_vae.parallel import differentiable, seeded
 
 LEAPS = 5  # leapfrog steps of one HMC move
 
@@ -152,6 +152,7 @@ def simulate(model: Program, images: Tensor, *labels: Tensor) -> tuple[Tensor, T
 
 
 def _path(model: Program, guide: Program | None, rows: list[Tensor]) -> Path:
+    rows = differentiable(rows)
     with torch.no_grad():
         sites = sample_sites(guide if guide is not None else model, rows)
         latents = [site for site in sites if not site["is_observed"]]

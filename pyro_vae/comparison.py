@@ -33,7 +33,7 @@ from pyro_vae.importance import (
     log_weights,
 )
 from pyro_vae.intervals import mean_interval
-from pyro_vae.parallel import seeded
+from pyro_vae.parallel import differentiable, seeded
 from pyro_vae.refined import Refined
 
 
@@ -122,9 +122,10 @@ def best_log_weights(
     found = []
     with seeded(seed, rows[0]):
         for part in tqdm(parts, desc=name, disable=progress is None):
-            z, _ = draw_z(posterior, list(part), 100)
-            numbers = optimal(model, guide, list(part), z)
-            found.append(elbo_samples(model, guide, numbers, list(part), num_samples))
+            own = differentiable(part)
+            z, _ = draw_z(posterior, own, 100)
+            numbers = optimal(model, guide, own, z)
+            found.append(elbo_samples(model, guide, numbers, own, num_samples))
     return torch.cat(found, 1)
 
 

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from pyro_vae.errors import InputError, check_counts, check_rows, check_seed, checked
 from pyro_vae.intervals import mean_interval
-from pyro_vae.parallel import seed_of, seeded
+from pyro_vae.parallel import differentiable, seed_of, seeded
 from pyro_vae.psis import check_log_weights, khat_threshold, pareto_khat
 
 Program = Callable[..., object]  # a Pyro model or guide: program(x) or program(x, y)
@@ -231,6 +231,7 @@ def block_log_weights(
     chunk = chunk_of(rows[0]) if chunk is None else chunk
     check_counts(chunk=chunk)
     with seeded(seed_of(seed, start), rows[0]), torch.no_grad():
+        rows = differentiable(rows)
         latents, log_q = draw(guide, rows, num_samples)
         return log_joint(model, rows, latents, chunk) - log_q.double().cpu()
 

@@ -6,8 +6,9 @@ share the parts.
 """
 
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 
 import numpy as np
@@ -15,6 +16,10 @@ import torch
 from torch import Tensor, distributed
 
 from pyro_vae.errors import InputError, check_seed
+
+# Pyro's handlers and torch's random numbers are of the whole process: who uses them holds this, or
+# two threads would meet in one trace.
+ALONE = threading.RLock()
 
 
 def join_group(device: str = "cpu") -> None:
@@ -91,12 +96,20 @@ def check_alike(**found: str) -> None:
 def seeded(seed: int, like: Tensor) -> Iterator[None]:
     """Random numbers from `seed` in this block, on the CPU and on the device of `like`.
 
-    Those drawn after it are what they would be without it.
+    Those drawn after it are what they would be without it. Other threads wait for its end, and
+    there are gradients in it where torch.inference_mode would rule them out.
     """
     check_seed(seed)
-    with torch.random.fork_rng([like.device] if like.is_cuda else []):
+    inference = torch.is_inference_mode_enabled()
+    gradients = torch.inference_mode(False) if inference else nullcontext()
+    with ALONE, gradients, torch.random.fork_rng([like.device] if like.is_cuda else []):
         set_seed(seed, like)
         yield
+
+
+def differentiable(rows: Sequence[Tensor]) -> list[Tensor]:
+    """`rows`, copied where they were made under torch.inference_mode: gradients need others."""
+    return [row.clone() if row.is_inference() else row for row in rows]
 
 
 def set_seed(seed: int, like: Tensor) -> None:

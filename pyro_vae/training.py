@@ -1,6 +1,7 @@
 """Training of any model and guide by SVI, with Trace_ELBO or another bound, with exact resume."""
 
 import math
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -65,6 +66,10 @@ class WholeOptim(pyro.optim.PyroOptim):
 
     def __call__(self, params: set[Tensor], *args: object, **kwargs: object) -> None:
         if self.optimiser is None:
+            if not params:
+                raise InputError(
+                    "nothing to train: no weight of model or guide has requires_grad=True"
+                )
             ordered = sorted(params, key=pyro.get_param_store().param_name)
             self.optimiser = self.pt_optim_constructor(ordered, **self.pt_optim_args)
             if self._state is not None:
@@ -119,14 +124,34 @@ class ShardedELBO:
         loss, stops = torch.zeros(2, 1, dtype=torch.float64, device=rows[0].device)
         for shard in parallel.own(self.shards):
             parallel.set_seed(parallel.seed_of(*self.seeds, shard), rows[0])
-            loss += self.elbo.loss_and_grads(model, guide, *parts[shard])
+            one = self.elbo.loss_and_grads(model, guide, *parts[shard])
+            if isinstance(one, tuple):
+                raise InputError(
+                    f"elbo must give one loss to minimise, and {type(self.elbo).__name__} does not"
+                )
+            loss += one
         stops += self.stop.is_set()
         parallel.add_up([loss, stops])
         self.stopping = bool(stops)
         return float(loss)
 
 
+_fitting = threading.Lock()
+
+
+@contextmanager
+def _training_alone() -> Iterator[None]:
+    """Pyro's parameter store is the whole process's: one training at a time."""
+    if not _fitting.acquire(blocking=False):
+        raise InputError("another training runs in this process: use fit in a process of its own")
+    try:
+        yield
+    finally:
+        _fitting.release()
+
+
 @checked
+@_training_alone()
 def fit(
     model: Program,
     guide: Program,
@@ -163,25 +188,32 @@ def fit(
         resume: go on from `state_path`, if it is there. The weights at the end are, bit for bit,
             those of a run that was never stopped.
         same: what else must be the same as in the run that is resumed, such as the data set's name.
+            Images, options, the bound, and the classes of model and guide are looked at.
 
     Returns:
         One dict an epoch: `epoch`, `train_elbo` (mean over the epoch, as the weights moved) and
         `test_elbo` (one sample an image, the same noise each time), nats per image.
 
     Raises:
-        InputError: an argument is wrong, or `state_path` is damaged or of another run.
+        InputError: an argument is wrong, `state_path` is damaged or of another run, gradients are
+            off, or another thread is training.
         TrainingError: the loss or a weight became NaN or infinite; the last good state is kept.
         Interrupted: SIGINT or SIGTERM asked to stop; the state is saved, if there is a path.
 
     Modules need not call `pyro.module`: they are registered here, in a cleared parameter store.
     """
     check_training_options(epochs, batch_size, learning_rate, seed, shards)
+    if not torch.is_grad_enabled():
+        raise InputError("gradients are off: call fit outside torch.no_grad and inference_mode")
     for rows in (train, test if test is not None else train):
         check_rows(*rows)
     path = Path(state_path) if state_path is not None else None
+    if path is not None and os.path.isdir(path):
+        raise InputError(f"state_path {path} is a folder: name a file")
     learning_rate = float(learning_rate)  # a state with NumPy's numbers could not be read again
     settings = {"batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
-    settings |= {"shards": shards, **(same or {})}
+    elbo = elbo or Trace_ELBO()
+    settings |= {"shards": shards, "elbo": _described(elbo)}
     smallest = len(train[0]) % batch_size or batch_size
     if shards > smallest or shards < parallel.size():
         raise InputError(
@@ -190,8 +222,6 @@ def fit(
         )
     if decay:
         settings["decay_epochs"] = epochs
-    if elbo is not None:
-        settings["elbo"] = f"{type(elbo).__name__}, num_particles={elbo.num_particles}"
     modules = {
         name: program
         for name, program in {"model": model, "guide": guide}.items()
@@ -204,6 +234,16 @@ def fit(
         )
     if path is not None:
         settings |= {"images": len(train[0]), "train": fingerprint(*train)}
+        for name, module in modules.items():  # by classes: attributes may change as it is trained
+            kinds = [[inner, type(part)] for inner, part in module.named_modules()]
+            settings[f"{name}_kind"] = fingerprint(kinds)
+        if test is not None:
+            settings["test"] = fingerprint(*test)
+    for name in same or {}:
+        if name in settings:
+            raise InputError(f"same must not hold {name!r}: that is compared in any case")
+    settings |= same or {}
+    if path is not None:
         pack(settings)
     for module in modules.values():
         for parameter in module.parameters():
@@ -215,7 +255,7 @@ def fit(
     pyro.set_rng_seed(seed)
     order = torch.Generator().manual_seed(seed)  # of the images, apart from the samples' generator
     optim = WholeOptim(torch.optim.Adam, learning_rate, fused=True)
-    bound = ShardedELBO(elbo or Trace_ELBO(), shards)
+    bound = ShardedELBO(elbo, shards)
     svi = SVI(
         _registered(model, "model"),
         _registered(guide, "guide"),
@@ -225,12 +265,18 @@ def fit(
     )
     history: list[dict[str, float]] = []
     position = {"epoch": 0, "step": 0, "total": 0.0}
-    if resume and path is not None and path.exists():
+    resumed = resume and path is not None and os.path.exists(path)
+    kept = resumed  # whether what lies at `path` is of this run
+    if resumed:
         state = load_tensors(path, "a training state", STATE)
         if state["settings"] != settings:
+            with using(path):
+                names = sorted(state["settings"].keys() | settings.keys())
+                pairs = [(name, state["settings"].get(name), settings.get(name)) for name in names]
+            other = [f"{name}={then}, not {now}" for name, then, now in pairs if then != now]
             raise InputError(
-                f"{path} was trained with {state['settings']}, not {settings}: "
-                "resume with the same options, or train afresh without --resume"
+                f"{path} was trained with {'; '.join(other)}: resume with the same options, or "
+                "train afresh without --resume"
             )
         with using(path):
             history, position = state["history"], state["position"]
@@ -252,6 +298,7 @@ def fit(
     parallel.check_alike(weights=fingerprint(*modules.values()))
 
     def save(order_state: Tensor) -> None:
+        nonlocal kept
         if path is None or parallel.rank() > 0:
             return
         weights = {name: module.state_dict() for name, module in modules.items()}
@@ -266,12 +313,13 @@ def fit(
                 "settings": settings,
             },
         )
+        kept = True
 
     def failed(what: str) -> TrainingError:
-        kept = f"the last good state is in {path}" if path and path.exists() else "nothing is saved"
+        left = f"the last good state is in {path}" if kept else "nothing is saved"
         return TrainingError(
             f"{what} in epoch {position['epoch'] + 1}, step {position['step'] + 1}: "
-            f"lower the learning rate ({learning_rate:g}); {kept}"
+            f"lower the learning rate ({learning_rate:g}); {left}"
         )
 
     images = len(train[0])
@@ -294,7 +342,8 @@ def fit(
                 batch = [tensor[batches[step]] for tensor in train]
                 bound.seeds = (seed, position["epoch"], step)
                 try:
-                    loss = svi.step(*batch)
+                    with parallel.ALONE:
+                        loss = svi.step(*batch)
                 except ValueError as error:
                     # Pyro refuses a distribution with such parameters before there is a loss
                     if "satisfy the constraint" not in str(error):
@@ -313,9 +362,9 @@ def fit(
             if not (all_finite(modules) and math.isfinite(record["train_elbo"])):
                 raise failed("the weights or the ELBO became NaN or infinite")
             if test is not None:
-                record["test_elbo"] = float(
-                    log_likelihood(model, guide, *test, num_samples=1).elbo.mean()
-                )
+                with _in_use(modules):
+                    score = log_likelihood(model, guide, *test, num_samples=1)
+                record["test_elbo"] = float(score.elbo.mean())
             history.append(record)
             position = {"epoch": position["epoch"] + 1, "step": 0, "total": 0.0}
             save(order.get_state())
@@ -355,6 +404,26 @@ def _registered(program: Program, name: str) -> Program:
         return program(*args)
 
     return registered
+
+
+def _described(elbo: ELBO) -> str:
+    """A bound by its class and settings; but for how deep plates lie, which it finds out itself."""
+    settings = {k: v for k, v in vars(elbo).items() if k[0] != "_" and k != "max_plate_nesting"}
+    written = ", ".join(f"{name}={value}" for name, value in sorted(settings.items()))
+    return f"{type(elbo).__module__}.{type(elbo).__qualname__}({written})"
+
+
+@contextmanager
+def _in_use(modules: dict[str, nn.Module]) -> Iterator[None]:
+    """The modules not in training: in it a layer such as BatchNorm learns from all it is given."""
+    before = [(part, part.training) for module in modules.values() for part in module.modules()]
+    try:
+        for part, _ in before:
+            part.training = False
+        yield
+    finally:
+        for part, training in before:
+            part.training = training
 
 
 def _stopped(path: Path | None) -> str:

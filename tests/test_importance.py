@@ -5,6 +5,7 @@ these means: each comparison fails for about one seed in 1.7 million. The seeds 
 """
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyro
@@ -16,9 +17,13 @@ from hypothesis import strategies as st
 from pyro import poutine
 from pyro.infer import RenyiELBO
 
+from pyro_vae.annealing import annealed_log_likelihood
+from pyro_vae.checkpoints import build_vae
+from pyro_vae.comparison import evaluate
 from pyro_vae.errors import InputError
 from pyro_vae.importance import draw, estimate, iwae, log_joint, log_likelihood, log_weights
 from pyro_vae.quadrature import integrate_plane
+from pyro_vae.refined import Refined
 from tests.problems import GUIDES, LinearGaussian, off_by
 
 SIGMAS = 5
@@ -428,3 +433,40 @@ def test_summary_says_whether_to_trust(problem):
     bad = log_likelihood(problem.model, narrow_guide, x, num_samples=1000).summary()
     assert bad["verdict"].startswith("not to be trusted")
     assert bad["share_trusted"] < 0.5
+
+
+# --- threads, and modes of torch ------------------------------------------------------------
+
+
+def test_threads_do_not_meet_in_one_trace():
+    """Without a lock most of these fail, and some give wrong numbers without a word."""
+    model, guide = build_vae(2, architecture="dense")
+    x = torch.rand(30, 1, 28, 28)
+    alone = log_likelihood(model, guide, x, num_samples=50).value
+    with ThreadPoolExecutor(4) as pool:
+        runs = [pool.submit(log_likelihood, model, guide, x, num_samples=50) for _ in range(12)]
+    for run in runs:
+        np.testing.assert_array_equal(run.result().value, alone)
+
+
+def test_inference_mode_changes_nothing():
+    """The refined guide and annealing need gradients within."""
+    model, guide = build_vae(2, architecture="dense")
+    x = torch.rand(3, 1, 28, 28)
+    refined = Refined(model, guide, starts=1, climbs=1, rounds=(50,))
+
+    def values(x):
+        options = {"num_samples": 100, "gap_images": 2}
+        found = evaluate(model, guide, x, **options)
+        return [
+            log_likelihood(model, refined, x).value,
+            annealed_log_likelihood(model, guide, x, num_chains=2, num_steps=3).value,
+            found.estimate.value,
+            found.gaps["approximation"],
+        ]
+
+    outside = values(x)
+    with torch.inference_mode():
+        inside = values(x.clone())  # a tensor of this mode
+    for one, other in zip(outside, inside, strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -9,11 +9,12 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from pyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
+from pyro.infer import SVI, ReweightedWakeSleep, Trace_ELBO, TraceMeanField_ELBO
 from torch import nn
 
 from pyro_vae.checkpoints import build_vae
 from pyro_vae.errors import InputError
+from pyro_vae.guides import MeanField, SemiAmortised
 from pyro_vae.importance import log_likelihood
 from pyro_vae.parallel import seed_of
 from pyro_vae.training import Interrupted, TrainingError, WholeOptim, fit
@@ -226,13 +227,18 @@ def test_nan_stops_with_the_last_good_state_kept(digits, tmp_path):
     train(digits, path, epochs=1)
     good = path.read_bytes()
     state = torch.load(path, weights_only=True)
+    with pytest.raises(TrainingError, match=r"lower the learning rate .*; nothing is saved"):
+        fit_with_exploding_loss(digits, path, at=3)
+    assert path.read_bytes() == good  # of an earlier run, which is no good state of this one
+    assert all(w.isfinite().all() for w in state["model"].values())
     with pytest.raises(TrainingError, match=r"lower the learning rate .*last good state is in"):
-        fit_with_exploding_loss(digits, path)
-    assert path.read_bytes() == good
+        fit_with_exploding_loss(digits, path, at=6)
+    state = torch.load(path, weights_only=True)
+    assert state["position"]["epoch"] == 1
     assert all(w.isfinite().all() for w in state["model"].values())
 
 
-def fit_with_exploding_loss(digits, path):
+def fit_with_exploding_loss(digits, path, at):
     class Exploding(nn.Module):
         def __init__(self, guide):
             super().__init__()
@@ -240,7 +246,7 @@ def fit_with_exploding_loss(digits, path):
 
         def forward(self, x):
             self.calls += 1
-            with pyro.poutine.scale(scale=math.inf if self.calls == 3 else 1.0):
+            with pyro.poutine.scale(scale=math.inf if self.calls == at else 1.0):
                 return self.guide(x)
 
     model, guide = build_vae(2)
@@ -263,6 +269,108 @@ def test_the_bound_is_the_one_that_is_asked_for(digits, tmp_path):
             train(digits, path, images=100, resume=True, elbo=elbo)
     with pytest.raises(InputError, match="elbo must be of class ELBO or None"):
         train(digits, elbo="Trace_ELBO")
+    with pytest.raises(InputError, match="ReweightedWakeSleep does not"):
+        train(digits, elbo=ReweightedWakeSleep())
+
+
+def test_a_state_knows_what_it_is_a_state_of(digits, tmp_path):
+    path = tmp_path / "state.pt"
+
+    class Weighted(Trace_ELBO):
+        beta = 1.0
+
+        def loss_and_grads(self, *args):
+            return super().loss_and_grads(*args)
+
+    def weighted(beta):
+        bound = Weighted()
+        bound.beta = beta
+        return bound
+
+    train(digits, path, epochs=1, images=100, elbo=weighted(1))
+    with pytest.raises(InputError, match=r"elbo=.*beta=1.*, not .*beta=9.*: resume with the same"):
+        train(digits, path, images=100, elbo=weighted(9), resume=True)
+    train(digits, path, epochs=1, images=100)
+    train(digits, path, epochs=1, images=100, elbo=Trace_ELBO(), resume=True)  # the default
+    model, guide = build_vae(2)
+    options = {"batch_size": 50, "state_path": path, "resume": True, "progress": False}
+    rows = (digits.train_images[:100],), (digits.test_images[:50],)
+    with pytest.raises(InputError, match=r"test=.*resume with the same options"):
+        fit(model, guide, rows[0], (digits.test_images[50:100],), **options)
+    with pytest.raises(InputError, match=r"guide_kind=.*resume with the same options"):
+        fit(model, SemiAmortised(model), *rows, **options)
+    with pytest.raises(InputError, match="same must not hold 'seed'"):
+        fit(model, guide, *rows, same={"seed": 0}, **options)
+
+
+def test_a_training_that_would_train_nothing_is_refused(digits, tmp_path):
+    for off in (torch.no_grad(), torch.inference_mode()):
+        with off, pytest.raises(InputError, match="gradients are off: call fit outside"):
+            train(digits)
+    model, guide = build_vae(2)
+    model.requires_grad_(False), guide.requires_grad_(False)
+    with pytest.raises(InputError, match="nothing to train: no weight of model or guide has"):
+        fit(model, guide, (digits.train_images[:50],), epochs=1, progress=False)
+    with pytest.raises(InputError, match="is a folder: name a file"):
+        train(digits, tmp_path)
+
+
+def test_one_training_at_a_time(digits):
+    """A second would share Pyro's parameters; scores meanwhile are what they are alone."""
+    model, guide = build_vae(2)
+    x = digits.test_images[:20]
+    alone = log_likelihood(model, guide, x, num_samples=20)
+    history = []
+
+    class Announced(nn.Module):
+        def __init__(self, guide):
+            super().__init__()
+            self.guide = guide
+
+        def forward(self, x):
+            begun.set()
+            return self.guide(x)
+
+    def training():
+        model, guide = build_vae(2)
+        rows = (digits.train_images[:500],)
+        history.extend(fit(model, Announced(guide), rows, epochs=2, batch_size=10, progress=False))
+
+    begun = threading.Event()
+    thread = threading.Thread(target=training)
+    thread.start()
+    assert begun.wait(60)
+    with pytest.raises(InputError, match="another training runs in this process"):
+        train(digits)
+    for _ in range(5):
+        again = log_likelihood(model, guide, x, num_samples=20)
+        assert (again.value == alone.value).all()
+    thread.join()
+    assert len(history) == 2
+
+
+def test_the_test_images_leave_no_trace_in_the_guide(digits):
+    """A layer with running means is moved by the training images alone."""
+
+    class Normed(MeanField):
+        def __init__(self, model):
+            super().__init__(model)
+            self.norm = nn.BatchNorm1d(4)
+
+        def forward(self, x):
+            self.norm(x.flatten(1)[:, 300:304])
+            return super().forward(x)
+
+    moved = []
+    for test in (None, (digits.test_images[:50],)):
+        torch.manual_seed(0)
+        model, _ = build_vae(2)
+        guide = Normed(model)
+        fit(model, guide, (digits.train_images[:100],), test, epochs=1, progress=False)
+        assert guide.norm.training
+        moved.append(guide.norm.running_mean)
+    assert not torch.equal(moved[0], torch.zeros(4))
+    assert torch.equal(*moved)
 
 
 def test_gradients_from_before_are_no_part_of_the_training(digits):
