@@ -15,6 +15,7 @@ import math
 import multiprocessing
 import os
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -75,6 +76,7 @@ Contenders = dict[str, tuple[Callable[..., Work], dict]]
 
 def serve(connection: Connection, make: Callable[..., Work], options: dict, device: str) -> None:
     """A contender's process: one round of work at each word from the other end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all: the first process ends them
     if "images" in options:
         options["images"] = options["images"].to(device)
     work = make(**options)

@@ -135,7 +135,7 @@ def train(
     """Train the guide, and the model unless it is frozen.
 
     The seconds of a training that is resumed are those in the metrics of the run that made it, and
-    null where it did not get that far.
+    null where there are none of just that training.
     """
     if not any(w.requires_grad for part in (model, guide) for w in part.parameters()):
         return {"seconds": 0.0, "history": []}
@@ -164,13 +164,16 @@ def train(
         },
     )
     seconds = time.perf_counter() - start
-    return {"seconds": known_seconds(folder, name) if resumed else seconds, "history": history}
+    if resumed:
+        seconds = known_seconds(folder, name, history)
+    return {"seconds": seconds, "history": history}
 
 
-def known_seconds(folder: Path, name: str) -> float | None:
-    """The seconds that a guide took to train, from the metrics in `folder`."""
+def known_seconds(folder: Path, name: str, history: list[dict]) -> float | None:
+    """The seconds that a guide took for this training, from the metrics in `folder`."""
     try:
-        return json.loads((folder / "metrics.json").read_text())["rows"][name]["seconds"]["train"]
+        row = json.loads((folder / "metrics.json").read_text())["rows"][name]
+        return row["seconds"]["train"] if row["history"] == history else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

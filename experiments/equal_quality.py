@@ -43,7 +43,7 @@ from pyro_vae.script import (
     run,
     save_metrics,
 )
-from pyro_vae.training import fit
+from pyro_vae.training import Interrupted, fit
 
 SHADES = {"plain": "0.4", "sampled": COLOURS["guide"], "closed": COLOURS["posterior"]}
 SEED = 6  # of the scores; the first weights of pair n are drawn with n
@@ -210,9 +210,13 @@ def main() -> None:
         "latent_dim": args.latent_dim,
         "images": min(args.images, len(data.test_images)),
         "epochs": args.epochs,
+        "num_samples": NUM_SAMPLES,
         "device": args.device,
         "precision": resolve_precision(getattr(args, "precision", "auto"), args.device),
     }
+    if not args.resume:  # or a later --resume would take the scores of an earlier run
+        for left in folder.glob("*.training.pt"):
+            left.unlink()
     found: dict[str, list[dict[str, Tensor]]] = {way: [] for way in WAYS}
     for pair in range(args.pairs):
         for way in WAYS:
@@ -220,7 +224,11 @@ def main() -> None:
             if args.resume and path.exists():
                 one = read_scores(path, settings)
             else:
-                one = scores(way, pair, data, settings)
+                try:
+                    one = scores(way, pair, data, settings)
+                except Interrupted:
+                    kept = "stopped; the scores of finished trainings are kept: continue with"
+                    raise Interrupted(f"{kept} --resume") from None
                 save_tensors(path, one | {"settings": settings})
             found[way].append(one)
     scored = {

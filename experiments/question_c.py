@@ -29,7 +29,7 @@ from experiments.figures_c import (
 )
 from pyro_vae.classifier import Classifier, class_features, class_probabilities
 from pyro_vae.data import Dataset
-from pyro_vae.errors import check_counts, check_seed
+from pyro_vae.errors import InputError, check_counts, check_seed
 from pyro_vae.features import entropy_floor, nearest_distance
 from pyro_vae.fidelity import frechet_distance, precision_recall
 from pyro_vae.files import hold_folder
@@ -606,6 +606,20 @@ def as_text(metrics: dict) -> str:
     return "\n".join(lines)
 
 
+def check_alike(vaes: Vaes) -> None:
+    """Raise InputError unless all contenders were trained in the same way."""
+    first = vaes["d4"][0].config
+    for key, seeds in vaes.items():
+        for vae in seeds:
+            for option in ("epochs", "batch_size", "learning_rate"):
+                if vae.config.get(option) != first.get(option):
+                    raise InputError(
+                        f"{key} was trained with {option}={vae.config.get(option)} and d4 with "
+                        f"{first.get(option)}: add --train to train all alike, or name another "
+                        "--results"
+                    )
+
+
 def main() -> None:
     """Train or load every contender, measure each ground, draw the figures, write the metrics."""
     parser = make_parser(__doc__.splitlines()[0], latent_dim=None)
@@ -639,6 +653,7 @@ def main() -> None:
             own = argparse.Namespace(**vars(args) | {"seed": seed})
             kind = (contender.latent_dim, name, contender.architecture)
             vaes[key].append(Vae(*trained_vae(own, data, *kind)))
+    check_alike(vaes)
     classifier = trained_classifier(args, data)
 
     chosen = np.random.default_rng(SEED).permutation(len(data.test_images))[: args.images]

@@ -4,6 +4,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,7 +59,7 @@ def data_root(root: str | Path | None = None) -> Path:
 def load_mnist(root: str | Path | None = None) -> Dataset:
     """MNIST from the data folder, downloaded into it if absent, checked against its checksums."""
     root = data_root(root)
-    if not all((root / RAW / name).is_file() for name in MNIST_MD5):
+    if not all(os.path.isfile(root / RAW / name) for name in MNIST_MD5):
         _download_mnist(root)
     check_mnist(root)
     # not by the class MNIST, which prefers unchecked files of its old layout
@@ -92,6 +93,7 @@ def check_mnist(root: Path) -> None:
 
 def _download_mnist(root: Path) -> None:
     """Download beside the final place and rename, so that a killed download leaves no half file."""
+    made = not os.path.exists(root)
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=root) as partial:
@@ -100,6 +102,9 @@ def _download_mnist(root: Path) -> None:
             for name in MNIST_MD5:
                 os.replace(Path(partial) / RAW / name, root / RAW / name)
     except (OSError, RuntimeError) as error:  # no network, no space, mirrors down
+        if made:
+            with suppress(OSError):
+                root.rmdir()
         raise NoData(
             f"MNIST is not in {root} and cannot be downloaded ({' '.join(str(error).split())}): "
             "name the folder that holds MNIST/raw with --data-root or PYRO_VAE_DATA, "

@@ -122,11 +122,16 @@ def kind(value: object) -> str:
     return type(value).__name__
 
 
+LARGEST = 10**9  # of what is counted: torch fails in its own words where there is no room for more
+
+
 def check_counts(least: int = 1, /, **counts: object) -> None:
-    """Raise InputError unless each of the named values is a whole number, `least` or more."""
+    """Raise InputError unless each of the named values is a whole number, `least` to LARGEST."""
     for name, value in counts.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise InputError(f"{name} must be a whole number >= {least}, not {value!r}")
+        if value > LARGEST:
+            raise InputError(f"{name} must be at most {LARGEST:,}, not {value:,}")
 
 
 def check_seed(seed: int) -> None:

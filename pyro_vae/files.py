@@ -25,6 +25,8 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     if not path.name or "\0" in str(path):
         raise InputError(f"path must name a file, not {str(path)!r}")
+    if os.path.islink(path):  # what it points to is replaced, and not the link
+        path = Path(os.path.realpath(path))
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

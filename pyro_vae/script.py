@@ -2,9 +2,12 @@
 
 import argparse
 import ctypes
+import io
 import json
 import math
+import os
 import platform
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -108,20 +111,41 @@ def make_parser(
 def run(main: Callable[[], None]) -> None:
     """Run a script: its errors are one line on stderr and an exit code, never a traceback."""
     keep_memory()
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by whoever started the script
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - until the end
+        elif isinstance(stream, io.TextIOWrapper):  # no minus sign stops a script in ASCII
+            stream.reconfigure(errors="replace")
     try:
         main()
+        sys.stdout.flush()
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        end(2, f"error: {error}")
     except TrainingError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+        end(1, f"error: {error}")
     except Interrupted as stop:
-        print(stop, file=sys.stderr)
-        sys.exit(130)
+        end(130, str(stop))
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        sys.exit(130)
+        end(130, "stopped")
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(128 + signal.SIGPIPE)
+    except OSError as error:
+        what = f"{error.filename}: " if error.filename else ""
+        end(
+            2 if what else 1, f"error: {what}{error.strerror or error}; name another file or folder"
+        )
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "allocate" not in str(error):
+            raise
+        end(1, "error: there is not enough memory: ask for fewer dimensions, samples or images")
+
+
+def end(code: int, message: str) -> None:
+    """End the script with its exit code, and what there is to say on stderr."""
+    print(message, file=sys.stderr)
+    sys.exit(code)
 
 
 def keep_memory() -> None:
@@ -238,12 +262,13 @@ def trained_vae(
     }
     name = name or f"d{latent_dim}"
     path = args.checkpoint or args.results / "checkpoints" / f"{name}.pt"
-    if path.is_dir():
+    if os.path.isdir(path):  # Path's own fails for names that are too long
         raise InputError(f"--checkpoint {path} is a folder: name a file")
-    state_path = path.with_suffix(".training.pt")
-    if args.checkpoint and not (path.exists() or args.train or args.resume):
+    state_path = path.with_name(f"{path.name.removesuffix('.pt')}.training.pt")
+    trained, begun = os.path.exists(path), os.path.exists(state_path)
+    if args.checkpoint and not (trained or args.train or args.resume):
         raise InputError(f"--checkpoint {path} is not a file: name another, or add --train")
-    if path.exists() and not args.train and not (args.resume and state_path.exists()):
+    if trained and not args.train and not (args.resume and begun):
         model, guide, config = load_vae(path)
         if asked.get("precision") == "auto":
             asked.pop("precision")
@@ -262,8 +287,11 @@ def trained_vae(
         latent_dim, settings["precision"], architecture, classes, guide_name, prior
     )
     check_folder(path.parent)
-    print(f"autoencoder: training {path.stem} on {data.name}, epochs: {settings['epochs']}")
+    own = path.name.removesuffix(".pt")
+    print(f"autoencoder: training {own} on {data.name}, epochs: {settings['epochs']}")
     with only_writer(path) if parallel.rank() == 0 else nullcontext():
+        if args.train and not args.resume and parallel.rank() == 0:
+            state_path.unlink(missing_ok=True)  # or a later --resume would go on with it
         model.to(device), guide.to(device)
         train, test = (
             tuple(rows.to(device) for rows in (images, labels)[: 2 if classes else 1])
@@ -285,10 +313,21 @@ def trained_vae(
         )
         config = {"dataset": data.name, **kind, **settings}
         config |= {"history": history, "provenance": provenance()}
-        if parallel.rank() == 0:
+        known = saved_config(path) if args.resume else {}
+        if known | {"provenance": None} == config | {"provenance": None}:
+            config = known  # nothing was left to train: it stays what an earlier run made
+        elif parallel.rank() == 0:
             save_vae(path, model, guide, config)
             print(f"autoencoder: saved to {path}")
     return model, guide, config
+
+
+def saved_config(path: Path) -> dict:
+    """The config of a checkpoint; an empty one where there is none that can be read."""
+    try:
+        return load_vae(path)[2]
+    except InputError:
+        return {}
 
 
 def trained_classifier(args: argparse.Namespace, data: Dataset) -> Classifier:

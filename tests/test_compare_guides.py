@@ -177,3 +177,15 @@ def test_a_posterior_that_lies_far_out_is_integrated_all_the_same(place):
     expected = dist.Normal(place, 1.25**0.5).log_prob(x).double()
     found = compare_guides.integrated(model, x, points=81).log_evidence
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+def test_the_seconds_of_a_resumed_training_are_those_of_just_that_training(tmp_path):
+    history = [{"epoch": 1, "train_elbo": -200.0}]
+    rows = {"mean_field": {"seconds": {"train": 8.0}, "history": history}}
+    (tmp_path / "metrics.json").write_text(json.dumps({"rows": rows}))
+    known = compare_guides.known_seconds
+    assert known(tmp_path, "mean_field", history) == 8.0
+    longer = [*history, {"epoch": 2, "train_elbo": -190.0}]
+    assert known(tmp_path, "mean_field", longer) is None
+    assert known(tmp_path, "spline", history) is None
+    assert known(tmp_path / "nowhere", "mean_field", history) is None

@@ -86,7 +86,7 @@ def test_missing_mnist_says_what_to_do(tmp_path, offline):
     with pytest.raises(InputError, match=r"--data-root .* or choose --dataset digits") as error:
         load_mnist(tmp_path / "nowhere")
     assert "\n" not in str(error.value)
-    assert list((tmp_path / "nowhere").iterdir()) == []  # nothing half-downloaded
+    assert list(tmp_path.iterdir()) == []  # nothing half-downloaded, and no empty folder
 
 
 def test_a_missing_file_is_not_replaced_by_the_digits(copied):

@@ -156,8 +156,11 @@ def test_resume_does_only_what_is_missing(tmp_path, monkeypatch, work):
     assert work == [("closed", 1)]
     assert again["ways"] == whole["ways"]
     work.clear()
+    for left in tmp_path.rglob("*_2.training.pt"):
+        left.with_name(left.name.replace("2", "3")).write_bytes(b"of an earlier run of more pairs")
     start(monkeypatch, tmp_path)
     assert len(work) == 9
+    assert list(tmp_path.rglob("*_3.training.pt")) == []  # or --resume would take them
 
 
 def test_resume_refuses_the_scores_of_another_run(tmp_path, monkeypatch, capsys, work):

@@ -34,3 +34,15 @@ def test_a_disk_error_is_one_line(tmp_path):
         whole_file(tmp_path / "file" / "below"),
     ):
         pass
+
+
+def test_a_link_is_kept_and_what_it_points_to_is_replaced(tmp_path):
+    (tmp_path / "kept").mkdir()
+    path = tmp_path / "kept" / "file"
+    path.write_text("old")
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    with whole_file(link) as partial:
+        partial.write_text("new")
+    assert link.is_symlink()
+    assert path.read_text() == "new"

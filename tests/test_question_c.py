@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from experiments import question_c
+from experiments.question_c import Vae
+from pyro_vae.errors import InputError
 from pyro_vae.importance import Estimate
 from tests.commands import run_script
 
@@ -110,3 +112,13 @@ def test_the_metrics_agree_with_one_another(folder):
     assert metrics["other_pixels"]["grey"]["d4"]["log_p"]["seeds"] == pytest.approx(
         metrics["scores"]["d4"]["log_p"]["seeds"], abs=20
     )
+
+
+def test_contenders_that_were_trained_otherwise_are_not_compared():
+    alike = {"epochs": 10, "batch_size": 100, "learning_rate": 1e-3}
+    for option, value in (("epochs", 1), ("batch_size", 50), ("learning_rate", 1e-2)):
+        configs = {"d4": [alike, alike], "example": [alike, alike | {option: value}]}
+        vaes = {key: [Vae(None, None, config) for config in row] for key, row in configs.items()}
+        with pytest.raises(InputError, match=f"example was trained with {option}={value} and d4"):
+            question_c.check_alike(vaes)
+        question_c.check_alike({"d4": vaes["d4"]})

@@ -1,18 +1,23 @@
 """The question scripts as a user meets them: one line for an error, and nothing lost."""
 
 import json
+import os
+import shlex
 import shutil
 import subprocess
+import sys
 
 import pytest
 import torch
 
-from pyro_vae.checkpoints import build_vae, load_vae, save_vae
+from pyro_vae import script
+from pyro_vae.checkpoints import load_vae, save_vae
 from pyro_vae.data import MNIST_MD5
 from pyro_vae.errors import InputError
 from pyro_vae.networks import resolve_precision
-from pyro_vae.script import begin, make_parser
-from tests.commands import run_script
+from pyro_vae.script import begin, make_parser, trained_vae
+from pyro_vae.training import Interrupted
+from tests.commands import ROOT, run_script
 
 FAST = ["--dataset", "digits", "--epochs", "1", "--batch-size", "500", "--fits", "2"]
 
@@ -103,10 +108,9 @@ def test_a_wrong_checkpoint_is_named(results, tmp_path, spoil):
     elif spoil == "other d":
         shutil.copy(results / "checkpoints" / "d4.pt", path)
     else:
-        model, guide = build_vae(4)
+        model, guide, config = load_vae(results / "checkpoints" / "d4.pt")
         with torch.no_grad():
             model.decoder.f[0].weight[0, 0] = float("nan")
-        _, _, config = load_vae(results / "checkpoints" / "d4.pt")
         save_vae(path, model, guide, config)
     before = path.read_bytes()
     options = ["--latent-dim", "20"] if spoil == "other d" else []
@@ -142,3 +146,113 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     assert done.returncode == 2
     assert "cannot write" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1  # before any training
+
+
+def trained(data, results, *options):
+    """As a script trains or loads its autoencoder, in a second: its config."""
+    parser = make_parser("a script", latent_dim=2, epochs=1)
+    args = parser.parse_args(["--results", str(results), "--batch-size", "500", *options])
+    return trained_vae(args, data, 2)[2]
+
+
+def test_a_checkpoint_that_is_finished_stays_what_an_earlier_run_made(
+    digits, tmp_path, monkeypatch
+):
+    first = trained(digits, tmp_path)
+    before = (tmp_path / "checkpoints" / "d2.pt").read_bytes()
+    monkeypatch.setattr(script, "provenance", lambda: {"git": "another"})
+    assert trained(digits, tmp_path, "--resume") == first
+    assert (tmp_path / "checkpoints" / "d2.pt").read_bytes() == before
+    (tmp_path / "checkpoints" / "d2.pt").write_bytes(before[:100])  # then it is made again
+    assert trained(digits, tmp_path, "--resume")["provenance"] == {"git": "another"}
+    more = trained(digits, tmp_path, "--resume", "--epochs", "2")
+    assert len(more["history"]) == 2
+
+
+def test_training_afresh_leaves_no_earlier_state_to_resume(digits, tmp_path, monkeypatch):
+    trained(digits, tmp_path)
+
+    def stopped(*args, **options):
+        raise Interrupted("stopped in the first epoch")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(script, "fit", stopped)
+        with pytest.raises(Interrupted):
+            trained(digits, tmp_path, "--train")
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["d2.pt"]
+
+
+def test_checkpoints_have_states_of_their_own(digits, tmp_path):
+    for name in ("lr0.001", "lr0.01", "plain.pt"):
+        trained(digits, tmp_path, "--train", "--checkpoint", str(tmp_path / name))
+    names = {path.name for path in tmp_path.iterdir()}
+    states = {"lr0.001.training.pt", "lr0.01.training.pt", "plain.training.pt"}
+    assert names == {"lr0.001", "lr0.01", "plain.pt"} | states
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (OSError(36, "File name too long", "aaa"), 2, "aaa: File name too long; name another file"),
+        (OSError(28, "No space left on device"), 1, "error: No space left on device"),
+        (MemoryError(), 1, "not enough memory: ask for fewer"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 1, "not enough memory"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(capsys, error, code, said):
+    def main():
+        raise error
+
+    with pytest.raises(SystemExit) as stop:
+        script.run(main)
+    assert stop.value.code == code
+    err = capsys.readouterr().err
+    assert said in err
+    assert len(err.splitlines()) == 1
+
+
+def test_another_error_is_no_matter_of_memory():
+    def main():
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        script.run(main)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--latent-dim", 10**20, "latent_dim must be at most 1,000,000,000"),
+        ("--batch-size", 10**20, "batch_size must be at most 1,000,000,000"),
+        ("--checkpoint", "a" * 300, "is not a file: name another"),
+        ("--data-root", "a" * 300, "File name too long"),
+    ],
+)
+def test_what_is_too_large_or_too_long_is_one_line(tmp_path, option, value, said):
+    results = tmp_path / "results"
+    dataset = ["--dataset", "mnist" if option == "--data-root" else "digits"]
+    done = run(*dataset, "--results", results, option, value)
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not any(path.is_file() for path in results.rglob("*"))
+
+
+def test_output_that_nobody_reads_or_that_is_ascii_alone_is_no_traceback():
+    code = (
+        "from pyro_vae.script import run\n"
+        "def main():\n"
+        "    for _ in range(100_000):\n"
+        "        print('log p \\N{MINUS SIGN}1')\n"
+        "run(main)"
+    )
+    command = f"{sys.executable} -c {shlex.quote(code)}"
+    for line, end in ((f"{command} | head -n 1", "log p"), (f"{command} >&- 2>&-; echo $?", "0")):
+        done = subprocess.run(
+            ["sh", "-c", line],
+            capture_output=True,
+            text=True,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"},
+        )
+        assert done.stderr == ""
+        assert done.stdout.startswith(end)
