@@ -121,28 +121,28 @@ def run(main: Callable[[], None]) -> None:
         main()
         sys.stdout.flush()
     except InputError as error:
-        end(2, f"error: {error}")
+        _end(2, f"error: {error}")
     except TrainingError as error:
-        end(1, f"error: {error}")
+        _end(1, f"error: {error}")
     except Interrupted as stop:
-        end(130, str(stop))
+        _end(130, str(stop))
     except KeyboardInterrupt:
-        end(130, "stopped")
+        _end(130, "stopped")
     except BrokenPipeError:  # whoever read the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
         what = f"{error.filename}: " if error.filename else ""
-        end(
+        _end(
             2 if what else 1, f"error: {what}{error.strerror or error}; name another file or folder"
         )
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "allocate" not in str(error):
             raise
-        end(1, "error: there is not enough memory: ask for fewer dimensions, samples or images")
+        _end(1, "error: there is not enough memory: ask for fewer dimensions, samples or images")
 
 
-def end(code: int, message: str) -> None:
+def _end(code: int, message: str) -> None:
     """End the script with its exit code, and what there is to say on stderr."""
     print(message, file=sys.stderr)
     sys.exit(code)
@@ -313,7 +313,7 @@ def trained_vae(
         )
         config = {"dataset": data.name, **kind, **settings}
         config |= {"history": history, "provenance": provenance()}
-        known = saved_config(path) if args.resume else {}
+        known = _saved_config(path) if args.resume else {}
         if known | {"provenance": None} == config | {"provenance": None}:
             config = known  # nothing was left to train: it stays what an earlier run made
         elif parallel.rank() == 0:
@@ -322,7 +322,7 @@ def trained_vae(
     return model, guide, config
 
 
-def saved_config(path: Path) -> dict:
+def _saved_config(path: Path) -> dict:
     """The config of a checkpoint; an empty one where there is none that can be read."""
     try:
         return load_vae(path)[2]

@@ -663,7 +663,15 @@ ELSEWHERE = {
     # parts of others, which check for them
     *("imitate", "optimal", "elbo_samples", "best_log_weights", "table", "pairs", "as_text"),
     *("curvature", "climb", "laplace", "adapt", "channels_last", "softplus"),
-    *("join_appendix", "fingerprint", "keep_memory", "all_finite", "shuffled", "kind"),
+    *(
+        "differentiable",
+        "join_appendix",
+        "fingerprint",
+        "keep_memory",
+        "all_finite",
+        "shuffled",
+        "kind",
+    ),
     *("show_image", "image_rows", "save_figure", "on_cpu", "seeded", "pack", "using"),
     # by device: test_gpu
     *("chunk_of", "unrounded"),
