@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -62,7 +63,7 @@ from pyro_vae.script import (
     run,
     save_metrics,
 )
-from pyro_vae.training import fit
+from pyro_vae.training import Interrupted, fit
 
 SEED = 6
 # Rounds of a process; another takes the contender's next. Two processes of the same work can differ
@@ -76,19 +77,19 @@ Contenders = dict[str, tuple[Callable[..., Work], dict]]
 
 def serve(connection: Connection, make: Callable[..., Work], options: dict, device: str) -> None:
     """A contender's process: one round of work at each word from the other end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all: the first process ends them
-    if "images" in options:
-        options["images"] = options["images"].to(device)
-    work = make(**options)
-    result = work()  # the first is slower: not timed
-    finish(device)
-    connection.send("ready")
-    while connection.recv():
-        start = time.perf_counter()
-        result = work()
+    with suppress(EOFError, BrokenPipeError, Interrupted, KeyboardInterrupt):  # the run is over
+        if "images" in options:
+            options["images"] = options["images"].to(device)
+        work = make(**options)
+        result = work()  # the first is slower: not timed
         finish(device)
-        connection.send(time.perf_counter() - start)
-    connection.send((result if isinstance(result, np.ndarray) else None, peak_mib(device)))
+        connection.send("ready")
+        while connection.recv():
+            start = time.perf_counter()
+            result = work()
+            finish(device)
+            connection.send(time.perf_counter() - start)
+        connection.send((result if isinstance(result, np.ndarray) else None, peak_mib(device)))
 
 
 def finish(device: str) -> None:
@@ -141,7 +142,9 @@ def start(
     context = multiprocessing.get_context("spawn")
     end, other = context.Pipe()
     process = context.Process(target=serve, args=(other, make, options, device), daemon=True)
-    process.start()
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C ends this process,
+    process.start()  # which ends the others
+    signal.signal(signal.SIGINT, before)
     other.close()  # so that a contender that dies ends the run, and is not waited for
     hear(end, name)
     return end, process
