@@ -125,11 +125,11 @@ def take_turns(
                 ends[name], processes[name] = start(name, make, options, device)
         shift = number % len(names)
         for name in names[shift:] + names[:shift]:
-            ends[name].send(True)
+            tell(ends[name], name, go_on=True)
             found[name]["seconds"].append(hear(ends[name], name))
         if (number + 1) % LIFE == 0 or number + 1 == rounds:
             for name, end in ends.items():
-                end.send(False)
+                tell(end, name, go_on=False)
                 found[name]["result"], found[name]["peak_mib"] = hear(end, name)
                 processes[name].join()
     return found
@@ -155,9 +155,20 @@ def hear(end: Connection, name: str) -> object:
     try:
         return end.recv()
     except (EOFError, OSError):
-        raise SystemExit(
-            f"error: the contender {name!r} died; see above, if it could say why"
-        ) from None
+        raise dead(name) from None
+
+
+def tell(end: Connection, name: str, *, go_on: bool) -> None:
+    """Ask a contender's process for another round of work, or for its last result."""
+    try:
+        end.send(go_on)
+    except OSError:
+        raise dead(name) from None
+
+
+def dead(name: str) -> SystemExit:
+    """What ends the benchmark when a contender's process has ended by itself."""
+    return SystemExit(f"error: the contender {name!r} died; see above, if it could say why")
 
 
 def compared(found: dict[str, dict], images: int, base: str) -> dict[str, dict]:

@@ -601,7 +601,8 @@ def as_text(metrics: dict) -> str:
             value = metrics[part][key]
             for step in path:
                 value = value[step]
-            cells.append(f"{value['mean']:.3f} ({value['sd']:.3f})")
+            spread = "" if np.isnan(value["sd"]) else f" ({value['sd']:.3f})"
+            cells.append(f"{value['mean']:.3f}{spread}")
         lines.append(f"{label:<28}" + "".join(f"{cell:>24}" for cell in cells))
     return "\n".join(lines)
 
@@ -653,7 +654,7 @@ def main() -> None:
             own = argparse.Namespace(**vars(args) | {"seed": seed})
             kind = (contender.latent_dim, name, contender.architecture)
             vaes[key].append(Vae(*trained_vae(own, data, *kind)))
-    check_alike(vaes)
+            check_alike(vaes)  # before hours go into the next
     classifier = trained_classifier(args, data)
 
     chosen = np.random.default_rng(SEED).permutation(len(data.test_images))[: args.images]
@@ -732,7 +733,8 @@ def main() -> None:
     save_metrics(folder / "metrics.json", metrics, args, data, trainings)
     print(as_text(metrics))
     print(
-        f"mean over {args.seeds} seeds (standard deviation); figures and metrics.json in {folder}"
+        f"means over {args.seeds} trainings of each (standard deviation); "
+        f"figures and metrics.json in {folder}"
     )
 
 

@@ -118,12 +118,21 @@ def fingerprint(*parts: object, weights: bool = True) -> str:
     without an underscore; of a function its name.
     """
     digest = hashlib.sha256()
+    within: list[int] = []  # the objects that hold the one at hand: one of them may be in it again
 
     def put(content: bytes) -> None:
         # with its length, so that 1 and 12 are not 11 and 2
         digest.update(f"{len(content)} ".encode() + content)
 
     def add(part: object) -> None:
+        if id(part) in within:
+            put(f"holder {within.index(id(part))}".encode())
+            return
+        within.append(id(part))
+        look(part)
+        within.pop()
+
+    def look(part: object) -> None:
         if isinstance(part, Tensor):
             put(kind(part).encode())
             numbers = part.detach().cpu().contiguous().reshape(-1)
@@ -224,7 +233,7 @@ def _built_again(config: dict, encoder: dict[str, Tensor]) -> tuple[Model, Amort
     """
     with seeded(0, torch.empty(0)):
         model, guide = build_vae(**_building(config))
-    dtype = next(iter(encoder.values())).dtype
+    dtype = next(iter(encoder.values()), torch.empty(0)).dtype
     return model.to(dtype), guide.to(dtype)
 
 

@@ -168,9 +168,17 @@ class PerLabel(nn.Module):
         """The outputs of each image, by the weights of its label."""
         check_labels("this network", self.classes, inputs.shape[-2], *labels)
         (y,) = labels
-        # weight[:, y] is the same, but several threads add up its gradient in an order of chance
-        weight, bias = self.weight.index_select(1, y), self.bias.index_select(1, y)
+        weight, bias = of_labels(self.weight, y), of_labels(self.bias, y)
         return torch.einsum("...bi,obi->...bo", inputs, weight) + bias.T
+
+
+def of_labels(weight: Tensor, y: Tensor) -> Tensor:
+    """`weight[:, y]`, whose gradient has the same bits each time.
+
+    That of the indexing is added up in an order of chance by the threads of a processor, and that
+    of index_select by those of a GPU.
+    """
+    return weight[:, y] if y.is_cuda else weight.index_select(1, y)
 
 
 class LabelEncoder(Encoder):

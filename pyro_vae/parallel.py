@@ -8,7 +8,7 @@ share the parts.
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 
 import numpy as np
@@ -96,13 +96,16 @@ def check_alike(**found: str) -> None:
 def seeded(seed: int, like: Tensor) -> Iterator[None]:
     """Random numbers from `seed` in this block, on the CPU and on the device of `like`.
 
-    Those drawn after it are what they would be without it. Other threads wait for its end, and
-    there are gradients in it where torch.inference_mode would rule them out.
+    Those drawn after it are what they would be without it. Other threads wait for its end; of
+    torch.inference_mode no more is left in it than torch.no_grad, which can be undone within.
     """
     check_seed(seed)
-    inference = torch.is_inference_mode_enabled()
-    gradients = torch.inference_mode(False) if inference else nullcontext()
-    with ALONE, gradients, torch.random.fork_rng([like.device] if like.is_cuda else []):
+    with ExitStack() as stack:
+        stack.enter_context(ALONE)
+        if torch.is_inference_mode_enabled():
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.no_grad())
+        stack.enter_context(torch.random.fork_rng([like.device] if like.is_cuda else []))
         set_seed(seed, like)
         yield
 

@@ -27,7 +27,7 @@ from torch import Tensor
 from pyro_vae.errors import check_counts, check_number, check_rows, checked
 from pyro_vae.importance import Program, draw_z, estimate, log_joint
 from pyro_vae.models import Model, Tempered
-from pyro_vae.parallel import seeded
+from pyro_vae.parallel import differentiable, seeded
 from pyro_vae.refined import Refined
 
 
@@ -80,9 +80,10 @@ def model_rate_distortion(
     refined = Refined(tempered, guide)
     found = []
     with seeded(seed, x):
-        for rows in zip(*(row.split(100) for row in (x, *labels)), strict=True):
-            z, log_q = draw_z(refined, list(rows), num_samples)
-            log_p = log_joint(tempered, list(rows), {"z": z})  # log p(z) + b log p(x | z)
+        for part in zip(*(row.split(100) for row in (x, *labels)), strict=True):
+            rows = differentiable(part)
+            z, log_q = draw_z(refined, rows, num_samples)
+            log_p = log_joint(tempered, rows, {"z": z})  # log p(z) + b log p(x | z)
             log_w = log_p - log_q.double().cpu()
             w = torch.softmax(log_w, 0)
             scaled = (w * (log_p - _log_prior(model, rows, z))).sum(0).numpy()  # -b D

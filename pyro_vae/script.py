@@ -7,6 +7,7 @@ import json
 import math
 import os
 import platform
+import select
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import torch
 from pyro_vae import parallel
 from pyro_vae.checkpoints import (
     build_vae,
+    fingerprint,
     load_tensors,
     load_vae,
     load_weights,
@@ -128,18 +130,28 @@ def run(main: Callable[[], None]) -> None:
         _end(130, str(stop))
     except KeyboardInterrupt:
         _end(130, "stopped")
-    except BrokenPipeError:  # whoever read the output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and _reader_has_gone():
+            sys.exit(128 + signal.SIGPIPE)
         what = f"{error.filename}: " if error.filename else ""
         _end(
             2 if what else 1, f"error: {what}{error.strerror or error}; name another file or folder"
         )
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "allocate" not in str(error):
+        of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not of_memory and "can't allocate memory" not in str(error):
             raise
         _end(1, "error: there is not enough memory: ask for fewer dimensions, samples or images")
+
+
+def _reader_has_gone() -> bool:
+    """Whether whoever read the output has seen enough of it; what is left is then thrown away."""
+    output = select.poll()
+    output.register(1, 0)  # asks for nothing: only a broken pipe is told
+    gone = bool(output.poll(0))
+    if gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return gone
 
 
 def _end(code: int, message: str) -> None:
@@ -264,7 +276,8 @@ def trained_vae(
     path = args.checkpoint or args.results / "checkpoints" / f"{name}.pt"
     if os.path.isdir(path):  # Path's own fails for names that are too long
         raise InputError(f"--checkpoint {path} is a folder: name a file")
-    state_path = path.with_name(f"{path.name.removesuffix('.pt')}.training.pt")
+    own = path.stem if path.suffix in (".pt", ".pth") else path.name
+    state_path = path.with_name(f"{own}.training.pt")
     trained, begun = os.path.exists(path), os.path.exists(state_path)
     if args.checkpoint and not (trained or args.train or args.resume):
         raise InputError(f"--checkpoint {path} is not a file: name another, or add --train")
@@ -287,7 +300,6 @@ def trained_vae(
         latent_dim, settings["precision"], architecture, classes, guide_name, prior
     )
     check_folder(path.parent)
-    own = path.name.removesuffix(".pt")
     print(f"autoencoder: training {own} on {data.name}, epochs: {settings['epochs']}")
     with only_writer(path) if parallel.rank() == 0 else nullcontext():
         if args.train and not args.resume and parallel.rank() == 0:
@@ -313,7 +325,7 @@ def trained_vae(
         )
         config = {"dataset": data.name, **kind, **settings}
         config |= {"history": history, "provenance": provenance()}
-        known = _saved_config(path) if args.resume else {}
+        known = _known(path, model, guide) if args.resume else {}
         if known | {"provenance": None} == config | {"provenance": None}:
             config = known  # nothing was left to train: it stays what an earlier run made
         elif parallel.rank() == 0:
@@ -322,12 +334,13 @@ def trained_vae(
     return model, guide, config
 
 
-def _saved_config(path: Path) -> dict:
-    """The config of a checkpoint; an empty one where there is none that can be read."""
+def _known(path: Path, model: Model, guide: Amortised) -> dict:
+    """The config of the checkpoint at `path`, if it can be read and holds just these weights."""
     try:
-        return load_vae(path)[2]
+        *saved, config = load_vae(path)
     except InputError:
         return {}
+    return config if fingerprint(*saved) == fingerprint(model, guide) else {}
 
 
 def trained_classifier(args: argparse.Namespace, data: Dataset) -> Classifier:

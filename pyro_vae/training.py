@@ -251,8 +251,9 @@ def fit(
             parameter.data = parameter.data.contiguous()
             parameter.grad = None  # what was computed before is no part of this training
 
-    pyro.clear_param_store()
-    pyro.set_rng_seed(seed)
+    with parallel.ALONE:
+        pyro.clear_param_store()
+        pyro.set_rng_seed(seed)
     order = torch.Generator().manual_seed(seed)  # of the images, apart from the samples' generator
     optim = WholeOptim(torch.optim.Adam, learning_rate, fused=True)
     bound = ShardedELBO(elbo, shards)
@@ -272,7 +273,8 @@ def fit(
         if state["settings"] != settings:
             with using(path):
                 names = sorted(state["settings"].keys() | settings.keys())
-                pairs = [(name, state["settings"].get(name), settings.get(name)) for name in names]
+                both = (state["settings"], settings)
+                pairs = [(name, *(one.get(name, "unset") for one in both)) for name in names]
             other = [f"{name}={then}, not {now}" for name, then, now in pairs if then != now]
             raise InputError(
                 f"{path} was trained with {'; '.join(other)}: resume with the same options, or "
@@ -295,10 +297,11 @@ def fit(
             optim.set_state(state["optimiser"])
             order.set_state(state["order"])
 
-    parallel.check_alike(weights=fingerprint(*modules.values()))
+    parallel.check_alike(weights=fingerprint([m.state_dict() for m in modules.values()]))
 
     def save(order_state: Tensor) -> None:
         nonlocal kept
+        kept = path is not None
         if path is None or parallel.rank() > 0:
             return
         weights = {name: module.state_dict() for name, module in modules.items()}
@@ -313,7 +316,6 @@ def fit(
                 "settings": settings,
             },
         )
-        kept = True
 
     def failed(what: str) -> TrainingError:
         left = f"the last good state is in {path}" if kept else "nothing is saved"
@@ -409,7 +411,11 @@ def _registered(program: Program, name: str) -> Program:
 def _described(elbo: ELBO) -> str:
     """A bound by its class and settings; but for how deep plates lie, which it finds out itself."""
     settings = {k: v for k, v in vars(elbo).items() if k[0] != "_" and k != "max_plate_nesting"}
-    written = ", ".join(f"{name}={value}" for name, value in sorted(settings.items()))
+    plain = bool | int | float | str | None
+    written = ", ".join(
+        f"{name}={value if isinstance(value, plain) else fingerprint(value)}"
+        for name, value in sorted(settings.items())
+    )
     return f"{type(elbo).__module__}.{type(elbo).__qualname__}({written})"
 
 

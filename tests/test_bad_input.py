@@ -665,6 +665,7 @@ ELSEWHERE = {
     *("curvature", "climb", "laplace", "adapt", "channels_last", "softplus"),
     *(
         "differentiable",
+        "of_labels",
         "join_appendix",
         "fingerprint",
         "keep_memory",

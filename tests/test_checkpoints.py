@@ -199,6 +199,13 @@ def test_a_fingerprint_looks_at_all_that_counts():
     assert fingerprint(inner) != fingerprint(GUIDE)
 
 
+def test_a_fingerprint_of_what_holds_itself_ends():
+    parent = copy.deepcopy(GUIDE)
+    parent.encoder.parent = [parent]  # a list, so that it is no module of its own child
+    assert fingerprint(parent) == fingerprint(copy.deepcopy(parent)) != fingerprint(GUIDE)
+    fit(MODEL, parent, (X,), epochs=0, progress=False)
+
+
 def test_what_the_config_does_not_make_again_is_not_saved(tmp_path):
     """Another likelihood, or a guide of the same shapes, would come back as what it is not."""
     for named, model, guide, config in (

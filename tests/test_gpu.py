@@ -8,6 +8,7 @@ import torch
 
 from pyro_vae.comparison import evaluate
 from pyro_vae.importance import log_joint, log_likelihood
+from pyro_vae.networks import PerLabel
 from pyro_vae.refined import Refined
 from pyro_vae.training import fit
 
@@ -66,3 +67,16 @@ def test_gaps_are_those_of_the_processor(trained, on_gpu, digits):
     for name, gap in here.gaps.items():
         errors = np.hypot(here.gap_errors[name], there.gap_errors[name])
         assert (abs(gap - there.gaps[name]) < 5 * errors + 0.2).all(), name
+
+
+def test_the_gradient_of_labels_has_the_same_bits_each_time():
+    """That of index_select has others in each pass."""
+    layer = PerLabel(10, 64, classes=10).cuda()
+    x, y = torch.randn(1000, 10, device="cuda"), torch.randint(0, 10, (1000,), device="cuda")
+    scale = torch.arange(64, device="cuda")
+    first, *others = (
+        torch.autograd.grad((layer(x, y) * scale).square().sum(), list(layer.parameters()))
+        for _ in range(20)
+    )
+    for again in others:
+        assert all(map(torch.equal, first, again))

@@ -23,7 +23,9 @@ from pyro_vae.comparison import evaluate
 from pyro_vae.errors import InputError
 from pyro_vae.importance import draw, estimate, iwae, log_joint, log_likelihood, log_weights
 from pyro_vae.quadrature import integrate_plane
+from pyro_vae.rate_distortion import guide_rate_distortion, model_rate_distortion
 from pyro_vae.refined import Refined
+from pyro_vae.sampling import guide_samples, posterior_mean
 from tests.problems import GUIDES, LinearGaussian, off_by
 
 SIGMAS = 5
@@ -463,6 +465,10 @@ def test_inference_mode_changes_nothing():
             annealed_log_likelihood(model, guide, x, num_chains=2, num_steps=3).value,
             found.estimate.value,
             found.gaps["approximation"],
+            guide_samples(guide, x, num_samples=2).numpy(),  # needs no gradients, and has none
+            posterior_mean(model, guide, x)[0].numpy(),
+            *guide_rate_distortion(model, guide, x),
+            model_rate_distortion(model, guide, x, beta=1.0, num_samples=20).rate,
         ]
 
     outside = values(x)
