@@ -31,8 +31,9 @@ def overview_figure(metrics: dict, labels: dict[str, str]) -> Figure:
     ]
     figure.legend(handles=handles, loc="outside lower left", ncols=3, fontsize=11)
     seeds = len(metrics["scores"]["d4"]["log_p"]["seeds"])
+    trainings = f"{seeds} training{'s' * (seeds > 1)} of each"
     figure.suptitle(
-        f"4 against 20 latent dimensions, and PyTorch's example: {seeds} trainings of each "
+        f"4 against 20 latent dimensions, and PyTorch's example: {trainings} "
         "(dots, or ± 1 standard deviation), held-out test images"
     )
     return figure

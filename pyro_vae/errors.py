@@ -30,7 +30,8 @@ def checked(function: Function) -> Function:
     """`function`, raising InputError for any argument that is not what its annotation says.
 
     So that every function a user calls need only look at values and shapes. A whole number does
-    for a number; True is neither; a list does for a tuple.
+    for a number; True is neither; a list does for a tuple. Also where a distribution refuses its
+    parameters or values: of that PyTorch and Pyro tell in many lines.
     """
     signature = inspect.signature(function)
     expected = {
@@ -50,9 +51,26 @@ def checked(function: Function) -> Function:
             for value in given[name] if several else [given[name]]:
                 if not _fits(value, expected.get(name, object)):
                     raise InputError(f"{name} must be {_words(expected[name])}, not {kind(value)}")
-        return function(*args, **kwargs)
+        try:
+            return function(*args, **kwargs)
+        except ValueError as error:
+            refused = refused_by_distribution(error)
+            if not refused:
+                raise
+            raise InputError(
+                f"model or guide: {refused}; look for numbers in weights or images that are not "
+                "finite, or too large"
+            ) from error
 
     return call
+
+
+def refused_by_distribution(error: ValueError) -> str:
+    """What a distribution says where its parameters or values are out of range; else nothing."""
+    if isinstance(error, InputError):
+        return ""
+    lines = [line for line in str(error).splitlines() if "found invalid values" in line]
+    return lines[0].strip().rstrip(":") if lines else ""
 
 
 # What an annotation is called in a message.

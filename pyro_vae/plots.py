@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -11,18 +10,17 @@ from torch import Tensor
 from pyro_vae.errors import InputError, check_number, check_rows, checked, kind
 from pyro_vae.files import whole_file
 
-mpl.rcParams.update(
-    {
-        "font.size": 10,
-        "axes.titlesize": 10,
-        "figure.titlesize": 13,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "grid.alpha": 0.3,
-        "savefig.dpi": 130,
-    }
-)
+# of every figure; set by the scripts, so that importing this changes nobody's own figures
+STYLE = {
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "figure.titlesize": 13,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "savefig.dpi": 130,
+}
 
 # of the encoder, of the posterior (or the refined guide), of annealing
 COLOURS = {"guide": "#d95f02", "posterior": "#1b6ca8", "annealed": "#4d9221"}

@@ -16,6 +16,7 @@ from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 
+import matplotlib as mpl
 import torch
 
 from pyro_vae import parallel
@@ -36,6 +37,7 @@ from pyro_vae.files import check_folder, only_writer, whole_file
 from pyro_vae.guides import Amortised
 from pyro_vae.models import Model
 from pyro_vae.networks import check_latent_dim, resolve_precision
+from pyro_vae.plots import STYLE
 from pyro_vae.training import Interrupted, TrainingError, check_training_options, fit
 
 PACKAGES = ("torch", "torchvision", "pyro-ppl", "arviz", "numpy", "scipy", "scikit-learn")
@@ -113,6 +115,7 @@ def make_parser(
 def run(main: Callable[[], None]) -> None:
     """Run a script: its errors are one line on stderr and an exit code, never a traceback."""
     keep_memory()
+    mpl.rcParams.update(STYLE)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed by whoever started the script
@@ -295,6 +298,11 @@ def trained_vae(
         print(f"autoencoder: {path}, of {config['dataset']}, epochs: {config.get('epochs')}")
         return model.to(device), guide.to(device), config
 
+    if begun and not (args.train or args.resume):
+        raise InputError(
+            f"{state_path} is of a training that was stopped: add --resume to go on with it, or "
+            "--train to train afresh"
+        )
     torch.manual_seed(settings["seed"])
     model, guide = build_vae(
         latent_dim, settings["precision"], architecture, classes, guide_name, prior
@@ -302,8 +310,6 @@ def trained_vae(
     check_folder(path.parent)
     print(f"autoencoder: training {own} on {data.name}, epochs: {settings['epochs']}")
     with only_writer(path) if parallel.rank() == 0 else nullcontext():
-        if args.train and not args.resume and parallel.rank() == 0:
-            state_path.unlink(missing_ok=True)  # or a later --resume would go on with it
         model.to(device), guide.to(device)
         train, test = (
             tuple(rows.to(device) for rows in (images, labels)[: 2 if classes else 1])

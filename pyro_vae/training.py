@@ -23,7 +23,15 @@ from pyro_vae.checkpoints import (
     save_tensors,
     using,
 )
-from pyro_vae.errors import InputError, check_counts, check_number, check_rows, check_seed, checked
+from pyro_vae.errors import (
+    InputError,
+    check_counts,
+    check_number,
+    check_rows,
+    check_seed,
+    checked,
+    refused_by_distribution,
+)
 from pyro_vae.importance import Program, log_likelihood
 
 # what a training state holds
@@ -184,7 +192,8 @@ def fit(
             rounding, not on how many processes work on them.
         state_path: where the training state is kept: weights, optimiser, order of the images and
             position. It is written after each epoch, and when SIGINT or SIGTERM asks to stop. Model
-            and guide must then be modules.
+            and guide must then be modules. What lies there is removed before the first step, unless
+            it is resumed.
         resume: go on from `state_path`, if it is there. The weights at the end are, bit for bit,
             those of a run that was never stopped.
         same: what else must be the same as in the run that is resumed, such as the data set's name.
@@ -267,7 +276,6 @@ def fit(
     history: list[dict[str, float]] = []
     position = {"epoch": 0, "step": 0, "total": 0.0}
     resumed = resume and path is not None and os.path.exists(path)
-    kept = resumed  # whether what lies at `path` is of this run
     if resumed:
         state = load_tensors(path, "a training state", STATE)
         if state["settings"] != settings:
@@ -298,10 +306,10 @@ def fit(
             order.set_state(state["order"])
 
     parallel.check_alike(weights=fingerprint([m.state_dict() for m in modules.values()]))
+    if path is not None and not resumed and parallel.rank() == 0:
+        path.unlink(missing_ok=True)  # an earlier run's, which a later `resume` would go on with
 
     def save(order_state: Tensor) -> None:
-        nonlocal kept
-        kept = path is not None
         if path is None or parallel.rank() > 0:
             return
         weights = {name: module.state_dict() for name, module in modules.items()}
@@ -318,7 +326,8 @@ def fit(
         )
 
     def failed(what: str) -> TrainingError:
-        left = f"the last good state is in {path}" if kept else "nothing is saved"
+        saved = path is not None and path.exists()
+        left = f"the last good state is in {path}" if saved else "nothing is saved"
         return TrainingError(
             f"{what} in epoch {position['epoch'] + 1}, step {position['step'] + 1}: "
             f"lower the learning rate ({learning_rate:g}); {left}"
@@ -348,7 +357,7 @@ def fit(
                         loss = svi.step(*batch)
                 except ValueError as error:
                     # Pyro refuses a distribution with such parameters before there is a loss
-                    if "satisfy the constraint" not in str(error):
+                    if not refused_by_distribution(error):
                         raise
                     raise failed("a distribution got parameters that are NaN or invalid") from error
                 if not math.isfinite(loss):

@@ -345,6 +345,22 @@ def test_a_wrong_guide_is_named(problem, guide, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("parameter", ["logits", "scale"])
+def test_weights_that_no_distribution_takes_are_named(parameter):
+    """PyTorch prints the whole tensor, and Pyro the shapes of its trace."""
+    model, guide = build_vae(2)
+    with torch.no_grad():
+        if parameter == "logits":
+            model.decoder.f[11].bias.fill_(math.nan)
+        else:
+            guide.encoder.g[7].bias.fill_(-300)  # exp(-300 / 2) is no float32 above 0
+    message = f"parameter {parameter} .*; look for numbers in weights"
+    for proposal in (guide, Refined(model, guide, starts=1, climbs=1, rounds=(20,))):
+        with pytest.raises(InputError, match=message) as error:
+            log_likelihood(model, proposal, torch.rand(2, 1, 28, 28), num_samples=5)
+        assert "\n" not in str(error.value)
+
+
 def test_a_scaled_or_subsampled_model_is_named(problem):
     def scaled_model(x):
         with poutine.scale(scale=2.0):

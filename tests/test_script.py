@@ -7,16 +7,16 @@ import shutil
 import subprocess
 import sys
 
+import pyro
 import pytest
 import torch
 
-from pyro_vae import script
+from pyro_vae import script, training
 from pyro_vae.checkpoints import load_vae, save_vae
 from pyro_vae.data import MNIST_MD5
 from pyro_vae.errors import InputError
 from pyro_vae.networks import resolve_precision
 from pyro_vae.script import begin, make_parser, trained_vae
-from pyro_vae.training import Interrupted
 from tests.commands import ROOT, run_script
 
 FAST = ["--dataset", "digits", "--epochs", "1", "--batch-size", "500", "--fits", "2"]
@@ -171,15 +171,34 @@ def test_a_checkpoint_that_is_finished_stays_what_an_earlier_run_made(
 
 def test_training_afresh_leaves_no_earlier_state_to_resume(digits, tmp_path, monkeypatch):
     trained(digits, tmp_path)
-
-    def stopped(*args, **options):
-        raise Interrupted("stopped in the first epoch")
-
     with monkeypatch.context() as patch:
-        patch.setattr(script, "fit", stopped)
-        with pytest.raises(Interrupted):
+        patch.setattr(training, "WholeOptim", lambda *_, **__: FailingOptim())
+        with pytest.raises(RuntimeError, match="no first step"):
             trained(digits, tmp_path, "--train")
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["d2.pt"]
+
+
+class FailingOptim(pyro.optim.PyroOptim):
+    def __init__(self):
+        super().__init__(torch.optim.Adam, {"lr": 1e-3})
+
+    def __call__(self, *args, **kwargs):
+        raise RuntimeError("no first step")
+
+
+def test_a_training_that_was_stopped_is_not_begun_again_unasked(digits, tmp_path):
+    whole = trained(digits, tmp_path / "whole", "--epochs", "2")
+    trained(digits, tmp_path)
+    folder = tmp_path / "checkpoints"
+    (folder / "d2.pt").unlink()  # as a stop in the second epoch leaves it
+    before = (folder / "d2.training.pt").read_bytes()
+    with pytest.raises(InputError, match="add --resume to go on with it, or --train to train"):
+        trained(digits, tmp_path, "--epochs", "2")
+    assert (folder / "d2.training.pt").read_bytes() == before
+    resumed = trained(digits, tmp_path, "--epochs", "2", "--resume")
+    assert resumed["history"] == whole["history"]
+    (folder / "d2.pt").unlink()
+    assert len(trained(digits, tmp_path, "--train")["history"]) == 1
 
 
 def test_checkpoints_have_states_of_their_own(digits, tmp_path):

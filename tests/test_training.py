@@ -225,17 +225,24 @@ def test_resume_with_other_settings_is_refused(digits, tmp_path):
 def test_nan_stops_with_the_last_good_state_kept(digits, tmp_path):
     path = tmp_path / "state.pt"
     train(digits, path, epochs=1)
-    good = path.read_bytes()
-    state = torch.load(path, weights_only=True)
     with pytest.raises(TrainingError, match=r"lower the learning rate .*; nothing is saved"):
         fit_with_exploding_loss(digits, path, at=3)
-    assert path.read_bytes() == good  # of an earlier run, which is no good state of this one
-    assert all(w.isfinite().all() for w in state["model"].values())
+    assert not path.exists()  # an earlier run's is no good state of this one
     with pytest.raises(TrainingError, match=r"lower the learning rate .*last good state is in"):
         fit_with_exploding_loss(digits, path, at=6)
     state = torch.load(path, weights_only=True)
     assert state["position"]["epoch"] == 1
     assert all(w.isfinite().all() for w in state["model"].values())
+
+
+def test_a_training_that_is_refused_leaves_an_earlier_state(digits, tmp_path):
+    path = tmp_path / "state.pt"
+    train(digits, path, epochs=1)
+    before = path.read_bytes()
+    for wrong in ({"shards": 51}, {"batch_size": 0}, {"same": {"seed": 1}}):
+        with pytest.raises(InputError):
+            train(digits, path, **wrong)
+    assert path.read_bytes() == before
 
 
 def fit_with_exploding_loss(digits, path, at):
