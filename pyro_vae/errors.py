@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from pathlib import Path
@@ -53,6 +54,8 @@ def checked(function: Function) -> Function:
                     raise InputError(f"{name} must be {_words(expected[name])}, not {kind(value)}")
         try:
             return function(*args, **kwargs)
+        except InputError:
+            raise
         except ValueError as error:
             refused = refused_by_distribution(error)
             if not refused:
@@ -66,11 +69,11 @@ def checked(function: Function) -> Function:
 
 
 def refused_by_distribution(error: ValueError) -> str:
-    """What a distribution says where its parameters or values are out of range; else nothing."""
-    if isinstance(error, InputError):
-        return ""
-    lines = [line for line in str(error).splitlines() if "found invalid values" in line]
-    return lines[0].strip().rstrip(":") if lines else ""
+    """What a distribution says where it does not take its parameters or values; else nothing."""
+    told = re.search(
+        "Expected (parameter|value argument) .*? found invalid values", str(error), re.S
+    )
+    return " ".join(told[0].split()) if told else ""
 
 
 # What an annotation is called in a message.

@@ -38,7 +38,13 @@ from pyro_vae.guides import Amortised
 from pyro_vae.models import Model
 from pyro_vae.networks import check_latent_dim, resolve_precision
 from pyro_vae.plots import STYLE
-from pyro_vae.training import Interrupted, TrainingError, check_training_options, fit
+from pyro_vae.training import (
+    Interrupted,
+    TrainingError,
+    check_shards,
+    check_training_options,
+    fit,
+)
 
 PACKAGES = ("torch", "torchvision", "pyro-ppl", "arviz", "numpy", "scipy", "scikit-learn")
 
@@ -282,7 +288,7 @@ def trained_vae(
     own = path.stem if path.suffix in (".pt", ".pth") else path.name
     state_path = path.with_name(f"{own}.training.pt")
     trained, begun = os.path.exists(path), os.path.exists(state_path)
-    if args.checkpoint and not (trained or args.train or args.resume):
+    if args.checkpoint and not (trained or begun or args.train or args.resume):
         raise InputError(f"--checkpoint {path} is not a file: name another, or add --train")
     if trained and not args.train and not (args.resume and begun):
         model, guide, config = load_vae(path)
@@ -298,18 +304,21 @@ def trained_vae(
         print(f"autoencoder: {path}, of {config['dataset']}, epochs: {config.get('epochs')}")
         return model.to(device), guide.to(device), config
 
-    if begun and not (args.train or args.resume):
-        raise InputError(
-            f"{state_path} is of a training that was stopped: add --resume to go on with it, or "
-            "--train to train afresh"
-        )
     torch.manual_seed(settings["seed"])
     model, guide = build_vae(
         latent_dim, settings["precision"], architecture, classes, guide_name, prior
     )
     check_folder(path.parent)
     print(f"autoencoder: training {own} on {data.name}, epochs: {settings['epochs']}")
+    check_shards(settings["shards"], len(data.train_images), settings["batch_size"])
     with only_writer(path) if parallel.rank() == 0 else nullcontext():
+        if begun and not (args.train or args.resume):
+            raise InputError(
+                f"{state_path} is of an earlier training, and {path} is not there: add --resume, "
+                "with the same options, to go on with it, or delete it to train afresh"
+            )
+        if args.train and not args.resume and parallel.rank() == 0:
+            state_path.unlink(missing_ok=True)  # or a later --resume would go on with it
         model.to(device), guide.to(device)
         train, test = (
             tuple(rows.to(device) for rows in (images, labels)[: 2 if classes else 1])

@@ -192,8 +192,7 @@ def fit(
             rounding, not on how many processes work on them.
         state_path: where the training state is kept: weights, optimiser, order of the images and
             position. It is written after each epoch, and when SIGINT or SIGTERM asks to stop. Model
-            and guide must then be modules. What lies there is removed before the first step, unless
-            it is resumed.
+            and guide must then be modules.
         resume: go on from `state_path`, if it is there. The weights at the end are, bit for bit,
             those of a run that was never stopped.
         same: what else must be the same as in the run that is resumed, such as the data set's name.
@@ -212,10 +211,11 @@ def fit(
     Modules need not call `pyro.module`: they are registered here, in a cleared parameter store.
     """
     check_training_options(epochs, batch_size, learning_rate, seed, shards)
-    if not torch.is_grad_enabled():
-        raise InputError("gradients are off: call fit outside torch.no_grad and inference_mode")
     for rows in (train, test if test is not None else train):
         check_rows(*rows)
+    check_shards(shards, len(train[0]), batch_size)
+    if not torch.is_grad_enabled():
+        raise InputError("gradients are off: call fit outside torch.no_grad and inference_mode")
     path = Path(state_path) if state_path is not None else None
     if path is not None and os.path.isdir(path):
         raise InputError(f"state_path {path} is a folder: name a file")
@@ -223,12 +223,6 @@ def fit(
     settings = {"batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
     elbo = elbo or Trace_ELBO()
     settings |= {"shards": shards, "elbo": _described(elbo)}
-    smallest = len(train[0]) % batch_size or batch_size
-    if shards > smallest or shards < parallel.size():
-        raise InputError(
-            f"shards must be at least the number of processes, {parallel.size()}, and at most the "
-            f"images of the smallest batch, {smallest}, not {shards}"
-        )
     if decay:
         settings["decay_epochs"] = epochs
     modules = {
@@ -276,6 +270,7 @@ def fit(
     history: list[dict[str, float]] = []
     position = {"epoch": 0, "step": 0, "total": 0.0}
     resumed = resume and path is not None and os.path.exists(path)
+    kept = resumed  # whether what lies at `path` is of this run
     if resumed:
         state = load_tensors(path, "a training state", STATE)
         if state["settings"] != settings:
@@ -286,14 +281,14 @@ def fit(
             other = [f"{name}={then}, not {now}" for name, then, now in pairs if then != now]
             raise InputError(
                 f"{path} was trained with {'; '.join(other)}: resume with the same options, or "
-                "train afresh without --resume"
+                "delete it to train afresh"
             )
         with using(path):
             history, position = state["history"], state["position"]
             if len(history) > epochs:
                 raise InputError(
                     f"{path} has already seen {len(history)} epochs, and {epochs} are asked: "
-                    "raise epochs, or train afresh without --resume"
+                    "raise epochs, or delete it to train afresh"
                 )
             if position["epoch"] != len(history) or not 0 <= position["step"] < math.inf:
                 raise ValueError
@@ -306,10 +301,10 @@ def fit(
             order.set_state(state["order"])
 
     parallel.check_alike(weights=fingerprint([m.state_dict() for m in modules.values()]))
-    if path is not None and not resumed and parallel.rank() == 0:
-        path.unlink(missing_ok=True)  # an earlier run's, which a later `resume` would go on with
 
     def save(order_state: Tensor) -> None:
+        nonlocal kept
+        kept = path is not None
         if path is None or parallel.rank() > 0:
             return
         weights = {name: module.state_dict() for name, module in modules.items()}
@@ -326,12 +321,21 @@ def fit(
         )
 
     def failed(what: str) -> TrainingError:
-        saved = path is not None and path.exists()
-        left = f"the last good state is in {path}" if saved else "nothing is saved"
+        left = f"the last good state is in {path}" if kept else "nothing is saved"
         return TrainingError(
             f"{what} in epoch {position['epoch'] + 1}, step {position['step'] + 1}: "
             f"lower the learning rate ({learning_rate:g}); {left}"
         )
+
+    @contextmanager
+    def in_range() -> Iterator[None]:
+        """Pyro refuses a distribution with wrong parameters before there is a loss."""
+        try:
+            yield
+        except ValueError as error:
+            if "Expected parameter" not in refused_by_distribution(error):
+                raise
+            raise failed("a distribution got parameters that are NaN or invalid") from error
 
     images = len(train[0])
     steps = math.ceil(images / batch_size)
@@ -352,14 +356,8 @@ def fit(
                     optim.learning_rate = learning_rate * (1 + math.cos(math.pi * done)) / 2
                 batch = [tensor[batches[step]] for tensor in train]
                 bound.seeds = (seed, position["epoch"], step)
-                try:
-                    with parallel.ALONE:
-                        loss = svi.step(*batch)
-                except ValueError as error:
-                    # Pyro refuses a distribution with such parameters before there is a loss
-                    if not refused_by_distribution(error):
-                        raise
-                    raise failed("a distribution got parameters that are NaN or invalid") from error
+                with in_range(), parallel.ALONE:
+                    loss = svi.step(*batch)
                 if not math.isfinite(loss):
                     raise failed(f"the loss became {loss}")
                 position["total"] += loss
@@ -373,7 +371,7 @@ def fit(
             if not (all_finite(modules) and math.isfinite(record["train_elbo"])):
                 raise failed("the weights or the ELBO became NaN or infinite")
             if test is not None:
-                with _in_use(modules):
+                with in_range(), _in_use(modules):
                     score = log_likelihood(model, guide, *test, num_samples=1)
                 record["test_elbo"] = float(score.elbo.mean())
             history.append(record)
@@ -396,6 +394,17 @@ def check_training_options(
     check_counts(batch_size=batch_size, shards=shards)
     check_number("learning_rate", learning_rate, 1e-12, 1e30)
     check_seed(seed)
+
+
+@checked
+def check_shards(shards: int, images: int, batch_size: int) -> None:
+    """An `InputError` unless every process has a part of every batch, and every part an image."""
+    smallest = images % batch_size or batch_size
+    if shards > smallest or shards < parallel.size():
+        raise InputError(
+            f"shards must be at least the number of processes, {parallel.size()}, and at most the "
+            f"images of the smallest batch, {smallest}, not {shards}"
+        )
 
 
 def all_finite(modules: dict[str, nn.Module]) -> bool:

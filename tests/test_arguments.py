@@ -185,6 +185,7 @@ RIGHT = {
     "training.check_training_options": {
         "epochs": 1, "batch_size": 2, "learning_rate": 1e-3, "seed": 0, "shards": 1
     },
+    "training.check_shards": {"shards": 1, "images": 4, "batch_size": 2},
     # classes, as they are made
     "guides.MeanField": {"model": MODEL, "precision": "float32"},
     "guides.Amortised": {"model": MODEL, "outputs": 4, "precision": "float32"},

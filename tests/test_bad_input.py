@@ -319,6 +319,12 @@ CASES = [
         lambda: training.check_training_options(1, 1, np.nan, 0),
         "rate",
     ),
+    (
+        "check_shards",
+        "of 101 images",
+        lambda: training.check_shards(2, 101, 100),
+        "smallest batch, 1",
+    ),
     # data
     (
         "load_dataset",

@@ -1,4 +1,4 @@
-"""Every experiment twice: the same metrics to the last digit, and the same figures byte for byte.
+"""Every experiment twice: the same metrics to the last digit, figures and weights byte for byte.
 
 It takes long, and so is not among the tests that run by default: `pytest -m slow` runs it. The
 benchmark is left out: its numbers are times.
@@ -23,31 +23,42 @@ SCRIPTS = [
 ]
 
 
-def of_the_run(metrics: object) -> object:
-    """`metrics` without what no two runs share: seconds."""
-    if isinstance(metrics, list):
-        return [of_the_run(item) for item in metrics]
-    if not isinstance(metrics, dict):
-        return metrics
-    return {key: of_the_run(item) for key, item in metrics.items() if not key.startswith("seconds")}
+def values(metrics: object, place: str = "") -> dict[str, object]:
+    """Each number and text of `metrics` by its place, without what no two runs share: seconds."""
+    if not isinstance(metrics, dict | list):
+        return {place: metrics}
+    items = metrics.items() if isinstance(metrics, dict) else enumerate(metrics)
+    return {
+        inner: value
+        for key, item in items
+        if not str(key).startswith("seconds")
+        for inner, value in values(item, f"{place}/{key}").items()
+    }
+
+
+def different(one: dict, other: dict) -> list[str]:
+    return sorted({key for key, _ in one.items() ^ other.items()})
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("command", SCRIPTS, ids=lambda command: " ".join(map(str, command)))
 def test_an_experiment_run_twice_gives_the_same(tmp_path, command):
-    written = []
-    for folder in ("once", "twice"):
-        options = ["--dataset", "digits", "--results", tmp_path / folder]
+    written, metrics = [], []
+    for folder in (tmp_path / "once", tmp_path / "twice"):
+        options = ["--dataset", "digits", "--results", folder]
         if command is not GUIDES:  # which trains each guide with a generator of its own
             options += ["--epochs", 1]
         done = run_script(*command, *options)
         assert done.returncode == 0, done.stderr
-        (metrics,) = (tmp_path / folder).rglob("metrics.json")
-        figures = {path.name: path.read_bytes() for path in metrics.parent.glob("*.png")}
-        written.append((of_the_run(json.loads(metrics.read_text())), figures))
-    (metrics, figures), (again, figures_again) = written
-    assert metrics == again
-    assert figures.keys() == figures_again.keys()
-    different = [each for each, content in figures.items() if content != figures_again[each]]
-    assert different == []
+        files = {
+            str(path.relative_to(folder)): path.read_bytes()
+            for path in folder.rglob("*")
+            if path.suffix in (".png", ".pt")
+        }
+        assert any(name.endswith(".png") for name in files)
+        (path,) = folder.rglob("metrics.json")
+        metrics.append(values(json.loads(path.read_text())))
+        written.append(files)
+    assert different(*written) == []
+    assert different(*metrics) == []

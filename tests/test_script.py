@@ -7,16 +7,17 @@ import shutil
 import subprocess
 import sys
 
-import pyro
 import pytest
 import torch
 
-from pyro_vae import script, training
+from pyro_vae import script
 from pyro_vae.checkpoints import load_vae, save_vae
 from pyro_vae.data import MNIST_MD5
 from pyro_vae.errors import InputError
+from pyro_vae.files import only_writer
 from pyro_vae.networks import resolve_precision
 from pyro_vae.script import begin, make_parser, trained_vae
+from pyro_vae.training import Interrupted
 from tests.commands import ROOT, run_script
 
 FAST = ["--dataset", "digits", "--epochs", "1", "--batch-size", "500", "--fits", "2"]
@@ -171,34 +172,40 @@ def test_a_checkpoint_that_is_finished_stays_what_an_earlier_run_made(
 
 def test_training_afresh_leaves_no_earlier_state_to_resume(digits, tmp_path, monkeypatch):
     trained(digits, tmp_path)
+
+    def stopped(*args, **options):
+        raise Interrupted("stopped in the first epoch")
+
+    with pytest.raises(InputError, match="shards must be"):
+        trained(digits, tmp_path, "--train", "--shards", "501")
+    names = {path.name for path in (tmp_path / "checkpoints").iterdir()}
+    assert names == {"d2.pt", "d2.training.pt"}  # what cannot begin removes nothing
     with monkeypatch.context() as patch:
-        patch.setattr(training, "WholeOptim", lambda *_, **__: FailingOptim())
-        with pytest.raises(RuntimeError, match="no first step"):
+        patch.setattr(script, "fit", stopped)
+        with pytest.raises(Interrupted):
             trained(digits, tmp_path, "--train")
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["d2.pt"]
 
 
-class FailingOptim(pyro.optim.PyroOptim):
-    def __init__(self):
-        super().__init__(torch.optim.Adam, {"lr": 1e-3})
-
-    def __call__(self, *args, **kwargs):
-        raise RuntimeError("no first step")
-
-
-def test_a_training_that_was_stopped_is_not_begun_again_unasked(digits, tmp_path):
+@pytest.mark.parametrize("named", [False, True])
+def test_a_training_that_was_stopped_is_not_begun_again_unasked(digits, tmp_path, named):
+    path = tmp_path / "checkpoints" / "d2.pt"
+    options = ["--checkpoint", str(path)] if named else []
     whole = trained(digits, tmp_path / "whole", "--epochs", "2")
     trained(digits, tmp_path)
-    folder = tmp_path / "checkpoints"
-    (folder / "d2.pt").unlink()  # as a stop in the second epoch leaves it
-    before = (folder / "d2.training.pt").read_bytes()
-    with pytest.raises(InputError, match="add --resume to go on with it, or --train to train"):
-        trained(digits, tmp_path, "--epochs", "2")
-    assert (folder / "d2.training.pt").read_bytes() == before
-    resumed = trained(digits, tmp_path, "--epochs", "2", "--resume")
+    path.unlink()  # as a stop in the second epoch leaves it
+    state = path.with_suffix(".training.pt")
+    before = state.read_bytes()
+    with pytest.raises(InputError, match=r"add --resume, .* to go on with it, or delete it"):
+        trained(digits, tmp_path, "--epochs", "2", *options)
+    with (
+        only_writer(path),
+        pytest.raises(InputError, match=r"another run is writing .*d2\.pt"),
+    ):
+        trained(digits, tmp_path, "--epochs", "2", *options)
+    assert state.read_bytes() == before
+    resumed = trained(digits, tmp_path, "--epochs", "2", "--resume", *options)
     assert resumed["history"] == whole["history"]
-    (folder / "d2.pt").unlink()
-    assert len(trained(digits, tmp_path, "--train")["history"]) == 1
 
 
 def test_checkpoints_have_states_of_their_own(digits, tmp_path):
