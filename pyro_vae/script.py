@@ -309,14 +309,14 @@ def trained_vae(
         latent_dim, settings["precision"], architecture, classes, guide_name, prior
     )
     check_folder(path.parent)
-    print(f"autoencoder: training {own} on {data.name}, epochs: {settings['epochs']}")
     check_shards(settings["shards"], len(data.train_images), settings["batch_size"])
     with only_writer(path) if parallel.rank() == 0 else nullcontext():
-        if begun and not (args.train or args.resume):
+        if os.path.exists(state_path) and not (args.train or args.resume):
             raise InputError(
                 f"{state_path} is of an earlier training, and {path} is not there: add --resume, "
-                "with the same options, to go on with it, or delete it to train afresh"
+                "with the same options, to take it up, or delete it to train afresh"
             )
+        print(f"autoencoder: training {own} on {data.name}, epochs: {settings['epochs']}")
         if args.train and not args.resume and parallel.rank() == 0:
             state_path.unlink(missing_ok=True)  # or a later --resume would go on with it
         model.to(device), guide.to(device)

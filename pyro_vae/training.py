@@ -322,10 +322,9 @@ def fit(
 
     def failed(what: str) -> TrainingError:
         left = f"the last good state is in {path}" if kept else "nothing is saved"
-        return TrainingError(
-            f"{what} in epoch {position['epoch'] + 1}, step {position['step'] + 1}: "
-            f"lower the learning rate ({learning_rate:g}); {left}"
-        )
+        epoch, step = position["epoch"] + 1, position["step"] + 1
+        where = f"in epoch {epoch}, step {step}" if step <= steps else f"after epoch {epoch}"
+        return TrainingError(f"{what} {where}: lower the learning rate ({learning_rate:g}); {left}")
 
     @contextmanager
     def in_range() -> Iterator[None]:

@@ -196,7 +196,7 @@ def test_a_training_that_was_stopped_is_not_begun_again_unasked(digits, tmp_path
     path.unlink()  # as a stop in the second epoch leaves it
     state = path.with_suffix(".training.pt")
     before = state.read_bytes()
-    with pytest.raises(InputError, match=r"add --resume, .* to go on with it, or delete it"):
+    with pytest.raises(InputError, match=r"add --resume, .* to take it up, or delete it"):
         trained(digits, tmp_path, "--epochs", "2", *options)
     with (
         only_writer(path),

@@ -248,10 +248,10 @@ def test_weights_that_no_distribution_takes_stop_training(digits, kind):
     """Seen by the model or guide, by a function that the guide calls, or with the test images."""
     torch.manual_seed(0)
     model, _ = build_vae(2)
-    rate = 1e-3 if kind is NoNumberInUse else 100
+    rate, where = (1e-3, "after epoch 1") if kind is NoNumberInUse else (100, "in epoch 1, step")
     options = {"epochs": 2, "batch_size": 10, "learning_rate": rate, "progress": False}
     x = digits.train_images[:20]
-    with pytest.raises(TrainingError, match=r"NaN or invalid in .*lower the learning rate \("):
+    with pytest.raises(TrainingError, match=rf"NaN or invalid {where}.*: lower the learning"):
         fit(model, kind(model), (x,), (x,), **options)
 
 
