@@ -398,6 +398,7 @@ def check_training_options(
 @checked
 def check_shards(shards: int, images: int, batch_size: int) -> None:
     """An `InputError` unless every process has a part of every batch, and every part an image."""
+    check_counts(shards=shards, images=images, batch_size=batch_size)
     smallest = images % batch_size or batch_size
     if shards > smallest or shards < parallel.size():
         raise InputError(

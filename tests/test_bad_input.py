@@ -678,6 +678,7 @@ ELSEWHERE = {
         "all_finite",
         "shuffled",
         "kind",
+        "refused_by_distribution",
     ),
     *("show_image", "image_rows", "save_figure", "on_cpu", "seeded", "pack", "using"),
     # by device: test_gpu
