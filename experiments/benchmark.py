@@ -21,8 +21,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -125,12 +125,14 @@ def take_turns(
                 ends[name], processes[name] = start(name, make, options, device)
         shift = number % len(names)
         for name in names[shift:] + names[:shift]:
-            tell(ends[name], name, go_on=True)
-            found[name]["seconds"].append(hear(ends[name], name))
+            with alive(name):
+                ends[name].send(True)
+                found[name]["seconds"].append(ends[name].recv())
         if (number + 1) % LIFE == 0 or number + 1 == rounds:
             for name, end in ends.items():
-                tell(end, name, go_on=False)
-                found[name]["result"], found[name]["peak_mib"] = hear(end, name)
+                with alive(name):
+                    end.send(False)
+                    found[name]["result"], found[name]["peak_mib"] = end.recv()
                 processes[name].join()
     return found
 
@@ -146,29 +148,20 @@ def start(
     process.start()  # which ends the others
     signal.signal(signal.SIGINT, before)
     other.close()  # so that a contender that dies ends the run, and is not waited for
-    hear(end, name)
+    with alive(name):
+        end.recv()
     return end, process
 
 
-def hear(end: Connection, name: str) -> object:
-    """What a contender's process says next."""
+@contextmanager
+def alive(name: str) -> Iterator[None]:
+    """Talk to a contender's process in this block; if it has ended by itself, so does the run."""
     try:
-        return end.recv()
+        yield
     except (EOFError, OSError):
-        raise dead(name) from None
-
-
-def tell(end: Connection, name: str, *, go_on: bool) -> None:
-    """Ask a contender's process for another round of work, or for its last result."""
-    try:
-        end.send(go_on)
-    except OSError:
-        raise dead(name) from None
-
-
-def dead(name: str) -> SystemExit:
-    """What ends the benchmark when a contender's process has ended by itself."""
-    return SystemExit(f"error: the contender {name!r} died; see above, if it could say why")
+        raise SystemExit(
+            f"error: the contender {name!r} died; see above, if it could say why"
+        ) from None
 
 
 def compared(found: dict[str, dict], images: int, base: str) -> dict[str, dict]:
