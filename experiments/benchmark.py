@@ -36,6 +36,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
+from experiments.cli import TRAINING, begin, check_least, leave_out, make_parser, result_folder, run
 from experiments.contenders import (
     Work,
     fresh_weights,
@@ -48,22 +49,15 @@ from experiments.contenders import (
     pythae_likelihood,
     refined_likelihood,
 )
-from pyro_vae.files import hold_folder
-from pyro_vae.importance import log_likelihood
-from pyro_vae.intervals import mean_interval
-from pyro_vae.networks import State, resolve_precision
-from pyro_vae.plots import COLOURS, save_figure
-from pyro_vae.script import (
-    TRAINING,
-    begin,
-    check_least,
-    leave_out,
-    make_parser,
-    result_folder,
-    run,
-    save_metrics,
-)
-from pyro_vae.training import Interrupted, fit
+from experiments.record import save_metrics
+from pyro_vae.analysis.plots import COLOURS, save_figure
+from pyro_vae.likelihood.importance import log_likelihood
+from pyro_vae.likelihood.intervals import mean_interval
+from pyro_vae.networks.appendix import State
+from pyro_vae.networks.precision import resolve_precision
+from pyro_vae.storage.files import hold_folder
+from pyro_vae.training.fit import fit
+from pyro_vae.training.stopping import Interrupted
 
 SEED = 6
 # Rounds of a process; another takes the contender's next. Two processes of the same work can differ

@@ -19,39 +19,36 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from pyro_vae.checkpoints import fingerprint
-from pyro_vae.comparison import Evaluation, as_text, evaluate, pairs, table
-from pyro_vae.data import Dataset
-from pyro_vae.errors import InputError, check_counts
-from pyro_vae.files import hold_folder
-from pyro_vae.guides import GUIDES, Amortised
-from pyro_vae.importance import (
-    Estimate,
-    Program,
-    log_joint,
-    log_likelihood,
-    log_weights,
-    score,
-)
-from pyro_vae.intervals import mean_interval
-from pyro_vae.models import Model
-from pyro_vae.networks import Decoder, check_latent_dim
-from pyro_vae.plots import COLOURS, save_figure, show_image
-from pyro_vae.quadrature import Plane, integrate_plane
-from pyro_vae.refined import Refined
-from pyro_vae.sampling import guide_samples
-from pyro_vae.script import (
+from experiments.cli import (
     TRAINING,
     begin,
     check_device,
     check_least,
     make_parser,
     run,
-    save_metrics,
-    trained_vae,
     training_settings,
 )
-from pyro_vae.training import fit
+from experiments.record import save_metrics
+from experiments.trained import trained_vae
+from pyro_vae.analysis.comparison import Evaluation, as_text, evaluate, pairs, table
+from pyro_vae.analysis.plots import COLOURS, save_figure, show_image
+from pyro_vae.analysis.sampling import guide_samples
+from pyro_vae.data import Dataset
+from pyro_vae.errors import InputError, check_counts
+from pyro_vae.guides import GUIDES
+from pyro_vae.guides.amortised import Amortised
+from pyro_vae.guides.refined import Refined
+from pyro_vae.likelihood.estimate import Estimate
+from pyro_vae.likelihood.importance import log_joint, log_likelihood, log_weights
+from pyro_vae.likelihood.intervals import mean_interval
+from pyro_vae.likelihood.quadrature import Plane, integrate_plane
+from pyro_vae.likelihood.traces import Program, score
+from pyro_vae.models import Model
+from pyro_vae.networks.appendix import Decoder
+from pyro_vae.networks.checks import check_latent_dim
+from pyro_vae.storage.files import hold_folder
+from pyro_vae.storage.fingerprint import fingerprint
+from pyro_vae.training.fit import fit
 
 SEED = 3  # of everything drawn for the comparison; the training has its own
 Builder = Callable[[Model], Program]

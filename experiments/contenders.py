@@ -18,14 +18,15 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from torch.utils.data import DataLoader, TensorDataset
 
 from experiments.appendix import BernoulliImageGenerator, GaussianEncoder
-from pyro_vae.checkpoints import build_vae
-from pyro_vae.guides import Amortised
-from pyro_vae.importance import log_likelihood
+from experiments.cli import keep_memory
+from pyro_vae.guides.amortised import Amortised
+from pyro_vae.guides.refined import Refined
+from pyro_vae.likelihood.importance import log_likelihood
 from pyro_vae.models import Model
-from pyro_vae.networks import State, join_appendix, resolve_precision, split_appendix
-from pyro_vae.refined import Refined
-from pyro_vae.script import keep_memory
-from pyro_vae.training import fit
+from pyro_vae.networks.appendix import State, join_appendix, split_appendix
+from pyro_vae.networks.precision import resolve_precision
+from pyro_vae.training.fit import fit
+from pyro_vae.vae import build_vae
 
 Work = Callable[[], object]
 

@@ -13,20 +13,13 @@ import shutil
 import sys
 import time
 
+from experiments.cli import begin, check_device, check_least, make_parser, result_folder, run
+from experiments.record import save_metrics
+from experiments.trained import trained_vae
 from pyro_vae import parallel
-from pyro_vae.files import check_folder, hold_folder
-from pyro_vae.refined import Refined
-from pyro_vae.script import (
-    begin,
-    check_device,
-    check_least,
-    make_parser,
-    result_folder,
-    run,
-    save_metrics,
-    trained_vae,
-)
-from pyro_vae.shards import sharded_log_likelihood
+from pyro_vae.guides.refined import Refined
+from pyro_vae.likelihood.shards import sharded_log_likelihood
+from pyro_vae.storage.files import check_folder, hold_folder
 
 
 def main() -> None:

@@ -22,28 +22,23 @@ from pyro.infer import ELBO, Trace_ELBO, TraceMeanField_ELBO
 from torch import Tensor
 from tqdm import tqdm
 
+from experiments.cli import begin, check_least, leave_out, make_parser, result_folder, run
 from experiments.contenders import fresh_weights, ours, plain_training
-from pyro_vae.checkpoints import load_tensors, save_tensors, using
+from experiments.record import save_metrics
+from pyro_vae.analysis.plots import COLOURS, save_figure
 from pyro_vae.data import Dataset
 from pyro_vae.errors import InputError
-from pyro_vae.files import hold_folder
-from pyro_vae.importance import log_likelihood
-from pyro_vae.intervals import mean_interval
-from pyro_vae.networks import State, join_appendix, resolve_precision, unrounded
-from pyro_vae.parallel import seed_of
-from pyro_vae.plots import COLOURS, save_figure
-from pyro_vae.psis import khat_threshold
-from pyro_vae.refined import Refined
-from pyro_vae.script import (
-    begin,
-    check_least,
-    leave_out,
-    make_parser,
-    result_folder,
-    run,
-    save_metrics,
-)
-from pyro_vae.training import Interrupted, fit
+from pyro_vae.guides.refined import Refined
+from pyro_vae.likelihood.importance import log_likelihood
+from pyro_vae.likelihood.intervals import mean_interval
+from pyro_vae.likelihood.psis import khat_threshold
+from pyro_vae.networks.appendix import State, join_appendix
+from pyro_vae.networks.precision import resolve_precision, unrounded
+from pyro_vae.seeds import seed_of
+from pyro_vae.storage.files import hold_folder
+from pyro_vae.storage.tensors import load_tensors, save_tensors, using
+from pyro_vae.training.fit import fit
+from pyro_vae.training.stopping import Interrupted
 
 SHADES = {"plain": "0.4", "sampled": COLOURS["guide"], "closed": COLOURS["posterior"]}
 SEED = 6  # of the scores; the first weights of pair n are drawn with n

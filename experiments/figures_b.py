@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 from torch import Tensor
 
-from pyro_vae.importance import Estimate
-from pyro_vae.plots import COLOURS, show_image
-from pyro_vae.psis import khat_threshold
+from pyro_vae.analysis.plots import COLOURS, show_image
+from pyro_vae.likelihood.estimate import Estimate
+from pyro_vae.likelihood.psis import khat_threshold
 
 # What the numbers of a feature are; one that is not here has no unit.
 UNITS = {

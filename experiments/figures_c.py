@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pyro_vae.plots import show_image
+from pyro_vae.analysis.plots import show_image
 
 COLOURS = {"d4": "#d95f02", "d20": "#1b6ca8", "example": "#4d9221"}
 REAL = "0.35"

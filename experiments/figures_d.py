@@ -6,8 +6,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from pyro_vae.plots import COLOURS, image_rows, show_image
-from pyro_vae.quadrature import Plane
+from pyro_vae.analysis.plots import COLOURS, image_rows, show_image
+from pyro_vae.likelihood.quadrature import Plane
 
 NAMES = {
     "1": "guide, 1 sample",

@@ -12,26 +12,20 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from tqdm import tqdm
 
+from experiments.cli import begin, check_least, make_parser, result_folder, run
+from experiments.record import save_metrics
+from experiments.trained import trained_vae
+from pyro_vae.analysis.interventions import gaussian_noise, salt_and_pepper
+from pyro_vae.analysis.judges import Reader, nearest_neighbour_reader
+from pyro_vae.analysis.plots import COLOURS, image_rows, save_figure
+from pyro_vae.analysis.sampling import decode, guide_samples, pixel_samples, posterior_samples
 from pyro_vae.data import Dataset, check_indices
 from pyro_vae.errors import InputError
-from pyro_vae.files import hold_folder
-from pyro_vae.guides import MeanField
-from pyro_vae.importance import log_likelihood
-from pyro_vae.interventions import gaussian_noise, salt_and_pepper
+from pyro_vae.guides.gaussian import MeanField
+from pyro_vae.guides.refined import Refined
+from pyro_vae.likelihood.importance import log_likelihood
 from pyro_vae.models import Model
-from pyro_vae.plots import COLOURS, image_rows, save_figure
-from pyro_vae.reading import Reader, nearest_neighbour_reader
-from pyro_vae.refined import Refined
-from pyro_vae.sampling import decode, guide_samples, pixel_samples, posterior_samples
-from pyro_vae.script import (
-    begin,
-    check_least,
-    make_parser,
-    result_folder,
-    run,
-    save_metrics,
-    trained_vae,
-)
+from pyro_vae.storage.files import hold_folder
 
 SEED = 1  # of everything drawn for the figures; the training has its own
 

@@ -19,6 +19,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 from tqdm import tqdm
 
+from experiments.cli import begin, check_device, check_least, make_parser, result_folder, run
 from experiments.figures_b import (
     enough_figure,
     explained_figure,
@@ -28,15 +29,11 @@ from experiments.figures_b import (
     pixels_figure,
     typical_figure,
 )
-from pyro_vae.annealing import annealed_log_likelihood, sandwich
-from pyro_vae.data import Dataset, load_digits
-from pyro_vae.explained import explained_variance
-from pyro_vae.features import FEATURES, entropy_floor, nearest_distance
-from pyro_vae.files import hold_folder
-from pyro_vae.guides import MeanField
-from pyro_vae.importance import Estimate, Program, estimate, iwae, log_likelihood, log_weights
-from pyro_vae.intervals import mean_interval
-from pyro_vae.interventions import (
+from experiments.record import save_metrics
+from experiments.trained import trained_vae
+from pyro_vae.analysis.explained import explained_variance
+from pyro_vae.analysis.features import FEATURES, entropy_floor, nearest_distance
+from pyro_vae.analysis.interventions import (
     binarise,
     blur,
     lean,
@@ -46,20 +43,18 @@ from pyro_vae.interventions import (
     thicken,
     upright,
 )
+from pyro_vae.analysis.plots import save_figure
+from pyro_vae.analysis.sampling import decode, pixel_samples, posterior_mean
+from pyro_vae.data import Dataset, load_digits
+from pyro_vae.guides.gaussian import MeanField
+from pyro_vae.guides.refined import Refined
+from pyro_vae.likelihood.annealing import annealed_log_likelihood, sandwich
+from pyro_vae.likelihood.estimate import Estimate, estimate, iwae
+from pyro_vae.likelihood.importance import log_likelihood, log_weights
+from pyro_vae.likelihood.intervals import mean_interval
+from pyro_vae.likelihood.traces import Program
 from pyro_vae.models import ContinuousBernoulli, Model
-from pyro_vae.plots import save_figure
-from pyro_vae.refined import Refined
-from pyro_vae.sampling import decode, pixel_samples, posterior_mean
-from pyro_vae.script import (
-    begin,
-    check_device,
-    check_least,
-    make_parser,
-    result_folder,
-    run,
-    save_metrics,
-    trained_vae,
-)
+from pyro_vae.storage.files import hold_folder
 
 SEED = 2  # of everything drawn here; the training has its own
 CURVE = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)

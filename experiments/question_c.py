@@ -20,6 +20,7 @@ from sklearn.manifold import TSNE
 from torch import Tensor
 from tqdm import tqdm
 
+from experiments.cli import TRAINING, begin, check_least, make_parser, run
 from experiments.figures_c import (
     maps_figure,
     overview_figure,
@@ -27,35 +28,29 @@ from experiments.figures_c import (
     samples_figure,
     units_figure,
 )
-from pyro_vae.classifier import Classifier, class_features, class_probabilities
+from experiments.record import save_metrics
+from experiments.trained import trained_classifier, trained_vae
+from pyro_vae.analysis.active_units import unit_use
+from pyro_vae.analysis.features import entropy_floor, nearest_distance
+from pyro_vae.analysis.fidelity import frechet_distance, precision_recall
+from pyro_vae.analysis.interventions import gaussian_noise, salt_and_pepper
+from pyro_vae.analysis.judges import Classifier, class_features, class_probabilities
+from pyro_vae.analysis.plots import save_figure
+from pyro_vae.analysis.probes import linear_probe, neighbour_probe
+from pyro_vae.analysis.rate_distortion import guide_rate_distortion, model_rate_distortion
+from pyro_vae.analysis.sampling import guide_moments, guide_styles, mean_images
 from pyro_vae.data import Dataset
 from pyro_vae.errors import InputError, check_counts, check_seed
-from pyro_vae.features import entropy_floor, nearest_distance
-from pyro_vae.fidelity import frechet_distance, precision_recall
-from pyro_vae.files import hold_folder
-from pyro_vae.guides import MeanField
-from pyro_vae.importance import Estimate, log_likelihood
-from pyro_vae.intervals import difference_interval, mean_interval
-from pyro_vae.interventions import gaussian_noise, salt_and_pepper
+from pyro_vae.guides.gaussian import MeanField
+from pyro_vae.guides.refined import Refined
+from pyro_vae.likelihood.estimate import Estimate
+from pyro_vae.likelihood.importance import log_likelihood
+from pyro_vae.likelihood.intervals import difference_interval, mean_interval
+from pyro_vae.likelihood.psis import khat_threshold
 from pyro_vae.models import ContinuousBernoulli, Model
-from pyro_vae.parallel import seed_of
-from pyro_vae.plots import save_figure
-from pyro_vae.probes import linear_probe, neighbour_probe
-from pyro_vae.psis import khat_threshold
-from pyro_vae.rate_distortion import guide_rate_distortion, model_rate_distortion
-from pyro_vae.refined import Refined
-from pyro_vae.sampling import guide_moments, guide_styles, mean_images, unit_use
-from pyro_vae.script import (
-    TRAINING,
-    begin,
-    check_least,
-    make_parser,
-    run,
-    save_metrics,
-    trained_classifier,
-    trained_vae,
-)
-from pyro_vae.training import fit
+from pyro_vae.seeds import seed_of
+from pyro_vae.storage.files import hold_folder
+from pyro_vae.training.fit import fit
 
 SEED = 4  # of everything drawn for the comparison; the trainings have their own
 BETAS = (0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 4.0)

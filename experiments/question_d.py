@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from scipy.special import logsumexp
 from torch import Tensor
 
+from experiments.cli import begin, check_device, check_least, make_parser, result_folder, run
 from experiments.figures_d import (
     classification_figure,
     digits_figure,
@@ -30,39 +31,37 @@ from experiments.figures_d import (
     units_figure,
     ways_figure,
 )
-from pyro_vae.checkpoints import build_vae
-from pyro_vae.classification import (
+from experiments.record import save_metrics
+from experiments.trained import trained_classifier, trained_vae
+from pyro_vae.analysis.active_units import ACTIVE
+from pyro_vae.analysis.classification import (
     calibration,
     class_log_likelihoods,
     label_information,
     label_probabilities,
 )
-from pyro_vae.classifier import Classifier, class_probabilities
+from pyro_vae.analysis.features import height, slant, stroke_width, width
+from pyro_vae.analysis.judges import Classifier, class_probabilities
+from pyro_vae.analysis.plots import save_figure
+from pyro_vae.analysis.probes import linear_probe, neighbour_probe, tree_probe
+from pyro_vae.analysis.sampling import guide_styles, posterior_samples, styled_images
+from pyro_vae.analysis.style import carried_over, shared_correlation, shared_interval, shuffled
 from pyro_vae.data import Dataset
-from pyro_vae.features import height, slant, stroke_width, width
-from pyro_vae.files import hold_folder
-from pyro_vae.guides import AMORTISED, Amortised, MeanField, ascend
-from pyro_vae.importance import Estimate, Program, estimate, log_likelihood, log_weights
-from pyro_vae.intervals import mean_interval, paired_shares, share_interval
+from pyro_vae.guides import AMORTISED
+from pyro_vae.guides.amortised import Amortised
+from pyro_vae.guides.exact import Exact
+from pyro_vae.guides.gaussian import MeanField
+from pyro_vae.guides.refined import Refined
+from pyro_vae.guides.semi_amortised import ascend
+from pyro_vae.likelihood.estimate import Estimate, estimate
+from pyro_vae.likelihood.importance import log_likelihood, log_weights
+from pyro_vae.likelihood.intervals import mean_interval, paired_shares, share_interval
+from pyro_vae.likelihood.quadrature import integrate_plane
+from pyro_vae.likelihood.traces import Program
 from pyro_vae.models import Model
-from pyro_vae.plots import save_figure
-from pyro_vae.probes import linear_probe, neighbour_probe, tree_probe
-from pyro_vae.quadrature import Exact, integrate_plane
-from pyro_vae.refined import Refined
-from pyro_vae.sampling import ACTIVE, guide_styles, posterior_samples, styled_images
-from pyro_vae.script import (
-    begin,
-    check_device,
-    check_least,
-    make_parser,
-    result_folder,
-    run,
-    save_metrics,
-    trained_classifier,
-    trained_vae,
-)
-from pyro_vae.style import carried_over, shared_correlation, shared_interval, shuffled
-from pyro_vae.training import fit
+from pyro_vae.storage.files import hold_folder
+from pyro_vae.training.fit import fit
+from pyro_vae.vae import build_vae
 
 SEED = 5  # of everything drawn here; the training has its own
 DIM, EPOCHS = 10, 40  # latent dimensions and epochs, unless asked otherwise

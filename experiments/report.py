@@ -15,9 +15,9 @@ import re
 from functools import reduce
 from pathlib import Path
 
+from experiments.cli import Parser, run
 from pyro_vae.errors import InputError
-from pyro_vae.files import whole_file
-from pyro_vae.script import Parser, run
+from pyro_vae.storage.files import whole_file
 
 QUOTED = re.compile(r"([-−]?[\d,]*\.?\d+)(%?)<!--(\w+):([^>]+)-->")
 

@@ -8,23 +8,11 @@ import pyro.distributions as dist
 import torch
 from pyro.distributions import constraints
 from torch import Tensor, nn
-from torch.nn import functional
 
 from pyro_vae.data import check_images
 from pyro_vae.errors import InputError, checked
+from pyro_vae.networks.precision import softplus
 from pyro_vae.priors import StandardPrior
-
-
-def softplus(logits: Tensor) -> Tensor:
-    """log(1 + e^l) of logits l of any shape.
-
-    Where no gradient is asked for it is max(l, 0) - log sigmoid(|l|): in float32 off by 1e-7 at
-    most, where torch's own is right to a relative 1e-7, and without its log1p, which costs several
-    times as much on processors for which torch has no vectorised one.
-    """
-    if torch.is_grad_enabled():
-        return functional.softplus(logits, threshold=40)  # beyond, l itself
-    return logits.clamp(min=0) - logits.abs().sigmoid().log()
 
 
 class GreyBernoulli(dist.Bernoulli):
@@ -69,23 +57,6 @@ class ContinuousBernoulli(dist.ContinuousBernoulli):
             torch.log(far / torch.tanh(far / 2)),
         )
         return logits * value - softplus(logits) + log_c
-
-
-class Tempered(dist.TorchDistribution):
-    """Another distribution of the pixels to the power `beta`: log density times `beta`.
-
-    It is not normalised and cannot be sampled; see `pyro_vae.rate_distortion`.
-    """
-
-    def __init__(
-        self, pixels: Callable[..., dist.TorchDistribution], beta: float, *, logits: Tensor
-    ):
-        self.base, self.beta = pixels(logits=logits), beta
-        super().__init__(self.base.batch_shape, self.base.event_shape, validate_args=False)
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """`beta` times the other distribution's, nats per pixel."""
-        return self.beta * self.base.log_prob(value)
 
 
 class Model(nn.Module):

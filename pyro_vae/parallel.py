@@ -6,20 +6,13 @@ share the parts.
 """
 
 import os
-import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable
 from datetime import timedelta
 
-import numpy as np
 import torch
 from torch import Tensor, distributed
 
-from pyro_vae.errors import InputError, check_seed
-
-# Pyro's handlers and torch's random numbers are of the whole process: who uses them holds this, or
-# two threads would meet in one trace.
-ALONE = threading.RLock()
+from pyro_vae.errors import InputError
 
 
 def join_group(device: str = "cpu") -> None:
@@ -90,42 +83,3 @@ def check_alike(**found: str) -> None:
     for name in found:
         if len({one[name] for one in everyone}) > 1:
             raise InputError(f"{name} must be the same in every process: set the same seed in all")
-
-
-@contextmanager
-def seeded(seed: int, like: Tensor) -> Iterator[None]:
-    """Random numbers from `seed` in this block, on the CPU and on the device of `like`.
-
-    Those drawn after it are what they would be without it. Other threads wait for its end; of
-    torch.inference_mode no more is left in it than torch.no_grad, which can be undone within.
-    """
-    check_seed(seed)
-    with ExitStack() as stack:
-        stack.enter_context(ALONE)
-        if torch.is_inference_mode_enabled():
-            stack.enter_context(torch.inference_mode(False))
-            stack.enter_context(torch.no_grad())
-        stack.enter_context(torch.random.fork_rng([like.device] if like.is_cuda else []))
-        set_seed(seed, like)
-        yield
-
-
-def differentiable(rows: Sequence[Tensor]) -> list[Tensor]:
-    """`rows`, copied where they were made under torch.inference_mode: gradients need others."""
-    return [row.clone() if row.is_inference() else row for row in rows]
-
-
-def set_seed(seed: int, like: Tensor) -> None:
-    """Random numbers from `seed`, on the CPU and on the device of `like`.
-
-    `torch.manual_seed` would set those of every device, and take a hundred times as long.
-    """
-    torch.default_generator.manual_seed(seed)
-    if like.is_cuda:
-        with torch.cuda.device(like.device):
-            torch.cuda.manual_seed(seed)
-
-
-def seed_of(*numbers: int) -> int:
-    """A seed for torch of its own for each sequence of as many whole numbers below 2^32."""
-    return int(np.random.SeedSequence(numbers).generate_state(1)[0])

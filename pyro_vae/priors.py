@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pyro_vae.errors import check_counts, checked
-from pyro_vae.networks import check_labels
+from pyro_vae.networks.checks import check_labels
 
 
 class StandardPrior(nn.Module):

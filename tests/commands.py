@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pyro_vae import script
+from experiments import cli
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,7 +35,7 @@ def check_wrong_option(
     """`main` ends with exit code 2 and one line that says `message`, and writes no file."""
     monkeypatch.setattr(sys, "argv", ["script", "--results", str(results), *options])
     with pytest.raises(SystemExit) as stop:
-        script.run(main)
+        cli.run(main)
     stderr = capsys.readouterr().err
     assert stop.value.code == 2
     assert message in stderr

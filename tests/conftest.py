@@ -5,9 +5,9 @@ from pathlib import Path
 import pyro
 import pytest
 
-from pyro_vae.checkpoints import build_vae, load_vae
 from pyro_vae.data import MNIST_MD5, RAW, data_root, load_digits, load_mnist
-from pyro_vae.training import fit
+from pyro_vae.training.fit import fit
+from pyro_vae.vae import build_vae, load_vae
 
 CHECKPOINTS = Path(__file__).parents[1] / "results" / "checkpoints"
 

@@ -23,13 +23,13 @@ from torch import nn
 
 import pyro_vae
 from pyro_vae import data
-from pyro_vae.checkpoints import build_vae, save_vae
-from pyro_vae.classifier import Classifier
+from pyro_vae.analysis.judges import Classifier
 from pyro_vae.errors import InputError, checked
-from pyro_vae.guides import Prior
-from pyro_vae.importance import estimate
+from pyro_vae.guides.prior import Prior
+from pyro_vae.likelihood.estimate import estimate
 from pyro_vae.models import GreyBernoulli
-from pyro_vae.training import TrainingError
+from pyro_vae.training.stopping import TrainingError
+from pyro_vae.vae import build_vae, save_vae
 
 MODEL, GUIDE = build_vae(2, architecture="dense")
 X = torch.rand(4, 1, 28, 28, generator=torch.Generator().manual_seed(0))
@@ -59,19 +59,19 @@ RIGHT = {
         "model": MODEL, "guide": GUIDE, "images": X, "num_chains": 2, "num_steps": 2, "seed": 0
     },
     "annealing.simulate": {"model": MODEL, "images": X},
-    "checkpoints.save_tensors": {"path": FOLDER / "some.pt", "content": {"w": X}},
-    "checkpoints.load_tensors": {
+    "tensors.save_tensors": {"path": FOLDER / "some.pt", "content": {"w": X}},
+    "tensors.load_tensors": {
         "path": FOLDER / "vae.pt", "kind": "a checkpoint", "keys": {"config"}, "remedy": "no"
     },
-    "checkpoints.load_weights": {
+    "tensors.load_weights": {
         "module": GUIDE, "state": GUIDE.state_dict(), "path": "some.pt"
     },
-    "checkpoints.save_vae": {
+    "vae.save_vae": {
         "path": FOLDER / "other.pt", "model": MODEL, "guide": GUIDE,
         "config": {"latent_dim": 2, "precision": "float32", "architecture": "dense"},
     },
-    "checkpoints.load_vae": {"path": FOLDER / "vae.pt"},
-    "checkpoints.build_vae": {
+    "vae.load_vae": {"path": FOLDER / "vae.pt"},
+    "vae.build_vae": {
         "latent_dim": 2,
         "precision": "float32",
         "architecture": "dense",
@@ -88,12 +88,12 @@ RIGHT = {
     "classification.calibration": {
         "p": np.exp(LOG_P), "labels": np.array([0, 1, 2, 0]), "edges": np.array([0.0, 0.5, 1.0])
     },
-    "classifier.train_classifier": {
+    "judges.train_classifier": {
         "data": SMALL, "epochs": 1, "batch_size": 4, "learning_rate": 1e-3, "seed": 0,
         "progress": False,
     },
-    "classifier.class_probabilities": {"classifier": CLASSIFIER, "x": X},
-    "classifier.class_features": {"classifier": CLASSIFIER, "x": X},
+    "judges.class_probabilities": {"classifier": CLASSIFIER, "x": X},
+    "judges.class_features": {"classifier": CLASSIFIER, "x": X},
     "comparison.evaluate": {
         "model": MODEL, "guide": PRIOR, "x": X[:1], "log_p": estimate(LOG_W[:, :1]),
         "num_samples": 100, "gap_images": 1, "seed": 0, "progress": None,
@@ -115,7 +115,7 @@ RIGHT = {
     "features.nearest_distance": {"x": X, "references": X},
     "fidelity.frechet_distance": {"real": TABLE, "generated": TABLE},
     "fidelity.precision_recall": {"real": TABLE, "generated": TABLE, "neighbours": 3},
-    "guides.ascend": {
+    "semi_amortised.ascend": {
         "model": MODEL, "guide": GUIDE, "numbers": NUMBERS, "rows": [X], "steps": 1, "draws": 1,
         "learning_rate": 0.1,
     },
@@ -125,8 +125,8 @@ RIGHT = {
         "model": MODEL, "guide": GUIDE, "rows": [X], "start": 0, "num_samples": 2, "seed": 0,
         "chunk": 10,
     },
-    "importance.estimate": {"log_w": LOG_W},
-    "importance.iwae": {"log_w": LOG_W, "num_samples": 3},
+    "estimate.estimate": {"log_w": LOG_W},
+    "estimate.iwae": {"log_w": LOG_W, "num_samples": 3},
     "importance.image_blocks": {"images": 3, "num_samples": 4},
     "intervals.mean_interval": {"values": TABLE[:, 0]},
     "intervals.share_interval": {"right": DIGIT > 0},
@@ -142,9 +142,9 @@ RIGHT = {
     "interventions.shuffle_pixels": {"x": X, "seed": 0},
     "interventions.gaussian_noise": {"x": X, "level": 0.1, "random": torch.Generator()},
     "interventions.salt_and_pepper": {"x": X, "level": 0.1, "random": torch.Generator()},
-    "networks.resolve_precision": {"precision": "auto", "device": "cpu"},
-    "networks.split_appendix": {"state": {"f.f.0": X, "g.0": X}},
-    "networks.join_appendix": {"decoder": {"f.0": X}, "encoder": {"g.0": X}},
+    "precision.resolve_precision": {"precision": "auto", "device": "cpu"},
+    "appendix.split_appendix": {"state": {"f.f.0": X, "g.0": X}},
+    "appendix.join_appendix": {"decoder": {"f.0": X}, "encoder": {"g.0": X}},
     "plots.image_rows": {
         "rows": [X, X], "row_labels": ["a", "b"], "title": "", "titles": None, "size": 1.0
     },
@@ -159,14 +159,14 @@ RIGHT = {
     "quadrature.integrate_plane": {"model": MODEL, "x": X, "points": 31, "limit": 6.0},
     "rate_distortion.guide_rate_distortion": of(num_samples=2, seed=0),
     "rate_distortion.model_rate_distortion": of(beta=1.0, num_samples=30, seed=0, x=X[:1]),
-    "reading.nearest_neighbour_reader": {"data": SMALL, "neighbours": 1, "references": 4},
+    "judges.nearest_neighbour_reader": {"data": SMALL, "neighbours": 1, "references": 4},
     "sampling.guide_samples": {"guide": GUIDE, "x": X, "num_samples": 2, "seed": 0},
     "sampling.decode": {"model": MODEL, "z": LATENTS},
     "sampling.mean_images": {"model": MODEL, "z": LATENTS},
     "sampling.styled_images": {"model": MODEL, "style": LATENTS},
     "sampling.guide_styles": of(num_samples=2, seed=0),
     "sampling.guide_moments": {"guide": GUIDE, "x": X},
-    "sampling.unit_use": {"mean": LATENTS, "deviation": LATENTS + 1},
+    "active_units.unit_use": {"mean": LATENTS, "deviation": LATENTS + 1},
     "sampling.pixel_samples": {"means": X, "seed": 0},
     "sampling.posterior_samples": of(num_draws=2, num_samples=10, seed=0),
     "sampling.posterior_mean": of(num_samples=10, seed=0),
@@ -177,37 +177,37 @@ RIGHT = {
     "style.shared_interval": {"values": STYLES, "resamples": 3, "seed": 0},
     "style.shuffled": {"values": STYLES, "seed": 0},
     "style.carried_over": {"own": STYLES[:, 0], "drawn": STYLES, "labels": DIGIT[:8]},
-    "training.fit": {
+    "fit.fit": {
         "model": MODEL, "guide": GUIDE, "train": (X,), "test": None, "epochs": 1, "batch_size": 2,
         "learning_rate": 1e-3, "decay": False, "elbo": None, "seed": 0, "shards": 1,
         "state_path": None, "resume": False, "same": None, "progress": False,
     },
-    "training.check_training_options": {
+    "fit.check_training_options": {
         "epochs": 1, "batch_size": 2, "learning_rate": 1e-3, "seed": 0, "shards": 1
     },
-    "training.check_shards": {"shards": 1, "images": 4, "batch_size": 2},
+    "fit.check_shards": {"shards": 1, "images": 4, "batch_size": 2},
     # classes, as they are made
-    "guides.MeanField": {"model": MODEL, "precision": "float32"},
-    "guides.Amortised": {"model": MODEL, "outputs": 4, "precision": "float32"},
-    "guides.InverseAutoregressive": {
+    "gaussian.MeanField": {"model": MODEL, "precision": "float32"},
+    "amortised.Amortised": {"model": MODEL, "outputs": 4, "precision": "float32"},
+    "flows.InverseAutoregressive": {
         "model": MODEL, "precision": "float32", "layers": 1, "context": 2
     },
-    "guides.FullRank": {"model": MODEL, "precision": "float32"},
-    "guides.Mixture": {"model": MODEL, "precision": "float32", "components": 2},
-    "guides.Spline": {"model": MODEL, "precision": "float32", "layers": 1, "context": 2},
-    "guides.Prior": {"model": MODEL},
-    "guides.SemiAmortised": {"model": MODEL, "precision": "float32", "steps": 1},
+    "gaussian.FullRank": {"model": MODEL, "precision": "float32"},
+    "mixture.Mixture": {"model": MODEL, "precision": "float32", "components": 2},
+    "flows.Spline": {"model": MODEL, "precision": "float32", "layers": 1, "context": 2},
+    "prior.Prior": {"model": MODEL},
+    "semi_amortised.SemiAmortised": {"model": MODEL, "precision": "float32", "steps": 1},
     "models.Model": {"decoder": MODEL.decoder, "pixels": GreyBernoulli, "prior": None},
-    "networks.Encoder": {"outputs": 4, "precision": "float32", "classes": 0},
-    "networks.Decoder": {"latent_dim": 2, "classes": 0},
-    "networks.PerLabel": {"inputs": 2, "outputs": 3, "classes": 4, "apart": 0.0},
-    "networks.LabelEncoder": {"outputs": 4, "precision": "float32", "classes": 2},
-    "networks.LabelDecoder": {"latent_dim": 2, "classes": 2},
-    "networks.DenseEncoder": {"outputs": 4, "precision": "float32", "classes": 0, "hidden": 8},
-    "networks.DenseDecoder": {"latent_dim": 2, "classes": 0, "hidden": 8},
+    "appendix.Encoder": {"outputs": 4, "precision": "float32", "classes": 0},
+    "appendix.Decoder": {"latent_dim": 2, "classes": 0},
+    "labels.PerLabel": {"inputs": 2, "outputs": 3, "classes": 4, "apart": 0.0},
+    "labelled.LabelEncoder": {"outputs": 4, "precision": "float32", "classes": 2},
+    "labelled.LabelDecoder": {"latent_dim": 2, "classes": 2},
+    "dense.DenseEncoder": {"outputs": 4, "precision": "float32", "classes": 0, "hidden": 8},
+    "dense.DenseDecoder": {"latent_dim": 2, "classes": 0, "hidden": 8},
     "priors.StandardPrior": {"latent_dim": 2, "classes": 0},
     "priors.LearnedPrior": {"latent_dim": 2, "classes": 0, "layers": 1, "hidden": 8},
-    "quadrature.Exact": {"model": MODEL, "points": 21, "limit": 6.0},
+    "exact.Exact": {"model": MODEL, "points": 21, "limit": 6.0},
     "refined.Refined": {
         "model": MODEL, "guide": GUIDE, "starts": 1, "climbs": 1, "rounds": (2,),
         "precision": "float32",
@@ -297,9 +297,16 @@ def spoilt(right: object) -> dict[str, object]:
     return {}
 
 
+# the package's modules by the last part of their names
+MODULES = {
+    module.name.rpartition(".")[2]: module.name
+    for module in pkgutil.walk_packages(pyro_vae.__path__, "pyro_vae.")
+}
+
+
 def function(name: str) -> Callable:
     module, _, each = name.partition(".")
-    return getattr(importlib.import_module(f"pyro_vae.{module}"), each)
+    return getattr(importlib.import_module(MODULES[module]), each)
 
 
 def fits(value: object, annotation: object) -> bool:
@@ -373,10 +380,10 @@ def test_a_wrong_argument_is_one_line_that_names_it(name, argument, folder, monk
 
 def test_every_checked_function_is_in_the_table():
     found, checks = set(), checked(lambda: None).__code__
-    for module in pkgutil.iter_modules(pyro_vae.__path__):
-        for name, thing in vars(importlib.import_module(f"pyro_vae.{module.name}")).items():
+    for room, module in MODULES.items():
+        for name, thing in vars(importlib.import_module(module)).items():
             made = thing.__init__ if inspect.isclass(thing) else thing
-            own = getattr(thing, "__module__", "") == f"pyro_vae.{module.name}"
+            own = getattr(thing, "__module__", "") == module
             if own and getattr(made, "__code__", None) is checks:
-                found.add(f"{module.name}.{name}")
-    assert found == {*RIGHT, "guides.Flow"}  # which is made only as one of its kinds
+                found.add(f"{room}.{name}")
+    assert found == {*RIGHT, "flows.Flow"}  # which is made only as one of its kinds

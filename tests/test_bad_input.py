@@ -11,38 +11,35 @@ import torch
 from torch import nn
 
 import pyro_vae
+from experiments import cli
 from pyro_vae import (
-    annealing,
-    checkpoints,
-    classification,
-    classifier,
-    comparison,
     data,
     errors,
+    models,
+    priors,
+    vae,
+)
+from pyro_vae.analysis import (
+    active_units,
+    classification,
+    comparison,
     explained,
     features,
     fidelity,
-    guides,
-    importance,
-    intervals,
     interventions,
-    models,
-    networks,
-    priors,
+    judges,
     probes,
-    psis,
-    quadrature,
     rate_distortion,
-    reading,
-    refined,
     sampling,
-    script,
-    shards,
     style,
-    training,
 )
-from pyro_vae.checkpoints import build_vae
-from pyro_vae.classifier import Classifier
+from pyro_vae.analysis.judges import Classifier
+from pyro_vae.guides import flows, mixture, refined, semi_amortised
+from pyro_vae.likelihood import annealing, estimate, importance, intervals, psis, quadrature, shards
+from pyro_vae.networks import appendix, checks, dense, labelled, labels, precision
+from pyro_vae.storage import tensors
+from pyro_vae.training import fit
+from pyro_vae.vae import build_vae
 
 MODEL, GUIDE = build_vae(2)
 OTHER_MODEL, OTHER_GUIDE = build_vae(3)
@@ -62,12 +59,12 @@ def score(*rows, model=MODEL, guide=GUIDE, **options):
 
 
 def train(*rows, model=MODEL, guide=GUIDE, **options):
-    return training.fit(model, guide, rows, **{"batch_size": 2, "progress": False} | options)
+    return fit.fit(model, guide, rows, **{"batch_size": 2, "progress": False} | options)
 
 
 def leave_out_seed(*words):
-    parser = script.make_parser("")
-    script.leave_out(parser, parser.parse_args(words), "seed")
+    parser = cli.make_parser("")
+    cli.leave_out(parser, parser.parse_args(words), "seed")
 
 
 def only_whole(n: int) -> int:
@@ -145,15 +142,15 @@ CASES = [
     (
         "estimate",
         "a vector",
-        lambda: importance.estimate(torch.zeros(3)),
+        lambda: estimate.estimate(torch.zeros(3)),
         "log_w must be floats (K, B)",
     ),
-    ("estimate", "an array", lambda: importance.estimate(np.zeros((3, 2))), "not float64 (3, 2)"),
-    ("estimate", "no sample", lambda: importance.estimate(torch.zeros(0, 2)), "K and B >= 1"),
-    ("estimate", "NaN", lambda: importance.estimate(torch.full((3, 2), torch.nan)), "NaN or +inf"),
-    ("iwae", "k", lambda: importance.iwae(torch.zeros(3, 2), 1.5), f"num_samples {WHOLE} 1.5"),
-    ("iwae", "weights", lambda: importance.iwae([0.0], 1), "log_w must be a tensor"),
-    ("iwae", "k > K", lambda: importance.iwae(torch.zeros(3, 2), 4), "num_samples must be 1 to 3"),
+    ("estimate", "an array", lambda: estimate.estimate(np.zeros((3, 2))), "not float64 (3, 2)"),
+    ("estimate", "no sample", lambda: estimate.estimate(torch.zeros(0, 2)), "K and B >= 1"),
+    ("estimate", "NaN", lambda: estimate.estimate(torch.full((3, 2), torch.nan)), "NaN or +inf"),
+    ("iwae", "k", lambda: estimate.iwae(torch.zeros(3, 2), 1.5), f"num_samples {WHOLE} 1.5"),
+    ("iwae", "weights", lambda: estimate.iwae([0.0], 1), "log_w must be a tensor"),
+    ("iwae", "k > K", lambda: estimate.iwae(torch.zeros(3, 2), 4), "num_samples must be 1 to 3"),
     ("pareto_khat", "a vector", lambda: psis.pareto_khat(torch.zeros(3)), "floats (K, B)"),
     ("khat_threshold", "K = 0", lambda: psis.khat_threshold(0), f"num_samples {COUNT} 0"),
     (
@@ -224,10 +221,10 @@ CASES = [
     ),
     ("build_vae", "guide", lambda: build_vae(2, guide="best"), "choose from mean_field"),
     ("build_vae", "prior", lambda: build_vae(2, prior="flat"), "choose from standard"),
-    ("resolve_precision", "unknown", lambda: networks.resolve_precision("int8"), "not 'int8'"),
-    ("check_latent_dim", "0", lambda: networks.check_latent_dim(0), COUNT),
-    ("Decoder", "z", lambda: networks.Decoder(2)(torch.zeros(3, 5)), "(*, 2), not (3, 5)"),
-    ("Decoder", "int z", lambda: networks.Decoder(2)(Y[:2]), "z must be a float tensor (*, 2)"),
+    ("resolve_precision", "unknown", lambda: precision.resolve_precision("int8"), "not 'int8'"),
+    ("check_latent_dim", "0", lambda: checks.check_latent_dim(0), COUNT),
+    ("Decoder", "z", lambda: appendix.Decoder(2)(torch.zeros(3, 5)), "(*, 2), not (3, 5)"),
+    ("Decoder", "int z", lambda: appendix.Decoder(2)(Y[:2]), "z must be a float tensor (*, 2)"),
     ("Model", "decoder", lambda: models.Model(None), "decoder must be of class Module"),
     ("Model", "no d", lambda: models.Model(nn.Linear(2, 3)), "decoder must have a latent_dim"),
     (
@@ -239,60 +236,75 @@ CASES = [
     (
         "split_appendix",
         "ours",
-        lambda: networks.split_appendix(MODEL.decoder.state_dict()),
+        lambda: appendix.split_appendix(MODEL.decoder.state_dict()),
         "names f.f.* and g.*, not of ['f.0.weight'",
     ),
     ("build_vae", "priors", lambda: build_vae(2, prior=[]), "prior must be a text, not list()"),
-    ("DenseDecoder", "z", lambda: networks.DenseDecoder(2)(torch.zeros(5)), "(*, 2), not (5,)"),
-    ("LabelDecoder", "z", lambda: networks.LabelDecoder(2)(torch.zeros(3, 1), Y[:3]), "(*, 2)"),
-    ("LabelDecoder", "no labels", lambda: networks.LabelDecoder(2)(torch.zeros(3, 2)), "labels y"),
-    ("Encoder", "x", lambda: networks.Encoder(4)(X[0, 0]), IMAGES),
-    ("Encoder", "outputs", lambda: networks.Encoder(0), f"outputs {COUNT} 0"),
-    ("DenseEncoder", "x", lambda: networks.DenseEncoder(4)(NAN), "without NaN"),
-    ("LabelEncoder", "no labels", lambda: networks.LabelEncoder(4)(X), "labels y of 10 classes"),
-    ("PerLabel", "inputs", lambda: networks.PerLabel(0, 3, 2), f"inputs {COUNT} 0"),
-    ("check_pixels", "type", lambda: networks.check_pixels(X, X.double()), "convert one of them"),
-    ("check_latents", "d", lambda: networks.check_latents(torch.zeros(1, 2), 3, X), "(*, 3)"),
+    ("DenseDecoder", "z", lambda: dense.DenseDecoder(2)(torch.zeros(5)), "(*, 2), not (5,)"),
+    ("LabelDecoder", "z", lambda: labelled.LabelDecoder(2)(torch.zeros(3, 1), Y[:3]), "(*, 2)"),
+    ("LabelDecoder", "no labels", lambda: labelled.LabelDecoder(2)(torch.zeros(3, 2)), "labels y"),
+    ("Encoder", "x", lambda: appendix.Encoder(4)(X[0, 0]), IMAGES),
+    ("Encoder", "outputs", lambda: appendix.Encoder(0), f"outputs {COUNT} 0"),
+    ("DenseEncoder", "x", lambda: dense.DenseEncoder(4)(NAN), "without NaN"),
+    ("LabelEncoder", "no labels", lambda: labelled.LabelEncoder(4)(X), "labels y of 10 classes"),
+    ("PerLabel", "inputs", lambda: labels.PerLabel(0, 3, 2), f"inputs {COUNT} 0"),
+    ("check_pixels", "type", lambda: checks.check_pixels(X, X.double()), "convert one of them"),
+    ("check_latents", "d", lambda: checks.check_latents(torch.zeros(1, 2), 3, X), "(*, 3)"),
     (
         "check_latents",
         "type",
-        lambda: networks.check_latents(torch.zeros(1, 3).double(), 3, X),
+        lambda: checks.check_latents(torch.zeros(1, 3).double(), 3, X),
         "convert one of them",
     ),
-    ("check_labels", "count", lambda: networks.check_labels("it", 3, 2), "it takes labels y of 3"),
-    ("beside", "labels", lambda: networks.beside(torch.zeros(4, 2), 3, Y), "from 0 to 2"),
+    ("check_labels", "count", lambda: checks.check_labels("it", 3, 2), "it takes labels y of 3"),
+    ("beside", "labels", lambda: labels.beside(torch.zeros(4, 2), 3, Y), "from 0 to 2"),
     ("LearnedPrior", "d", lambda: priors.LearnedPrior(0), f"latent_dim {COUNT} 0"),
     ("LearnedPrior", "hidden", lambda: priors.LearnedPrior(2, hidden=0), f"hidden {COUNT} 0"),
-    ("Mixture", "components", lambda: guides.Mixture(MODEL, components=0), f"components {COUNT} 0"),
-    ("Spline", "layers", lambda: guides.Spline(MODEL, layers=0), f"layers {COUNT} 0"),
-    ("Spline", "d = 1", lambda: guides.Spline(build_vae(1)[0]), "latent_dim >= 2"),
-    ("SemiAmortised", "steps", lambda: guides.SemiAmortised(MODEL, steps=0), f"steps {COUNT} 0"),
-    ("ascend", "steps", lambda: guides.ascend(MODEL, GUIDE, torch.zeros(4, 4), [X], 0), "steps"),
+    (
+        "Mixture",
+        "components",
+        lambda: mixture.Mixture(MODEL, components=0),
+        f"components {COUNT} 0",
+    ),
+    ("Spline", "layers", lambda: flows.Spline(MODEL, layers=0), f"layers {COUNT} 0"),
+    ("Spline", "d = 1", lambda: flows.Spline(build_vae(1)[0]), "latent_dim >= 2"),
+    (
+        "SemiAmortised",
+        "steps",
+        lambda: semi_amortised.SemiAmortised(MODEL, steps=0),
+        f"steps {COUNT} 0",
+    ),
+    (
+        "ascend",
+        "steps",
+        lambda: semi_amortised.ascend(MODEL, GUIDE, torch.zeros(4, 4), [X], 0),
+        "steps",
+    ),
     (
         "load_vae",
         "missing",
-        lambda: checkpoints.load_vae("typo.pt"),
+        lambda: vae.load_vae("typo.pt"),
         "train first, or name another",
     ),
     (
         "load_vae",
         "None",
-        lambda: checkpoints.load_vae(None),
+        lambda: vae.load_vae(None),
         "path must be a text or a path, not None",
     ),
     ("fit", "state", lambda: train(X, state_path=3), "state_path must be a text or a path"),
-    ("load_vae", "a folder", lambda: checkpoints.load_vae("."), "is not a file"),
-    ("load_vae", "a text", lambda: checkpoints.load_vae(__file__), "is not a checkpoint"),
+    ("load_vae", "a folder", lambda: vae.load_vae("."), "is not a file"),
+    ("load_vae", "a text", lambda: vae.load_vae(__file__), "is not a checkpoint"),
     (
         "load_tensors",
         "missing",
-        lambda: checkpoints.load_tensors("typo.pt", "x", set()),
+        lambda: tensors.load_tensors("typo.pt", "x", set()),
         "not a file",
     ),
     (
         "load_weights",
         "another's",
-        lambda: checkpoints.load_weights(MODEL, OTHER_MODEL.state_dict(), "some.pt"),
+        lambda: tensors.load_weights(MODEL, OTHER_MODEL.state_dict(), "some.pt"),
         "some.pt",
     ),
     # training
@@ -301,7 +313,7 @@ CASES = [
     (
         "fit",
         "no tuple",
-        lambda: training.fit(MODEL, GUIDE, X),
+        lambda: fit.fit(MODEL, GUIDE, X),
         "train must be a tuple or list (each item a tensor)",
     ),
     ("fit", "lengths", lambda: train(X, Y[:3]), "y must have a row for each of 4 images"),
@@ -316,13 +328,13 @@ CASES = [
     (
         "check_training_options",
         "rate",
-        lambda: training.check_training_options(1, 1, np.nan, 0),
+        lambda: fit.check_training_options(1, 1, np.nan, 0),
         "rate",
     ),
     (
         "check_shards",
         "of 101 images",
-        lambda: training.check_shards(2, 101, 100),
+        lambda: fit.check_shards(2, 101, 100),
         "smallest batch, 1",
     ),
     # data
@@ -393,21 +405,21 @@ CASES = [
         lambda: classification.calibration(np.exp(LOG_P), np.array([0]), np.array([0, 1])),
         "each of 2 rows",
     ),
-    ("train_classifier", "epochs", lambda: classifier.train_classifier(SMALL, epochs=0), COUNT),
+    ("train_classifier", "epochs", lambda: judges.train_classifier(SMALL, epochs=0), COUNT),
     (
         "train_classifier",
         "rate",
-        lambda: classifier.train_classifier(SMALL, learning_rate=-1),
+        lambda: judges.train_classifier(SMALL, learning_rate=-1),
         "rate",
     ),
     (
         "class_probabilities",
         "x",
-        lambda: classifier.class_probabilities(Classifier(), X[0, 0]),
+        lambda: judges.class_probabilities(Classifier(), X[0, 0]),
         IMAGES,
     ),
-    ("class_features", "x", lambda: classifier.class_features(Classifier(), NAN), "without NaN"),
-    ("nearest_neighbour_reader", "k", lambda: reading.nearest_neighbour_reader(SMALL, 0), COUNT),
+    ("class_features", "x", lambda: judges.class_features(Classifier(), NAN), "without NaN"),
+    ("nearest_neighbour_reader", "k", lambda: judges.nearest_neighbour_reader(SMALL, 0), COUNT),
     (
         "linear_probe",
         "lengths",
@@ -462,7 +474,7 @@ CASES = [
         "evaluate",
         "other log p",
         lambda: comparison.evaluate(
-            MODEL, GUIDE, X, log_p=importance.estimate(torch.zeros(9, 1)), num_samples=100
+            MODEL, GUIDE, X, log_p=estimate.estimate(torch.zeros(9, 1)), num_samples=100
         ),
         "log_p must be of the 4 images",
     ),
@@ -475,7 +487,7 @@ CASES = [
     (
         "unit_use",
         "NaN",
-        lambda: sampling.unit_use(torch.full((4, 2), torch.nan), torch.ones(4, 2)),
+        lambda: active_units.unit_use(torch.full((4, 2), torch.nan), torch.ones(4, 2)),
         "finite floats",
     ),
     (
@@ -490,11 +502,11 @@ CASES = [
         lambda: fidelity.frechet_distance(1e300 * Z, Z),
         "1e100 at most",
     ),
-    ("load_vae", "long name", lambda: checkpoints.load_vae("a" * 300), "is not a file"),
+    ("load_vae", "long name", lambda: vae.load_vae("a" * 300), "is not a file"),
     (
         "save_tensors",
         "NUL",
-        lambda: checkpoints.save_tensors("a\0b", {}),
+        lambda: tensors.save_tensors("a\0b", {}),
         "path must name a file",
     ),
     (
@@ -632,9 +644,9 @@ CASES = [
     ("check_table", "a vector", lambda: errors.check_table(z=Z[0]), "z must be numbers (N, d)"),
     ("check_table", "NaN", lambda: errors.check_table(z=Z * np.nan), "z must hold finite numbers"),
     ("check_log_weights", "a vector", lambda: psis.check_log_weights(torch.zeros(3)), "(K, B)"),
-    ("check_least", "2 of 3", lambda: script.check_least("--n", 2, 3), "--n must be >= 3, not 2"),
+    ("check_least", "2 of 3", lambda: cli.check_least("--n", 2, 3), "--n must be >= 3, not 2"),
     ("leave_out", "given", lambda: leave_out_seed("--seed", "0"), "--seed: this script sets it"),
-    ("check_device", "unknown", lambda: script.check_device("tpu"), "use cpu, cuda or cuda:N"),
+    ("check_device", "unknown", lambda: cli.check_device("tpu"), "use cpu, cuda or cuda:N"),
 ]
 
 # Held elsewhere, or with nothing to get wrong that is not the same as above.
@@ -698,9 +710,11 @@ def test_bad_input_is_one_line_that_names_it(call, message):
 
 def test_every_public_function_is_in_the_table():
     public = set()
-    for module in pkgutil.iter_modules(pyro_vae.__path__):
-        for name, thing in vars(importlib.import_module(f"pyro_vae.{module.name}")).items():
-            own = getattr(thing, "__module__", "") == f"pyro_vae.{module.name}"
+    rooms = pkgutil.walk_packages(pyro_vae.__path__, "pyro_vae.")
+    shared = (f"experiments.{name}" for name in ("cli", "trained", "record"))
+    for module in (*(room.name for room in rooms), *shared):
+        for name, thing in vars(importlib.import_module(module)).items():
+            own = getattr(thing, "__module__", "") == module
             if own and inspect.isfunction(thing) and not name.startswith("_"):
                 public.add(name)
     covered = {case[0] for case in CASES}

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from pyro_vae.comparison import evaluate
-from pyro_vae.importance import log_joint, log_likelihood
-from pyro_vae.networks import PerLabel
-from pyro_vae.refined import Refined
-from pyro_vae.training import fit
+from pyro_vae.analysis.comparison import evaluate
+from pyro_vae.guides.refined import Refined
+from pyro_vae.likelihood.importance import log_joint, log_likelihood
+from pyro_vae.networks.labels import PerLabel
+from pyro_vae.training.fit import fit
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 

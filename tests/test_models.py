@@ -6,7 +6,8 @@ import pyro.distributions as dist
 import pytest
 import torch
 
-from pyro_vae.models import ContinuousBernoulli, GreyBernoulli, softplus
+from pyro_vae.models import ContinuousBernoulli, GreyBernoulli
+from pyro_vae.networks.precision import softplus
 
 LOGITS = [-60.0, -20.0, -1.0, -0.1, -0.05, 0.0, 0.0999, 0.1001, 3.0, 20.0, 60.0]
 

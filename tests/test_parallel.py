@@ -9,14 +9,15 @@ from torch import distributed
 
 from pyro_vae import parallel
 from pyro_vae.errors import InputError
+from pyro_vae.seeds import seed_of, seeded
 from tests.commands import ROOT
-from tests.test_training import train, weights
+from tests.training.test_training import train, weights
 
 SCRIPT = """
 import sys, torch
 from pyro_vae import parallel
 from pyro_vae.data import load_digits
-from tests.test_training import train, weights
+from tests.training.test_training import train, weights
 
 parallel.join_group()
 run = train(load_digits(), shards=2, batch_size=64, images=200)
@@ -55,7 +56,7 @@ def test_numbers_drawn_after_a_seeded_block_are_what_they_would_be_without_it():
     torch.manual_seed(1)
     without = torch.rand(3)
     torch.manual_seed(1)
-    with parallel.seeded(2, without):
+    with seeded(2, without):
         inside = torch.rand(3)
     assert torch.equal(torch.rand(3), without)
     torch.manual_seed(2)
@@ -79,7 +80,7 @@ def test_a_group_is_left(tmp_path):
 
 
 def test_seeds_differ_by_every_number():
-    seeds = {parallel.seed_of(a, b) for a in range(20) for b in range(20)}
+    seeds = {seed_of(a, b) for a in range(20) for b in range(20)}
     assert len(seeds) == 400
 
 

@@ -5,13 +5,13 @@ import pytest
 import torch
 from torch import nn
 
-from pyro_vae.checkpoints import build_vae, load_vae, save_vae
 from pyro_vae.errors import InputError
-from pyro_vae.guides import MeanField
+from pyro_vae.guides.gaussian import MeanField
 from pyro_vae.models import Model
-from pyro_vae.networks import DenseDecoder
+from pyro_vae.networks.dense import DenseDecoder
 from pyro_vae.priors import PRIORS, LearnedPrior, StandardPrior
-from pyro_vae.training import fit
+from pyro_vae.training.fit import fit
+from pyro_vae.vae import build_vae, load_vae, save_vae
 
 
 def stirred(latent_dim, classes, seed=0):

@@ -1,0 +1,34 @@
+"""How much each latent dimension is used."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from pyro_vae.errors import InputError, checked, kind
+
+ACTIVE = 0.01  # the variance of a dimension's posterior mean (Burda et al. 2016, section 5.2)
+
+
+class UnitUse(NamedTuple):
+    """How much each latent dimension says, the most used first; one number a dimension."""
+
+    order: list[int]  # the dimensions, by activity
+    activity: list[float]  # variance of the posterior mean over the images
+    kl: list[float]  # mean KL from the prior, nats per image
+    active: int  # dimensions with an activity above ACTIVE
+
+
+@checked
+def unit_use(mean: Tensor, deviation: Tensor) -> UnitUse:
+    """The use of each dimension by a mean-field guide, from its moments, `(B, d)` each."""
+    fit = mean.dim() == 2 and len(mean) > 1 and mean.shape == deviation.shape
+    real = mean.is_floating_point() and deviation.is_floating_point()
+    if not (fit and real and mean.isfinite().all() and (deviation > 0).all()):
+        raise InputError(
+            "mean and deviation must be finite floats (B, d), B >= 2, deviations > 0, "
+            f"not {kind(mean)} and {kind(deviation)}"
+        )
+    kl = (0.5 * (mean**2 + deviation**2 - 1) - deviation.log()).mean(0)
+    activity, order = mean.var(0).sort(descending=True)
+    active = int((activity > ACTIVE).sum())
+    return UnitUse(order.tolist(), activity.tolist(), kl[order].tolist(), active)

@@ -1,0 +1,209 @@
+"""Guides side by side: what each buys, on the same images, with the evidence beside it.
+
+For a guide q of a model, nats per image:
+
+    log p(x) - ELBO(q) = [log p(x) - ELBO(q*)]  +  [ELBO(q*) - ELBO(q)]
+                          approximation gap         amortisation gap
+
+with q* the best member of q's family for that one image. The first is the family's fault, the
+second the encoder's. Both are >= 0 but for Monte Carlo error. What a search for q* misses is booked
+as the family's.
+
+References:
+    Cremer, Li, Duvenaud (2018), Inference suboptimality in variational autoencoders, ICML, eq. 6.
+"""
+
+import time
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor, nn
+
+from pyro_vae.analysis.gaps import best_log_weights
+from pyro_vae.errors import InputError, check_counts, check_rows, checked
+from pyro_vae.guides.amortised import Amortised
+from pyro_vae.guides.refined import Refined
+from pyro_vae.likelihood.estimate import Estimate, estimate, iwae
+from pyro_vae.likelihood.importance import log_likelihood, log_weights
+from pyro_vae.likelihood.intervals import mean_interval
+from pyro_vae.likelihood.traces import Program
+
+
+class Evaluation(NamedTuple):
+    """A guide on B images. Arrays `(B,)`, nats per image; gaps are of the first G images."""
+
+    estimate: Estimate  # from K samples of the guide; its `elbo` is the guide's
+    iwae_100: np.ndarray
+    log_p: Estimate  # from the refined guide: what the others are held against
+    gaps: dict[str, np.ndarray]  # "sum", and its two parts where the guide has a family, (G,)
+    gap_errors: dict[str, np.ndarray]  # their Monte Carlo standard errors
+    parameters: int
+    seconds: float  # to draw and weigh the K samples of all images
+
+
+@checked
+def evaluate(
+    model: Program,
+    guide: Program,
+    x: Tensor,
+    *labels: Tensor,
+    log_p: Estimate | None = None,
+    num_samples: int = 1000,
+    gap_images: int = 100,
+    seed: int = 0,
+    progress: str | None = None,
+) -> Evaluation:
+    """Everything the table shows of a guide, from `num_samples` samples for each image of `x`.
+
+    `log_p` is the refined estimate of the same images under the same model; it is made here if it
+    is not given. Gaps are found for the first `gap_images` images; they are split where the guide
+    is amortised and its family has the pathwise gradients by which its best member is sought.
+    """
+    check_counts(gap_images=gap_images)
+    check_counts(100, num_samples=num_samples)  # for IWAE-100
+    check_rows(x, *labels)
+    if log_p is not None and len(log_p.value) != len(x):
+        raise InputError(f"log_p must be of the {len(x)} images of x, not of {len(log_p.value)}")
+    start = time.perf_counter()
+    log_w = log_weights(
+        model, guide, x, *labels, num_samples=num_samples, seed=seed, progress=progress
+    )
+    seconds = time.perf_counter() - start
+    refined = Refined(model, guide)
+    if log_p is None:
+        log_p = log_likelihood(
+            model, refined, x, *labels, num_samples=1000, seed=seed, progress=progress
+        )
+    some = [row[:gap_images] for row in (x, *labels)]
+    value, se = log_p.value[:gap_images], log_p.se[:gap_images]
+    elbo, elbo_se = _mean(log_w[:, :gap_images])
+    gaps, errors = {"sum": value - elbo}, {"sum": np.hypot(se, elbo_se)}
+    if isinstance(guide, Amortised) and guide.q(*some).has_rsample:
+        best, best_se = _mean(
+            best_log_weights(model, guide, refined, some, num_samples, seed, progress)
+        )
+        gaps |= {"approximation": value - best, "amortisation": best - elbo}
+        errors |= {
+            "approximation": np.hypot(se, best_se),
+            "amortisation": np.hypot(best_se, elbo_se),
+        }
+    weights = guide.parameters() if isinstance(guide, nn.Module) else ()
+    return Evaluation(
+        estimate(log_w),
+        iwae(log_w, 100).numpy(),
+        log_p,
+        gaps,
+        errors,
+        sum(w.numel() for w in weights),
+        seconds,
+    )
+
+
+def _mean(log_w: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """The mean of `(K, B)` log weights over K, an ELBO, and its standard error."""
+    return log_w.mean(0).numpy(), (log_w.std(0) / len(log_w) ** 0.5).numpy()
+
+
+@checked
+def compare(model: Program, guides: dict[str, Program], x: Tensor, *labels: Tensor) -> list[dict]:
+    """Print the table of trained `guides` of one model on the images `x`, and return its rows."""
+    if not guides:
+        raise InputError("guides must hold at least one: {name: guide}")
+    found: dict[str, Evaluation] = {}
+    for name, guide in guides.items():
+        known = next(iter(found.values())).log_p if found else None
+        found[name] = evaluate(model, guide, x, *labels, log_p=known, progress=name)
+    rows = table(found)
+    print(as_text(rows))
+    return rows
+
+
+def table(found: dict[str, Evaluation]) -> list[dict]:
+    """One row a guide, in JSON's own types; differences are to the first guide, image by image."""
+    first = next(iter(found.values()))
+    rows = []
+    for name, result in found.items():
+        rows.append(
+            {
+                "guide": name,
+                "elbo": mean_interval(result.estimate.elbo),
+                "elbo_minus_first": mean_interval(result.estimate.elbo - first.estimate.elbo),
+                "iwae_100": mean_interval(result.iwae_100),
+                "iwae_100_minus_first": mean_interval(result.iwae_100 - first.iwae_100),
+                "log_p": mean_interval(result.log_p.value)
+                | {
+                    "estimator": "importance sampling, refined guide",
+                    "num_samples": result.log_p.num_samples,
+                    "mc_se": float(
+                        np.sqrt(np.square(result.log_p.se).sum()) / len(result.log_p.se)
+                    ),
+                    "share_trusted": float(result.log_p.trusted().mean()),
+                },
+                "log_p_minus_first": mean_interval(result.log_p.value - first.log_p.value),
+                "num_samples": result.estimate.num_samples,
+                "share_trusted": float(result.estimate.trusted().mean()),
+                "median_khat": float(np.median(result.estimate.khat)),
+                "median_ess": float(np.median(result.estimate.ess)),
+                "gaps": {
+                    key: mean_interval(gap)
+                    | {
+                        "least": float(gap.min()),
+                        # of images; one in 700 by chance, were all gaps 0
+                        "share_below_minus_3_se": float((gap < -3 * result.gap_errors[key]).mean()),
+                    }
+                    for key, gap in result.gaps.items()
+                },
+                "parameters": result.parameters,
+                "seconds": {"evaluate": result.seconds},
+            }
+        )
+    return rows
+
+
+def pairs(found: dict[str, Evaluation]) -> dict[str, dict[str, dict]]:
+    """Scores of one guide minus another's, image by image: `pairs[one][other]`."""
+    return {
+        one: {
+            other: {
+                "elbo": mean_interval(a.estimate.elbo - b.estimate.elbo),
+                "iwae_100": mean_interval(a.iwae_100 - b.iwae_100),
+                "log_p": mean_interval(a.log_p.value - b.log_p.value),
+            }
+            for other, b in found.items()
+            if other != one
+        }
+        for one, a in found.items()
+    }
+
+
+def as_text(rows: list[dict]) -> str:
+    """The table for a terminal. A star marks a difference whose interval is clear of zero."""
+    head = (
+        f"{'guide':<24}{'ELBO':>9}  {'minus the first, 95%':<28}{'IWAE-100':>9}{'log p':>9}"
+        f"{'k-hat ok':>10}{'ESS':>6}{'approx.':>9}{'amort.':>8}{'weights':>11}{'train s':>9}"
+        f"{'eval s':>8}"
+    )
+    lines = [head, "-" * len(head)]
+    for row in rows:
+        low, high = row["elbo_minus_first"]["ci95"]
+        star = "*" if low > 0 or high < 0 else ""
+        difference = f"{row['elbo_minus_first']['mean']:.2f} [{low:.2f}, {high:.2f}]{star}"
+        approximation, amortisation = (
+            f"{row['gaps'][key]['mean']:.2f}" if key in row["gaps"] else "?"
+            for key in ("approximation", "amortisation")
+        )
+        train = row["seconds"].get("train")
+        lines.append(
+            f"{row['guide'][:23]:<24}{row['elbo']['mean']:>9.2f}  {difference:<28}"
+            f"{row['iwae_100']['mean']:>9.2f}{row['log_p']['mean']:>9.2f}"
+            f"{row['share_trusted']:>10.0%}{row['median_ess']:>6.0f}{approximation:>9}"
+            f"{amortisation:>8}{row['parameters']:>11,}"
+            f"{'?' if train is None else f'{train:.0f}':>9}{row['seconds']['evaluate']:>8.0f}"
+        )
+    first = rows[0]
+    lines.append(
+        f"nats per image over {first['elbo']['images']} images, gaps over "
+        f"{first['gaps']['sum']['images']}; k-hat and ESS of {first['num_samples']} samples; "
+        "* clear of zero; ? not known"
+    )
+    return "\n".join(lines)

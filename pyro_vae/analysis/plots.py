@@ -1,0 +1,84 @@
+"""Figures: rows of images on one grey scale, and files that are the same at every run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from pyro_vae.errors import InputError, check_number, check_rows, checked, kind
+from pyro_vae.storage.files import whole_file
+
+# of every figure; set by the scripts, so that importing this changes nobody's own figures
+STYLE = {
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "figure.titlesize": 13,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "savefig.dpi": 130,
+}
+
+# of the encoder, of the posterior (or the refined guide), of annealing
+COLOURS = {"guide": "#d95f02", "posterior": "#1b6ca8", "annealed": "#4d9221"}
+
+
+@checked
+def show_image(ax: Axes, image: Tensor, title: str = "") -> None:
+    """One image, shape `(1, 28, 28)`; black is 0 and white is 1 in every figure."""
+    if image.shape not in ((28, 28), (1, 28, 28)) or not image.is_floating_point():
+        raise InputError(f"image must be floats (1, 28, 28), not {kind(image)}")
+    pixels = image.detach().reshape(28, 28).float().cpu().numpy()
+    ax.imshow(pixels, cmap="gray", vmin=0, vmax=1)
+    ax.set_title(title, fontsize=8.5, pad=3)
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.grid(False)
+    for spine in ax.spines.values():
+        spine.set_visible(True)
+        spine.set_color("0.6")
+
+
+@checked
+def image_rows(
+    rows: Sequence[Tensor],
+    row_labels: Sequence[str],
+    title: str,
+    titles: Sequence[Sequence[str]] | None = None,
+    size: float = 1.15,
+) -> Figure:
+    """Rows of images, each `(n, 1, 28, 28)`, with a label at the left and titles above."""
+    for row in rows or [Tensor()]:
+        check_rows(row, first="rows")
+    if len(row_labels) != len(rows):
+        raise InputError(f"row_labels must be one for each of {len(rows)} rows")
+    if titles is not None and [*map(len, titles)] != [*map(len, rows)]:
+        raise InputError("titles must be one for each image of each row")
+    check_number("size", size, 0.1, 10)
+    columns = max(len(row) for row in rows)
+    figure = Figure(figsize=(size * columns + 1.9, (size + 0.22) * len(rows) + 0.75))
+    figure.set_layout_engine("constrained")
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for i, row in enumerate(rows):
+        for j, ax in enumerate(axes[i]):
+            if j < len(row):
+                show_image(ax, row[j], titles[i][j] if titles else "")
+            else:
+                ax.axis("off")
+        axes[i, 0].set_ylabel(
+            row_labels[i], rotation=0, ha="right", va="center", labelpad=8, fontsize=9
+        )
+    figure.suptitle(title)
+    return figure
+
+
+@checked
+def save_figure(figure: Figure, path: str | Path, dataset: str) -> None:
+    """Write a PNG that names its data set and carries no date; the same figure, the same bytes."""
+    source = {"mnist": "MNIST", "digits": "scikit-learn's digits, NOT MNIST"}.get(dataset, dataset)
+    figure.supxlabel(f"data: {source}", x=0.995, ha="right", fontsize=7.5, color="0.4")
+    with whole_file(path) as partial:
+        figure.savefig(partial, format="png", metadata={"Software": None})

@@ -1,0 +1,67 @@
+"""The exact posterior at d = 2, by quadrature, as a guide."""
+
+import math
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.distributions import TorchDistribution, constraints
+from torch import Tensor
+
+from pyro_vae.errors import checked
+from pyro_vae.likelihood.quadrature import Plane, _check_grid, integrate_plane
+from pyro_vae.likelihood.traces import Program
+
+
+class Cells(TorchDistribution):
+    """The posterior on a plane's grid as a distribution: one density over each node's cell."""
+
+    arg_constraints: dict = {}  # noqa: RUF012  (the name and type that torch asks for)
+    support = constraints.real_vector
+    has_rsample = False
+
+    def __init__(self, plane: Plane, points: int, dtype: torch.dtype = torch.float64):
+        self.points, self.dtype = points, dtype  # of the samples
+        self.low = plane.z[0]  # (B, 2), the first node
+        self.step = (plane.z[-1] - plane.z[0]) / (points - 1)  # (B, 2)
+        # normalised over whole cells, which stick out by half a cell at the border
+        self.log_density = plane.log_posterior.log_softmax(0) - plane.cell.log()
+        super().__init__(self.low.shape[:1], self.low.shape[1:], validate_args=False)
+
+    def sample(self, sample_shape: tuple[int, ...] = ()) -> Tensor:
+        """Draws `(*sample_shape, B, 2)`: a node by its share, and a place in its cell."""
+        shape = (*sample_shape, *self.batch_shape)
+        count = math.prod(sample_shape)
+        node = torch.multinomial(self.log_density.exp().T, count, replacement=True).T.reshape(shape)
+        ticks = torch.stack([node // self.points, node % self.points], -1)  # (*, B, 2)
+        place = ticks + torch.rand(*shape, 2, dtype=torch.float64) - 0.5
+        return (self.low + place * self.step).to(self.dtype)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log density at `value`, `(*, B, 2)`; -inf beyond the grid."""
+        ticks = ((value - self.low) / self.step).round().long()
+        inside = ((ticks >= 0) & (ticks < self.points)).all(-1)
+        first, second = ticks.clamp(0, self.points - 1).unbind(-1)
+        node = first * self.points + second  # (*, B)
+        density = self.log_density.T.expand(*node.shape, -1).gather(-1, node[..., None])[..., 0]
+        return torch.where(inside, density, -math.inf)
+
+
+class Exact:
+    """The exact posterior of a `model` with d = 2, by quadrature, as a guide.
+
+    Perfect importance sampling: every weight is p(x), or p(x | y), but for what the density moves
+    within a cell of the grid.
+    """
+
+    @checked
+    def __init__(self, model: Program, points: int = 241, limit: float = 6.0):
+        _check_grid(points, limit)
+        self.model, self.points, self.limit = model, points, limit
+
+    def __call__(self, x: Tensor, *labels: Tensor) -> None:
+        """Sample "z" of each image, from its posterior, in the plate "data"."""
+        with poutine.block():  # the model's own sites are no sites of the guide
+            plane = integrate_plane(self.model, x, *labels, points=self.points, limit=self.limit)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", Cells(plane, self.points, x.dtype))

@@ -1,0 +1,74 @@
+"""Laplace's approximation: modes of p(z | x) by Newton's method, and the curvature there."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from pyro_vae.guides.student import StudentMixture
+from pyro_vae.networks.precision import unrounded
+
+Score = Callable[[Tensor], Tensor]  # z, (K, B, d), to log p(x, z), (K, B)
+
+
+def curvature(log_joint: Score, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """log p(x, z), its gradient `(K, B, d)` and minus its Hessian `(K, B, d, d)`, made positive.
+
+    Where minus the Hessian is not positive definite its eigenvalues are replaced by their absolute
+    values, at least a ten-thousandth of the largest: a direction of ascent, and a proper scale.
+    """
+    with torch.enable_grad(), unrounded(z):
+        z = z.detach().requires_grad_()
+        value = log_joint(z)
+        (gradient,) = torch.autograd.grad(value.sum(), z, create_graph=True)
+        rows = [
+            torch.autograd.grad(gradient[..., i].sum(), z, retain_graph=True)[0]
+            for i in range(z.shape[-1])
+        ]
+    precision = -torch.stack(rows, -2)
+    eigenvalues, vectors = torch.linalg.eigh((precision + precision.mT) / 2)
+    eigenvalues = eigenvalues.abs()
+    floor = 1e-4 * eigenvalues.amax(-1, keepdim=True)
+    eigenvalues = torch.maximum(eigenvalues, floor.clamp(min=1e-6))
+    precision = vectors @ torch.diag_embed(eigenvalues) @ vectors.mT
+    return value.detach(), gradient.detach(), precision
+
+
+def climb(log_joint: Score, z: Tensor, steps: int) -> Tensor:
+    """`z`, `(K, B, d)`, after Newton steps up log p(x, z); no step ever goes down."""
+    for _ in range(steps):
+        value, gradient, precision = curvature(log_joint, z)
+        direction = torch.linalg.solve(precision, gradient)
+        with torch.no_grad():
+            for length in (1.0, 0.5, 0.2, 0.05):
+                trial = z + length * direction
+                trial_value = log_joint(trial)
+                better = trial_value > value
+                z = torch.where(better[..., None], trial, z)
+                value = torch.where(better, trial_value, value)
+    return z
+
+
+def laplace(log_joint: Score, modes: Tensor) -> StudentMixture:
+    """A mixture with the modes `(C, B, d)` as locations and the curvature there as scatter.
+
+    The shares are the masses that Laplace's approximation gives the modes; of modes within one
+    another's reach only the heaviest is kept.
+    """
+    value, _, precision = (tensor.double() for tensor in curvature(log_joint, modes))
+    scatter = torch.linalg.inv(precision)
+    mass = value - 0.5 * torch.linalg.slogdet(precision).logabsdet  # (C, B)
+    count, d = len(modes), modes.shape[-1]
+    for i in range(count):
+        for j in range(count):
+            apart = (modes[i] - modes[j]).double()
+            near = torch.einsum("bi,bij,bj->b", apart, precision[j], apart) < d
+            beaten = (mass[i] < mass[j]) | ((mass[i] == mass[j]) & (i > j))
+            mass[i] = torch.where(near & beaten, -math.inf, mass[i])
+    return StudentMixture(
+        modes.double().transpose(0, 1),
+        torch.linalg.cholesky(scatter).transpose(0, 1),
+        torch.log_softmax(mass, 0).T,
+        modes.dtype,
+    )

@@ -1,0 +1,29 @@
+"""A mixture of Gaussians as a guide."""
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+
+from pyro_vae.errors import check_counts, checked
+from pyro_vae.guides.amortised import Amortised
+from pyro_vae.models import Model
+
+
+class Mixture(Amortised):
+    """A mixture of `components` Gaussians with diagonal covariances: several modes, or a bend.
+
+    Its samples carry pathwise gradients (Jankowiak, Karaletsos 2019, Pathwise derivatives for
+    multivariate distributions).
+    """
+
+    @checked
+    def __init__(self, model: Model, precision: str = "auto", components: int = 4):
+        check_counts(components=components)
+        self.d, self.components = model.decoder.latent_dim, components
+        super().__init__(model, components * (2 * self.d + 1), precision)
+
+    def distribution(self, numbers: Tensor) -> dist.TorchDistribution:
+        """From each component's logit of its share, loc and tau."""
+        logits, rest = numbers.split([self.components, 2 * self.d * self.components], -1)
+        loc, tau = rest.unflatten(-1, (self.components, 2 * self.d)).chunk(2, -1)
+        return dist.MixtureOfDiagNormals(loc, torch.exp(tau / 2), logits)

@@ -1,0 +1,240 @@
+"""Annealed importance sampling with both bounds: a second opinion on log p(x).
+
+From a proposal q to the posterior through T + 1 densities
+
+    log f_t(z) = (1 - b_t) log q(z | x) + b_t log p(x, z),    0 = b_0 < ... < b_T = 1,
+
+forward chains start at z ~ q, gain (b_{t+1} - b_t) (log p(x, z) - log q(z | x)) at each step, and
+then move by Hamiltonian Monte Carlo (HMC) with f_{t+1} left invariant. The mean of exp(gain) is
+unbiased for p(x), so that the log of the mean over chains is a stochastic lower bound of log p(x).
+
+For an image simulated from the model together with its latent, that latent is one exact draw of the
+posterior. A reverse chain from it gains, in expectation of exp(-gain), 1 / p(x): a stochastic upper
+bound. Together they sandwich log p(x) (bidirectional Monte Carlo).
+
+References:
+    Neal (2001), Annealed importance sampling, Statistics and Computing 11.
+    Grosse, Ghahramani, Adams (2015), Sandwiching the marginal likelihood using bidirectional Monte
+    Carlo, arXiv:1511.02543.
+    Wu, Burda, Salakhutdinov, Grosse (2017), On the quantitative analysis of decoder-based
+    generative models, ICLR.
+"""
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from pyro import poutine
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+from tqdm import tqdm
+
+from pyro_vae.errors import InputError, check_counts, check_rows, checked
+from pyro_vae.likelihood.estimate import Estimate, estimate
+from pyro_vae.likelihood.traces import Program, is_random, sample_sites, score
+from pyro_vae.seeds import differentiable, seeded
+
+LEAPS = 5  # leapfrog steps of one HMC move
+
+
+class Sandwich(NamedTuple):
+    """Stochastic bounds of log p(x) of B simulated images, nats per image.
+
+    Each holds in expectation; one run may pass the exact value by its standard error.
+    """
+
+    lower: Estimate  # of log p(x), from forward chains
+    # of -log p(x), from reverse chains: the upper bound is -upper.value. An image's chains share
+    # their start, so that its standard error is too small
+    upper: Estimate
+    images: Tensor  # the simulated images, `(B, ...)`
+
+
+class Path(NamedTuple):
+    """From q(z | x) to p(x, z), both as functions of z `(K, B, d)` with values `(K, B)`."""
+
+    start: TorchDistribution  # q(z | x), batch shape (B,), event shape (d,)
+    log_p: Callable[[Tensor], Tensor]
+    scale: Tensor  # standard deviations of q, (B, d): the metric of HMC
+
+
+@checked
+def annealed_log_likelihood(
+    model: Program,
+    guide: Program | None,
+    x: Tensor,
+    *labels: Tensor,
+    num_chains: int = 16,
+    num_steps: int = 100,
+    seed: int = 0,
+    progress: str | None = None,
+) -> Estimate:
+    """log p(x) of each image by forward annealing: a stochastic lower bound, nats per image.
+
+    `guide` gives the distribution that the chains start from; None starts them from the prior. The
+    result has the form of an importance sampling estimate, with the chains as its samples.
+    """
+    betas = _schedule(num_chains, num_steps)
+    check_rows(x, *labels)
+    parts = []
+    blocks = _blocks([x, *labels], num_chains)
+    with seeded(seed, x), _bar(progress, 2 * len(blocks) * num_steps) as bar:
+        for rows in blocks:
+            log_w, _ = _forward(_path(model, guide, rows), num_chains, betas, bar)
+            parts.append(log_w)
+    return estimate(torch.cat(parts, 1))
+
+
+@checked
+def sandwich(
+    model: Program,
+    guide: Program | None,
+    images: Tensor,
+    *labels: Tensor,
+    num_chains: int = 16,
+    num_steps: int = 100,
+    seed: int = 0,
+    progress: str | None = None,
+) -> Sandwich:
+    """Both bounds of log p(x), on as many images simulated from the model as `images` holds.
+
+    Of `images` only the shape and type are used. The reverse chains of an image all start from the
+    latent that it was simulated with.
+    """
+    betas = _schedule(num_chains, num_steps)
+    forwards, backs = [], []
+    with seeded(seed, images):
+        x, z = simulate(model, images, *labels)
+        blocks = _blocks([z, x, *labels], num_chains)
+        bar = _bar(progress, 3 * len(blocks) * num_steps)
+        for z_rows, *rows in blocks:
+            path = _path(model, guide, rows)
+            forward, steps = _forward(path, num_chains, betas, bar)
+            exact = z_rows.expand(num_chains, *z_rows.shape)
+            back, _ = _anneal(path, exact, betas.flip(0), steps.flip(0), bar)
+            forwards.append(forward)
+            backs.append(back)
+        bar.close()
+    return Sandwich(estimate(torch.cat(forwards, 1)), estimate(torch.cat(backs, 1)), x)
+
+
+def _forward(path: Path, num_chains: int, betas: Tensor, bar: tqdm) -> tuple[Tensor, Tensor]:
+    """Log weights `(K, B)` of forward chains, and their step sizes, found by a pilot run."""
+    _, steps = _anneal(path, path.start.sample((num_chains,)), betas, None, bar)
+    log_w, _ = _anneal(path, path.start.sample((num_chains,)), betas, steps, bar)
+    return log_w, steps
+
+
+def _blocks(rows: list[Tensor], num_chains: int) -> list[list[Tensor]]:
+    """`rows` cut so that about 500 chains pass through the model at a time, as the cache likes."""
+    size = max(1, 500 // num_chains)
+    return [[*block] for block in zip(*(row.split(size) for row in rows), strict=True)]
+
+
+def _bar(progress: str | None, total: int) -> tqdm:
+    """A progress bar over `total` steps of annealing."""
+    return tqdm(total=total, desc=progress, unit="step", disable=progress is None)
+
+
+@checked
+@torch.no_grad()
+def simulate(model: Program, images: Tensor, *labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Images drawn from the model, of the shape of `images`, and their latents `(B, d)`."""
+    check_rows(images, *labels, first="images")
+    with poutine.trace() as capture:
+        poutine.uncondition(model)(images, *labels)
+    sites = [site for site in capture.trace.nodes.values() if is_random(site)]
+    values = {"was_observed" in site["infer"]: site["value"] for site in sites}
+    if len(sites) != 2 or len(values) != 2:
+        names = [site["name"] for site in sites]
+        raise InputError(f"model must have one latent and one observed site, not {names}")
+    return values[True], values[False]
+
+
+def _path(model: Program, guide: Program | None, rows: list[Tensor]) -> Path:
+    rows = differentiable(rows)
+    with torch.no_grad():
+        sites = sample_sites(guide if guide is not None else model, rows)
+        latents = [site for site in sites if not site["is_observed"]]
+        if len(latents) != 1:
+            names = [site["name"] for site in latents]
+            raise InputError(f"annealing needs one latent site, not {names}: join them into one")
+        start, name = latents[0]["fn"], latents[0]["name"]
+        scale = start.sample((500,)).std(0)
+    return Path(start, lambda z: score(model, rows, {name: z}), scale)
+
+
+def _schedule(num_chains: int, num_steps: int) -> Tensor:
+    """b_0 = 0 to b_T = 1: a sigmoid, with its small steps at both ends (Wu et al., section 4.2)."""
+    check_counts(num_chains=num_chains, num_steps=num_steps)
+    sigmoid = torch.sigmoid(torch.linspace(-4, 4, num_steps + 1).double())
+    return (sigmoid - sigmoid[0]) / (sigmoid[-1] - sigmoid[0])
+
+
+def _anneal(
+    path: Path, z: Tensor, betas: Tensor, steps: Tensor | None, bar: tqdm
+) -> tuple[Tensor, Tensor]:
+    """Log weights `(K, B)` of chains from `z` along `betas`, and the step sizes used, `(T, B)`.
+
+    Fixed `steps` leave each density exactly invariant. None adapts them to an acceptance of 75%,
+    which does not, and serves for a pilot run whose chains are thrown away.
+    """
+    gain = torch.zeros(z.shape[:-1], dtype=torch.float64)
+    step = torch.full(path.scale.shape[:1], 0.3).to(path.scale)
+    used = []
+    ends, gradients = _evaluate(path, z)
+    pairs = list(pairwise(betas.tolist()))
+    for t, (now, then) in enumerate(pairs):
+        bar.update()
+        log_q, log_p = ends.double().cpu()
+        gain += (then - now) * (log_p - log_q)
+        if t + 1 == len(pairs):
+            break  # a last move would change no weight
+        if steps is not None:
+            step = steps[t]
+        z, ends, gradients, accepted = _hmc(path, z, ends, gradients, then, step)
+        used.append(step)
+        if steps is None:
+            step = (step * torch.exp(0.5 * (accepted.mean(0) - 0.75))).clamp(1e-3, 2.0)
+    return gain, torch.stack(used) if used else step[None]
+
+
+def _evaluate(path: Path, z: Tensor) -> tuple[Tensor, Tensor]:
+    """log q and log p at z, `(2, K, B)`, and their gradients, `(2, K, B, d)`."""
+    with torch.enable_grad():
+        z = z.detach().requires_grad_()
+        ends = torch.stack([path.start.log_prob(z), path.log_p(z)])
+        gradients = [
+            torch.autograd.grad(end.sum(), z, retain_graph=i == 0)[0] for i, end in enumerate(ends)
+        ]
+    return ends.detach(), torch.stack(gradients)
+
+
+def _hmc(
+    path: Path, z: Tensor, ends: Tensor, gradients: Tensor, beta: float, step: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """One move by HMC that leaves log f = (1 - beta) log q + beta log p invariant.
+
+    Returns z, its log q and log p, their gradients, and which chains accepted, `(K, B)`.
+    """
+    mix = torch.tensor([1 - beta, beta]).to(z)
+    length = (step[:, None] * path.scale).to(z)  # (B, d)
+    momentum = torch.randn_like(z)
+    kinetic = momentum.square().sum(-1)
+    new_z, new_ends, new_gradients = z, ends, gradients
+    for _ in range(LEAPS):
+        momentum = momentum + 0.5 * length * torch.einsum("e,ekbd->kbd", mix, new_gradients)
+        new_z = new_z + length * momentum
+        new_ends, new_gradients = _evaluate(path, new_z)
+        momentum = momentum + 0.5 * length * torch.einsum("e,ekbd->kbd", mix, new_gradients)
+    rise = torch.einsum("e,ekb->kb", mix, new_ends - ends)
+    log_accept = rise - 0.5 * (momentum.square().sum(-1) - kinetic)
+    accepted = torch.rand_like(log_accept).log() < log_accept  # false for NaN: a wild step stays
+    chosen = accepted[..., None]
+    return (
+        torch.where(chosen, new_z, z),
+        torch.where(accepted, new_ends, ends),
+        torch.where(chosen, new_gradients, gradients),
+        accepted.to(z),
+    )

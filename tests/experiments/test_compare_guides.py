@@ -1,0 +1,192 @@
+"""The comparison script: the README's own guide, its figures' numbers, its errors."""
+
+import copy
+import json
+import math
+import re
+import shlex
+import sys
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+
+from experiments import compare_guides
+from pyro_vae.guides.gaussian import MeanField
+from pyro_vae.guides.prior import Prior
+from pyro_vae.models import Model
+from pyro_vae.networks.appendix import Decoder
+from tests.commands import ROOT, check_wrong_option, run_script
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """The README's example to the letter, made fast by options added at its end."""
+    folder = tmp_path_factory.mktemp("example")
+    readme = (ROOT / "README.md").read_text()
+    example = re.search(r"```python\n(# my_guide\.py\n.*?)```.*?```\n(.*?)```", readme, re.DOTALL)
+    code, command = example.groups()
+    assert 8 <= len([line for line in code.splitlines() if line.strip()]) <= 14
+    (folder / "my_guide.py").write_text(code)
+    python, dash_m, name, *options = shlex.split(command.replace("\\\n", " "))
+    shipped = options.index("--checkpoint")  # which is no generator of the small digits
+    assert (ROOT / options[shipped + 1]).is_file()
+    del options[shipped : shipped + 2]
+    assert (python, dash_m) == (".venv/bin/python", "-m")
+    fast = ["--dataset", "digits", "--epochs", "2", "--guide-epochs", "1", "--images", "20"]
+    done = run_script(
+        name.removeprefix("experiments."),
+        *(*options, *fast, "--results", folder),
+        PYTHONPATH=f"{ROOT}:{folder}",
+    )
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def test_the_readmes_guide_is_in_the_table(results):
+    folder, printed = results
+    assert re.search(r"^MyGuide +-\d", printed, re.MULTILINE)
+    written = folder / "digits" / "compare_guides_frozen_d4"
+    assert (written / "guides.png").is_file()
+    rows = json.loads((written / "metrics.json").read_text())["rows"]
+    assert list(rows) == ["mean_field", "MyGuide", "refined"]
+    for row in rows.values():
+        assert row["elbo"]["mean"] < row["iwae_100"]["mean"] < row["log_p"]["mean"] + 0.5
+        assert row["log_p"]["mean"] == rows["mean_field"]["log_p"]["mean"]
+    for name in ("mean_field", "MyGuide"):
+        assert {"sum", "approximation", "amortisation"} == set(rows[name]["gaps"])
+        assert len(rows[name]["history"]) == 1
+
+
+def test_at_two_dimensions_the_posterior_is_shown(tmp_path):
+    done = run_script(
+        "compare_guides",
+        *("--dataset", "digits", "--latent-dim", 2, "--epochs", 2, "--guide-epochs", 1),
+        *("--guides", "prior,full_rank", "--images", 20, "--frozen-decoder", "--results", tmp_path),
+    )
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "digits" / "compare_guides_frozen_d2"
+    assert (folder / "posteriors.png").is_file()
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["exact_minus_refined"]["mean"] == pytest.approx(0, abs=0.05)
+    assert metrics["rows"]["prior"]["seconds"]["train"] == 0
+    assert metrics["rows"]["full_rank"]["elbo_minus_first"]["mean"] > 0
+
+
+def test_joint_training_gives_each_guide_its_own_generator(tmp_path):
+    done = run_script(
+        "compare_guides",
+        *("--dataset", "digits", "--latent-dim", 2, "--guide-epochs", 1, "--images", 20),
+        *("--guides", "mean_field,prior", "--results", tmp_path),
+    )
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "digits" / "compare_guides_joint_d2"
+    rows = json.loads((folder / "metrics.json").read_text())["rows"]
+    assert list(rows) == ["mean_field", "prior"]
+    assert rows["mean_field"]["log_p"]["mean"] != rows["prior"]["log_p"]["mean"]
+    # what another guide did before leaves no trace
+    done = run_script(
+        "compare_guides",
+        *("--dataset", "digits", "--latent-dim", 2, "--guide-epochs", 1, "--images", 20),
+        *("--guides", "prior", "--results", tmp_path / "alone"),
+    )
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "alone" / "digits" / "compare_guides_joint_d2"
+    alone = json.loads((folder / "metrics.json").read_text())["rows"]["prior"]
+    assert alone["log_p"] == rows["prior"]["log_p"]
+    assert alone["elbo"] == rows["prior"]["elbo"]
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("raise NameError('x')", "cannot be imported: NameError: x"),
+        (
+            "from pyro_vae.guides import MeanField\n"
+            "class Mine(MeanField):\n"
+            "    def distribution(self, numbers):\n"
+            "        return super().distribution(numbers).base_dist\n",  # no to_event(1)
+            "Mine fails on an image with",
+        ),
+    ],
+)
+def test_a_guide_of_ones_own_that_fails_does_so_before_any_training(
+    tmp_path, monkeypatch, capsys, code, message
+):
+    (tmp_path / "mine_that_fails.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "mine_that_fails", raising=False)
+    options = ["--dataset", "digits", "--guides", "prior,mine_that_fails:Mine"]
+    results = tmp_path / "results"
+    check_wrong_option(compare_guides.main, options, message, results, monkeypatch, capsys)
+
+
+def test_contours_of_a_gaussian_hold_their_mass():
+    """Outside the contour of density c / (2 pi) lies the share c of a standard Gaussian plane."""
+    tick = torch.linspace(-6, 6, 241, dtype=torch.float64)
+    z = torch.cartesian_prod(tick, tick)
+    density = ((-0.5 * z.square().sum(1)).exp() / (2 * math.pi)).numpy()
+    cell = float(tick[1] - tick[0]) ** 2
+    levels = compare_guides.mass_levels(density, cell)
+    assert levels == pytest.approx([0.05 / (2 * math.pi), 0.5 / (2 * math.pi)], rel=0.02)
+    seen = density[(z.abs() < 1.5).all(1).numpy()]  # 75% of the mass: no contour of 95%
+    assert compare_guides.mass_levels(seen, cell) == pytest.approx([0.5 / (2 * math.pi)], rel=0.02)
+    assert compare_guides.mass_levels(density[:100], cell) == []
+
+
+def test_four_posteriors_by_gap_and_spread():
+    gap = np.random.default_rng(0).permutation(101).astype(float)
+    spread = np.zeros(101)
+    spread[17] = 3
+    chosen, names = compare_guides.four_posteriors(gap, spread, np.full(101, 7))
+    assert gap[chosen[:3]].tolist() == [0, 50, 100]
+    assert chosen[3] == 17
+    assert names[1] == "typical: a 7\ngap 50.0 nats, sd 0.00"
+
+
+def test_a_warm_start_leaves_the_last_layer_new():
+    model = Model(Decoder(3))
+    torch.manual_seed(0)
+    known, guide = MeanField(model), MeanField(model)
+    compare_guides.warm_start(guide, known.encoder)
+    for name, w in guide.encoder.state_dict().items():
+        assert torch.equal(w, known.encoder.state_dict()[name]) == (not name.startswith("g.7."))
+    compare_guides.warm_start(Prior(model), known.encoder)  # nothing to start
+
+
+def test_the_fingerprint_tells_weights_apart():
+    model = Model(Decoder(3))
+    first = compare_guides.fingerprint(model)
+    assert first == compare_guides.fingerprint(copy.deepcopy(model))
+    with torch.no_grad():
+        model.decoder.f[0].bias[0] += 1e-3
+    assert first != compare_guides.fingerprint(model)
+
+
+@pytest.mark.parametrize("place", [0.0, 7.0])
+def test_a_posterior_that_lies_far_out_is_integrated_all_the_same(place):
+    """z ~ N(place, 1/4), x ~ N(z_1, 1): x ~ N(place, 5/4)."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.full((2,), place), 0.5).to_event(1))
+            pyro.sample("x", dist.Normal(z[..., 0], 1.0), obs=x)
+
+    x = torch.tensor([6.0, 7.5])
+    expected = dist.Normal(place, 1.25**0.5).log_prob(x).double()
+    found = compare_guides.integrated(model, x, points=81).log_evidence
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+def test_the_seconds_of_a_resumed_training_are_those_of_just_that_training(tmp_path):
+    history = [{"epoch": 1, "train_elbo": -200.0}]
+    rows = {"mean_field": {"seconds": {"train": 8.0}, "history": history}}
+    (tmp_path / "metrics.json").write_text(json.dumps({"rows": rows}))
+    known = compare_guides.known_seconds
+    assert known(tmp_path, "mean_field", history) == 8.0
+    longer = [*history, {"epoch": 2, "train_elbo": -190.0}]
+    assert known(tmp_path, "mean_field", longer) is None
+    assert known(tmp_path, "spline", history) is None
+    assert known(tmp_path / "nowhere", "mean_field", history) is None

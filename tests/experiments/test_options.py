@@ -1,0 +1,220 @@
+"""Every option of every script, given wrong: one line that names it, exit code 2."""
+
+import fcntl
+import importlib
+import os
+import re
+import sys
+from contextlib import contextmanager
+
+import pytest
+
+from tests.commands import check_wrong_option
+
+# of every script that has the option
+SHARED = {
+    "--dataset": [("fashion", "argument --dataset: invalid choice: 'fashion'")],
+    "--results": [("setup.cfg", "Not a directory; free some space, or name a folder")],
+    "--device": [
+        ("tpu", "--device 'tpu' is unknown"),
+        ("cuda:99", "--device 'cuda:99' is not on this machine"),
+        ("cpu:3", "--device 'cpu:3' is not supported"),
+        ("cpu:0", "--device 'cpu:0' is not supported"),
+    ],
+    "--latent-dim": [
+        ("0", "latent_dim must be a whole number >= 1"),
+        ("2.5", "argument --latent-dim: invalid int value"),
+    ],
+    "--checkpoint": [
+        ("typo.pt", "--checkpoint typo.pt is not a file"),
+        (".", "--checkpoint . is a folder: name a file"),
+        ("/ --train", "--checkpoint / is a folder: name a file"),
+    ],
+    "--epochs": [
+        ("-1", "epochs must be a whole number >= 0"),
+        ("two", "argument --epochs: invalid int value"),
+    ],
+    "--batch-size": [("0", "batch_size must be a whole number >= 1")],
+    "--learning-rate": [
+        ("nan", "learning_rate must be a number from"),
+        ("0", "learning_rate must be a number from"),
+    ],
+    "--precision": [("int8", "precision must be 'auto', 'float32' or 'bfloat16'")],
+    "--seed": [("-1", "seed must be a whole number from 0")],
+    "--shards": [("0", "shards must be a whole number >= 1")],
+}
+
+LEFT_OUT = ("--train", "--checkpoint", "--batch-size", "--learning-rate", "--seed", "--shards")
+
+
+def left_out(*options):
+    """Rows of options that a script sets itself; one given its usual value is told apart too."""
+    values = {"--device": "cuda", "--checkpoint": "typo.pt", "--learning-rate": "0.1"}
+    values |= {"--precision": "float32", "--seed": "0", "--train": "", "--resume": ""}
+    return {
+        option: [(values.get(option, "2"), f"{option}: this script sets it itself")]
+        for option in options
+    }
+
+
+OWN = {
+    "question_a": {
+        "--images": [
+            ("0 1 2 1500", "--images: no image 1500; choose from 0 to 1499"),
+            ("1", "argument --images: expected 4 arguments"),
+            ("5 5 6 7", "--images: [5, 5, 6, 7] must be four different images"),
+        ],
+        "--fits": [("0", "--fits must be >= 1")],
+    },
+    "question_b": {
+        "--images": [
+            ("19", "--images must be >= 20, not 19"),
+            ("many", "argument --images: invalid int value"),
+        ],
+    },
+    "question_c": {
+        **{"--latent-dim": [], "--checkpoint": []},  # which it has not
+        "--images": [("19", "--images must be >= 20, not 19")],
+        "--seed": [
+            *SHARED["--seed"],
+            ("4294967295 --seeds 2", "seed must be a whole number from 0 to 2**32 - 1"),
+        ],
+        "--seeds": [("0", "seeds must be a whole number >= 1")],
+    },
+    "question_d": {
+        "--images": [("19", "--images must be >= 20, not 19")],
+        "--failure-epochs": [("0", "--failure-epochs must be >= 1, not 0")],
+        "--guide": [("prior", "argument --guide: invalid choice: 'prior'")],
+    },
+    "compare_guides": {
+        "--guides": [
+            ("mean_feild", "'mean_feild' is unknown: choose from mean_field, full_rank"),
+            ("nowhere:Guide", "'nowhere:Guide' cannot be imported"),
+            ("json:Guide", "'json:Guide' cannot be imported"),
+            (":Guide", "':Guide' cannot be imported"),
+            (".here:Guide", "'.here:Guide' cannot be imported"),
+            ("json:loads", "loads(model) fails with TypeError"),
+            ("prior,prior", "must differ"),
+            ("prior,spline --latent-dim 1", "latent_dim >= 2"),
+        ],
+        "--epochs": [
+            ("3", "add --frozen-decoder, or use --guide-epochs"),
+            ("two", "argument --epochs: invalid int value"),
+            ("-1 --frozen-decoder", "epochs must be a whole number >= 0"),
+        ],
+        "--checkpoint": [
+            ("typo.pt", "add --frozen-decoder, or use --guide-epochs"),
+            ("typo.pt --frozen-decoder", "--checkpoint typo.pt is not a file"),
+        ],
+        "--guide-epochs": [("0", "guide_epochs must be a whole number >= 1")],
+        "--images": [("3", "--images must be >= 20")],
+    },
+    "distributed": {
+        "--num-samples": [("0", "--num-samples must be >= 1, not 0")],
+        "--images": [("0", "--images must be >= 1, not 0")],
+    },
+    "benchmark": {
+        "--rounds": [("0", "--rounds must be >= 1, not 0")],
+        "--images": [("1", "--images must be >= 2, not 1")],
+        **left_out("--epochs", "--precision", "--resume", *LEFT_OUT),
+    },
+    "equal_quality": {
+        "--pairs": [("1", "--pairs must be >= 2, not 1")],
+        "--images": [("1", "--images must be >= 2, not 1")],
+        "--epochs": [("0", "--epochs must be >= 1, not 0")],
+        **left_out(*LEFT_OUT),
+    },
+    "report": {"--results": [("nowhere", "--results: nowhere/README.md is not a file")]},
+}
+# those without a value, which are right for most scripts; and --data-root, which `test_script`
+# tests, since only MNIST asks for it
+ELSEWHERE = {"--help", "--train", "--resume", "--frozen-decoder", "--refined", "--data-root"}
+
+
+def rows(script):
+    """Every wrong use in the tables of an option of `script`: (words, message)."""
+    own = OWN[script]
+    return [
+        ([option, *value.split()], message)
+        for option, cases in (own if script == "report" else SHARED | own).items()
+        for value, message in cases
+    ]
+
+
+@pytest.mark.parametrize(
+    ("script", "words", "message"),
+    [pytest.param(s, *row, id=f"{s} {' '.join(row[0])}") for s in OWN for row in rows(s)],
+)
+def test_a_wrong_option_is_one_line_and_exit_code_2(
+    tmp_path, monkeypatch, capsys, script, words, message
+):
+    main = importlib.import_module(f"experiments.{script}").main
+    given = [] if script == "report" else ["--dataset", "digits"]
+    results = tmp_path / "results"
+    check_wrong_option(main, [*given, *words], message, results, monkeypatch, capsys)
+
+
+@pytest.mark.parametrize("script", ["question_a", "question_b", "question_d", "compare_guides"])
+@pytest.mark.parametrize(
+    "words", [["--device", "tpu"], ["--latent-dim", "0"], ["--batch-size", "0"], ["--seed", "-1"]]
+)
+def test_a_wrong_option_is_known_before_any_data(tmp_path, monkeypatch, capsys, script, words):
+    """And before a folder is made, though MNIST is nowhere and would be downloaded."""
+    main = importlib.import_module(f"experiments.{script}").main
+    monkeypatch.setattr("experiments.cli.load_dataset", lambda *_: pytest.fail("data was loaded"))
+    results = tmp_path / "results"
+    ((_, message),) = (row for row in rows(script) if row[0] == words)
+    check_wrong_option(main, words, message, results, monkeypatch, capsys)
+    assert not results.exists()
+
+
+FOLDERS = {
+    "question_a": "question_a",
+    "question_b": "question_b",
+    "question_c": "question_c",
+    "question_d": "question_d",
+    "compare_guides": "compare_guides_joint_d4",
+    "distributed": "distributed",
+    "benchmark": "benchmark",
+    "equal_quality": "equal_quality",
+}
+
+
+@pytest.mark.parametrize("script", FOLDERS)
+def test_a_folder_that_another_run_writes_to_is_refused_at_once(
+    tmp_path, monkeypatch, capsys, script
+):
+    folder = tmp_path / "digits" / FOLDERS[script]
+    folder.mkdir(parents=True)
+    with opened(folder) as other_run:
+        fcntl.flock(other_run, fcntl.LOCK_EX)
+        main = importlib.import_module(f"experiments.{script}").main
+        message = f"another run is writing to {folder}: wait for it"
+        check_wrong_option(main, ["--dataset", "digits"], message, tmp_path, monkeypatch, capsys)
+
+
+@contextmanager
+def opened(folder):
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        yield number
+    finally:
+        os.close(number)
+
+
+@pytest.mark.parametrize("script", OWN)
+def test_every_option_is_in_the_tables(script, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["script", "--help"])
+    with pytest.raises(SystemExit):
+        importlib.import_module(f"experiments.{script}").main()
+    named = re.findall(r"^ +(?:-h, )?(--[a-z-]+)", capsys.readouterr().out, re.MULTILINE)
+    assert {words[0] for words, _ in rows(script)} - ELSEWHERE == set(named) - ELSEWHERE
+
+
+@pytest.mark.parametrize(
+    "words", [["--nonsense"], ["--checkpoint", "d4.pt"], ["--latent-dim", "4"]]
+)
+def test_an_option_that_a_script_has_not_is_one_line(tmp_path, monkeypatch, capsys, words):
+    main = importlib.import_module("experiments.question_c").main
+    message = f"unrecognized arguments: {' '.join(words)}"
+    check_wrong_option(main, words, message, tmp_path / "results", monkeypatch, capsys)

@@ -1,0 +1,104 @@
+"""Question (b): its small functions by hand, and the whole script on the digits."""
+
+import json
+
+import numpy as np
+import pytest
+
+from experiments import question_b
+from pyro_vae.likelihood.estimate import Estimate
+from tests.commands import run_script
+
+
+def estimates(value, se):
+    blank = np.zeros(len(value))
+    return Estimate(np.array(value, float), np.array(se, float), blank, blank, blank, blank, 100)
+
+
+def test_extremes_are_the_first_and_last_by_score():
+    random = np.random.default_rng(0)
+    scores, labels = random.normal(size=300), np.arange(300) % 10
+    overall, by_digit = question_b.extremes(scores, labels)
+    assert scores[overall[:10]].min() >= np.sort(scores)[-10]
+    assert scores[overall[10:]].max() <= np.sort(scores)[9]
+    for digit, indices in by_digit.items():
+        own = np.sort(scores[labels == digit])
+        assert (labels[indices] == digit).all()
+        assert scores[indices].tolist() == [*own[-4:][::-1], *own[:4][::-1]]
+
+
+def test_holds_and_agreement_count_in_standard_errors():
+    rough = estimates([0, 0, 0, 0], [3, 3, 3, 3])
+    fine = estimates([1, 9, -9.7, 50], [4, 4, 4, 4])  # both together: 5, and 1.96 times 5 is 9.8
+    assert question_b.holds(rough, fine) == 0.75
+    assert question_b.in_errors(fine, rough) == pytest.approx([0.2, 1.8, -1.94, 10])
+    found = question_b.agreement(fine, rough)
+    assert found["share_within_2_se"] == 0.75
+    assert found["median_abs_in_se"] == pytest.approx((1.8 + 1.94) / 2)
+    assert found["mc_se"] == pytest.approx(np.sqrt(4 * 25) / 4)
+
+
+def test_rank_correlation_and_shared_ranks():
+    a = np.arange(10.0)
+    assert question_b.spearman(a, a**3) == pytest.approx(1)
+    assert question_b.spearman(a, -a) == pytest.approx(-1)
+    assert np.isnan(question_b.spearman(a, np.ones(10)))
+    assert question_b.share_shared(a, a, 3) == 1
+    assert question_b.share_shared(a, -a, 3) == 0
+    assert question_b.share_shared(a, np.where(a == 0, 99, a), 3) == pytest.approx(2 / 3)
+
+
+def test_some_of_an_estimate():
+    found = estimates([1, 2, 3], [4, 5, 6]).of(np.array([2, 0]))
+    assert found.value.tolist() == [3, 1]
+    assert found.se.tolist() == [6, 4]
+    assert found.num_samples == 100
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    results = tmp_path_factory.mktemp("results")
+    done = run_script(
+        "question_b",
+        *("--dataset", "digits", "--epochs", 1, "--images", 20, "--results", results),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr.replace("FutureWarning", "")
+    return results / "digits" / "question_b"
+
+
+def test_the_script_writes_its_figures_and_metrics(folder):
+    figures = ["likely_unlikely", "by_digit", "explained", "features", "enough"]
+    figures += ["interventions", "typical", "pixels"]
+    names = {path.name for path in folder.iterdir()}
+    assert names == {f"{name}.png" for name in figures} | {"metrics.json"}
+
+
+def test_the_metrics_agree_with_one_another(folder):
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["dataset"] == "digits"
+    assert metrics["guide_100"]["summary"]["num_images"] == 297
+    assert metrics["guide_100"]["summary"]["num_samples"] == 100
+    likely, unlikely = metrics["guide_100"]["likely"], metrics["guide_100"]["unlikely"]
+    scores = [shown["score"] for shown in likely + unlikely]
+    assert scores == sorted(scores, reverse=True)
+    refined = [shown["refined"] for shown in metrics["guide_100"]["unlikely_refined"]]
+    assert refined == sorted(refined, reverse=True)
+    assert refined[0] <= max(shown["refined"] for shown in unlikely)
+    trusted = [shown for shown in likely + unlikely if shown["khat"] < 0.5]
+    assert trusted
+    for shown in trusted:  # the same image by another guide
+        both = np.hypot(shown["se"], shown["refined_se"])
+        assert abs(shown["score"] - shown["refined"]) < 6 * both
+    enough = metrics["enough"]
+    curve = enough["iwae"]["mean"]
+    assert np.diff(curve).min() > -0.01  # rises, but for groups that leave out a remainder
+    assert curve[0] < enough["refined"]["mean"]
+    assert enough["simulated"]["upper_minus_lower"]["ci95"][1] > 0
+    for change in metrics["interventions"]["changes"].values():
+        parts = change["from_the_floor"]["mean"] + change["from_the_excess"]["mean"]
+        assert change["score"]["mean"] == pytest.approx(parts)
+    assert metrics["interventions"]["changes"]["black and white"]["from_the_floor"]["mean"] > 0
+    assert metrics["typical"]["inverted"]["mean"] < metrics["typical"]["test images"]["mean"]
+    # Jensen's inequality, as far as three copies of each image can tell
+    assert metrics["pixels"]["mean_of_binarised_minus_grey"]["ci95"][1] > 0

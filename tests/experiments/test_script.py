@@ -1,0 +1,287 @@
+"""The question scripts as a user meets them: one line for an error, and nothing lost."""
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from experiments import cli
+from experiments import trained as trained_module
+from experiments.cli import begin, make_parser
+from experiments.trained import trained_vae
+from pyro_vae.data import MNIST_MD5
+from pyro_vae.errors import InputError
+from pyro_vae.networks.precision import resolve_precision
+from pyro_vae.storage.files import only_writer
+from pyro_vae.training.stopping import Interrupted
+from pyro_vae.vae import load_vae, save_vae
+from tests.commands import ROOT, run_script
+
+FAST = ["--dataset", "digits", "--epochs", "1", "--batch-size", "500", "--fits", "2"]
+
+
+def run(*options, **environment):
+    return run_script("question_a", *options, **environment)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """The results folder of a short run on the digits."""
+    folder = tmp_path_factory.mktemp("results")
+    done = run(*FAST, "--results", folder)
+    assert done.returncode == 0, done.stderr
+    assert "figures and metrics.json in" in done.stdout
+    return folder / "digits"
+
+
+def test_question_a_writes_its_figures_and_metrics(results):
+    names = {path.name for path in (results / "question_a").iterdir()}
+    figures = ["training", "reconstructions", "noise", "noise_curves", "random", "interpolation"]
+    assert names == {f"{name}.png" for name in [*figures, "endpoints"]} | {"metrics.json"}
+    metrics = json.loads((results / "question_a" / "metrics.json").read_text())
+    assert metrics["dataset"] == "digits"
+    assert metrics["training"]["epochs"] == 1
+    assert metrics["provenance"]["packages"]["torch"] == torch.__version__.split("+")[0]
+    assert metrics["provenance"]["precision"] == resolve_precision("auto")
+    assert metrics["test_elbo"]["num_images"] == 297
+    _, _, config = load_vae(results / "checkpoints" / "d4.pt")
+    assert config["history"] == metrics["training"]["history"]
+
+
+def test_the_same_run_gives_the_same_files(results, tmp_path):
+    shutil.copytree(results / "checkpoints", tmp_path / "digits" / "checkpoints")
+    assert run(*FAST, "--results", tmp_path).returncode == 0
+    for path in (results / "question_a").glob("*.png"):
+        assert path.read_bytes() == (tmp_path / "digits" / "question_a" / path.name).read_bytes(), (
+            path.name
+        )
+    old, new = (
+        json.loads((folder / "question_a" / "metrics.json").read_text())
+        for folder in (results, tmp_path / "digits")
+    )
+    old.pop("options"), new.pop("options")
+    assert old == new
+
+
+def test_without_mnist_the_script_stops_and_says_what_to_do(tmp_path):
+    (tmp_path / "MNIST").write_text("not a folder: nothing can be downloaded here")
+    done = run("--data-root", tmp_path, "--results", tmp_path / "results")
+    assert done.returncode == 2
+    assert "choose --dataset digits" in done.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_auto_does_not_fall_back_where_mnist_is_damaged(tmp_path):
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name in MNIST_MD5:
+        (raw / name).write_bytes(b"0")
+    args = make_parser("").parse_args(["--dataset", "auto", "--data-root", str(tmp_path)])
+    with pytest.raises(InputError, match="train-images-idx3-ubyte is not MNIST's file"):
+        begin(args, "question")
+
+
+def test_auto_falls_back_loudly(tmp_path):
+    (tmp_path / "MNIST").write_text("not a folder: nothing can be downloaded here")
+    done = run(
+        *FAST[2:], "--dataset", "auto", "--data-root", tmp_path, "--results", tmp_path / "results"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "NO MNIST" in done.stderr
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["digits"]
+    written = tmp_path / "results" / "digits" / "question_a" / "metrics.json"
+    assert json.loads(written.read_text())["dataset"] == "digits"
+
+
+@pytest.mark.parametrize("spoil", ["truncated", "foreign", "hostile", "other d", "nan"])
+def test_a_wrong_checkpoint_is_named(results, tmp_path, spoil):
+    good = (results / "checkpoints" / "d4.pt").read_bytes()
+    path = tmp_path / "spoilt.pt"
+    if spoil == "truncated":
+        path.write_bytes(good[: len(good) // 2])
+    elif spoil == "foreign":
+        torch.save({"weights": torch.zeros(3)}, path)
+    elif spoil == "hostile":
+        torch.save({"decoder": subprocess.Popen}, path)
+    elif spoil == "other d":
+        shutil.copy(results / "checkpoints" / "d4.pt", path)
+    else:
+        model, guide, config = load_vae(results / "checkpoints" / "d4.pt")
+        with torch.no_grad():
+            model.decoder.f[0].weight[0, 0] = float("nan")
+        save_vae(path, model, guide, config)
+    before = path.read_bytes()
+    options = ["--latent-dim", "20"] if spoil == "other d" else []
+    done = run(*FAST, "--results", tmp_path / "results", "--checkpoint", path, *options)
+    assert done.returncode == 2, done.stderr
+    assert str(path) in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert path.read_bytes() == before
+    assert not any(path.is_file() for path in (tmp_path / "results").rglob("*"))
+
+
+def test_other_training_options_than_the_checkpoints_are_refused(results):
+    done = run(*FAST[:2], "--epochs", 3, "--results", results.parent)
+    assert done.returncode == 2
+    assert "was trained with epochs=1, not 3: add --train" in done.stderr
+
+
+def test_resume_with_nothing_to_resume_uses_the_checkpoint(results, tmp_path):
+    """As shipped, there is a checkpoint and no training state: it must not be trained anew."""
+    folder = tmp_path / "digits" / "checkpoints"
+    folder.mkdir(parents=True)
+    shutil.copy(results / "checkpoints" / "d4.pt", folder)
+    before = (folder / "d4.pt").read_bytes()
+    done = run("--dataset", "digits", "--fits", "2", "--results", tmp_path, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert "training d4" not in done.stdout
+    assert (folder / "d4.pt").read_bytes() == before
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "results").write_text("a file where the folder should be")
+    done = run(*FAST, "--results", tmp_path / "results")
+    assert done.returncode == 2
+    assert "cannot write" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1  # before any training
+
+
+def trained(data, results, *options):
+    """As a script trains or loads its autoencoder, in a second: its config."""
+    parser = make_parser("a script", latent_dim=2, epochs=1)
+    args = parser.parse_args(["--results", str(results), "--batch-size", "500", *options])
+    return trained_vae(args, data, 2)[2]
+
+
+def test_a_checkpoint_that_is_finished_stays_what_an_earlier_run_made(
+    digits, tmp_path, monkeypatch
+):
+    first = trained(digits, tmp_path)
+    before = (tmp_path / "checkpoints" / "d2.pt").read_bytes()
+    monkeypatch.setattr(trained_module, "provenance", lambda: {"git": "another"})
+    assert trained(digits, tmp_path, "--resume") == first
+    assert (tmp_path / "checkpoints" / "d2.pt").read_bytes() == before
+    (tmp_path / "checkpoints" / "d2.pt").write_bytes(before[:100])  # then it is made again
+    assert trained(digits, tmp_path, "--resume")["provenance"] == {"git": "another"}
+    more = trained(digits, tmp_path, "--resume", "--epochs", "2")
+    assert len(more["history"]) == 2
+
+
+def test_training_afresh_leaves_no_earlier_state_to_resume(digits, tmp_path, monkeypatch):
+    trained(digits, tmp_path)
+
+    def stopped(*args, **options):
+        raise Interrupted("stopped in the first epoch")
+
+    with pytest.raises(InputError, match="shards must be"):
+        trained(digits, tmp_path, "--train", "--shards", "501")
+    names = {path.name for path in (tmp_path / "checkpoints").iterdir()}
+    assert names == {"d2.pt", "d2.training.pt"}  # what cannot begin removes nothing
+    with monkeypatch.context() as patch:
+        patch.setattr(trained_module, "fit", stopped)
+        with pytest.raises(Interrupted):
+            trained(digits, tmp_path, "--train")
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["d2.pt"]
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_training_that_was_stopped_is_not_begun_again_unasked(digits, tmp_path, named):
+    path = tmp_path / "checkpoints" / "d2.pt"
+    options = ["--checkpoint", str(path)] if named else []
+    whole = trained(digits, tmp_path / "whole", "--epochs", "2")
+    trained(digits, tmp_path)
+    path.unlink()  # as a stop in the second epoch leaves it
+    state = path.with_suffix(".training.pt")
+    before = state.read_bytes()
+    with pytest.raises(InputError, match=r"add --resume, .* to take it up, or delete it"):
+        trained(digits, tmp_path, "--epochs", "2", *options)
+    with (
+        only_writer(path),
+        pytest.raises(InputError, match=r"another run is writing .*d2\.pt"),
+    ):
+        trained(digits, tmp_path, "--epochs", "2", *options)
+    assert state.read_bytes() == before
+    resumed = trained(digits, tmp_path, "--epochs", "2", "--resume", *options)
+    assert resumed["history"] == whole["history"]
+
+
+def test_checkpoints_have_states_of_their_own(digits, tmp_path):
+    for name in ("lr0.001", "lr0.01", "plain.pt"):
+        trained(digits, tmp_path, "--train", "--checkpoint", str(tmp_path / name))
+    names = {path.name for path in tmp_path.iterdir()}
+    states = {"lr0.001.training.pt", "lr0.01.training.pt", "plain.training.pt"}
+    assert names == {"lr0.001", "lr0.01", "plain.pt"} | states
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (OSError(36, "File name too long", "aaa"), 2, "aaa: File name too long; name another file"),
+        (OSError(28, "No space left on device"), 1, "error: No space left on device"),
+        (MemoryError(), 1, "not enough memory: ask for fewer"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 1, "not enough memory"),
+        (BrokenPipeError(32, "Broken pipe"), 1, "error: Broken pipe"),  # not of the output
+    ],
+)
+def test_what_the_system_refuses_is_one_line(capsys, error, code, said):
+    def main():
+        raise error
+
+    with pytest.raises(SystemExit) as stop:
+        cli.run(main)
+    assert stop.value.code == code
+    err = capsys.readouterr().err
+    assert said in err
+    assert len(err.splitlines()) == 1
+
+
+def test_another_error_is_no_matter_of_memory():
+    def main():
+        raise RuntimeError("its data is not allocated yet")
+
+    with pytest.raises(RuntimeError, match="not allocated yet"):
+        cli.run(main)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--latent-dim", 10**20, "latent_dim must be at most 1,000,000,000"),
+        ("--batch-size", 10**20, "batch_size must be at most 1,000,000,000"),
+        ("--checkpoint", "a" * 300, "is not a file: name another"),
+        ("--data-root", "a" * 300, "File name too long"),
+    ],
+)
+def test_what_is_too_large_or_too_long_is_one_line(tmp_path, option, value, said):
+    results = tmp_path / "results"
+    dataset = ["--dataset", "mnist" if option == "--data-root" else "digits"]
+    done = run(*dataset, "--results", results, option, value)
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not any(path.is_file() for path in results.rglob("*"))
+
+
+def test_output_that_nobody_reads_or_that_is_ascii_alone_is_no_traceback():
+    code = (
+        "from pyro_vae.script import run\n"
+        "def main():\n"
+        "    for _ in range(100_000):\n"
+        "        print('log p \\N{MINUS SIGN}1')\n"
+        "run(main)"
+    )
+    command = f"{sys.executable} -c {shlex.quote(code)}"
+    for line, end in ((f"{command} | head -n 1", "log p"), (f"{command} >&- 2>&-; echo $?", "0")):
+        done = subprocess.run(
+            ["sh", "-c", line],
+            capture_output=True,
+            text=True,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"},
+        )
+        assert done.stderr == ""
+        assert done.stdout.startswith(end)

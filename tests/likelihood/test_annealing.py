@@ -1,0 +1,137 @@
+"""Annealing held against closed forms and quadrature.
+
+Statistical tolerances are 5 standard errors: each comparison fails for one seed in 1.7 million.
+"""
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+
+from pyro_vae.errors import InputError
+from pyro_vae.guides.refined import Refined
+from pyro_vae.likelihood.annealing import _evaluate as evaluate
+from pyro_vae.likelihood.annealing import _hmc, _path, annealed_log_likelihood, sandwich, simulate
+from pyro_vae.likelihood.importance import log_likelihood
+from pyro_vae.likelihood.quadrature import integrate_plane
+from pyro_vae.problems import LinearGaussian
+from tests.problems import off_by
+
+
+@pytest.fixture(scope="module")
+def problem():
+    return LinearGaussian()
+
+
+@pytest.mark.parametrize("guide", [None, "wide_guide", "shifted_guide"])
+def test_forward_weights_are_unbiased(problem, guide):
+    """E[exp(gain)] = p(x), at as few as 5 temperatures, over 2,000 runs of one chain."""
+    x = problem.data(1).expand(2000, -1)
+    exact = problem.log_likelihood(x[:1])
+    start = getattr(problem, guide) if guide else None
+    result = annealed_log_likelihood(problem.model, start, x, num_chains=1, num_steps=5)
+    assert abs(off_by(np.exp(result.value - exact.numpy()), 1)) < 5
+
+
+def test_more_steps_tighten_the_bound(problem):
+    x = problem.data(200)
+    exact = problem.log_likelihood(x).numpy()
+    gaps = [
+        (exact - annealed_log_likelihood(problem.model, None, x, num_chains=1, num_steps=n).value)
+        for n in (3, 10, 100)
+    ]
+    assert gaps[0].mean() > gaps[1].mean() > gaps[2].mean()
+    assert gaps[2].mean() < 1
+
+
+def test_hmc_leaves_its_density_invariant(problem):
+    """Exact posterior draws after 3 moves still have the posterior's mean and covariance."""
+    x = problem.data(1).expand(4000, -1)
+    loc, covariance = problem.posterior(x[:1])
+    path = _path(problem.model, problem.wide_guide, [x])
+    z = torch.distributions.MultivariateNormal(loc[0], covariance).sample((1, 4000))
+    ends, gradients = evaluate(path, z)
+    for _ in range(3):
+        z, ends, gradients, accepted = _hmc(path, z, ends, gradients, 1.0, torch.full((4000,), 0.7))
+    assert 0.5 < accepted.mean() < 0.999
+    white = torch.linalg.solve_triangular(
+        torch.linalg.cholesky(covariance), (z[0] - loc).T, upper=False
+    ).T
+    for moment, expected in [(white, 0), (white**2, 1), (white[:, :1] * white[:, 1:], 0)]:
+        for column in moment.T:
+            assert abs(off_by(column, expected)) < 5
+
+
+def test_both_bounds_are_unbiased_and_enclose(problem):
+    """E[exp(forward)] = p(x) and E[exp(-backward)] = 1 / p(x), each on simulated images."""
+    result = sandwich(problem.model, problem.wide_guide, torch.zeros(3000, 5).double(),
+                      num_chains=1, num_steps=8)  # fmt: skip
+    exact = problem.log_likelihood(result.images)
+    lower, upper = torch.from_numpy(result.lower.value), -torch.from_numpy(result.upper.value)
+    assert abs(off_by(torch.exp(lower - exact), 1)) < 5
+    assert abs(off_by(torch.exp(exact - upper), 1)) < 5
+    assert off_by(exact - lower, 0) > 5
+    assert off_by(upper - exact, 0) > 5
+
+
+def test_simulated_images_have_the_models_distribution(problem):
+    x, z = simulate(problem.model, torch.zeros(5000, 5).double())
+    assert x.shape == (5000, 5)
+    assert z.shape == (5000, 2)
+    residual = (x - z @ problem.w.T) / problem.noise
+    for column in (*residual.T, *z.T):
+        assert abs(off_by(column, 0)) < 5
+        assert abs(off_by(column**2, 1)) < 5
+
+
+def test_trained_network_between_quadrature(trained, digits):
+    """At d = 2 the bounds enclose the exact value within 5 of their standard errors."""
+    model, guide = trained
+    x = digits.test_images[:4]
+    result = sandwich(model, guide, x, num_chains=30, num_steps=20)
+    exact = integrate_plane(model, result.images, points=101).log_evidence.numpy()
+    lower, upper = result.lower.value, -result.upper.value
+    assert (lower < exact + 5 * result.lower.se).all()
+    assert (upper > exact - 5 * result.upper.se).all()
+    assert (np.abs(upper - lower) < 2).all()
+    real = annealed_log_likelihood(model, guide, x, num_chains=30, num_steps=20)
+    exact = integrate_plane(model, x, points=101).log_evidence.numpy()
+    assert (np.abs(real.value - exact) < 5 * real.se).all()
+
+
+def test_it_agrees_with_the_refined_guide_on_mnist(mnist, record):
+    """6 test images at d = 4 and d = 20, within 5 joint standard errors."""
+    model, guide, _ = record
+    x = mnist.test_images[:6]
+    annealed = annealed_log_likelihood(model, guide, x, num_chains=16, num_steps=30)
+    refined = log_likelihood(model, Refined(model, guide), x, num_samples=1000)
+    se = np.sqrt(annealed.se**2 + refined.se**2)
+    assert (np.abs(annealed.value - refined.value) < 5 * se).all()
+
+
+def test_wrong_arguments_are_named(problem):
+    x = problem.data(2)
+    with pytest.raises(InputError, match="num_chains must be a whole number >= 1"):
+        annealed_log_likelihood(problem.model, None, x, num_chains=0)
+    with pytest.raises(InputError, match="num_steps must be a whole number"):
+        sandwich(problem.model, None, x, num_steps=2.5)
+
+    def two_latents(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(torch.zeros(2).double(), 1).to_event(1))
+            pyro.sample("other", dist.Normal(torch.zeros(len(x)).double(), 1))
+
+    with pytest.raises(InputError, match=r"one latent site, not \['z', 'other'\]: join them"):
+        annealed_log_likelihood(problem.model, two_latents, x)
+
+
+def test_what_a_model_computes_is_neither_latent_nor_image(problem):
+    def noting(x):
+        pyro.deterministic("before", torch.ones(3))
+        problem.model(x)
+        pyro.deterministic("after", torch.ones(3))
+
+    x, z = simulate(noting, problem.data(4))
+    assert x.shape == (4, 5)
+    assert z.shape == (4, 2)

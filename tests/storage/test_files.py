@@ -1,0 +1,48 @@
+import pytest
+
+from pyro_vae.errors import InputError
+from pyro_vae.storage.files import whole_file
+
+
+def test_the_file_appears_whole(tmp_path):
+    with whole_file(tmp_path / "new" / "file") as partial:
+        partial.write_text("one")
+        assert not (tmp_path / "new" / "file").exists()
+    assert (tmp_path / "new" / "file").read_text() == "one"
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["file"]
+
+
+def test_an_error_leaves_the_old_file(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def write_half():
+        with whole_file(path) as partial:
+            partial.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_half()
+    assert path.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_disk_error_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(InputError, match=r"cannot write .*; free some space"),
+        whole_file(tmp_path / "file" / "below"),
+    ):
+        pass
+
+
+def test_a_link_is_kept_and_what_it_points_to_is_replaced(tmp_path):
+    (tmp_path / "kept").mkdir()
+    path = tmp_path / "kept" / "file"
+    path.write_text("old")
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    with whole_file(link) as partial:
+        partial.write_text("new")
+    assert link.is_symlink()
+    assert path.read_text() == "new"
