@@ -36,7 +36,15 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from experiments.cli import TRAINING, begin, check_least, leave_out, make_parser, result_folder, run
+from experiments.cli import (
+    TRAINING,
+    announce_and_load,
+    check_at_least,
+    make_parser,
+    reject_options,
+    result_folder,
+    run,
+)
 from experiments.contenders import (
     Work,
     fresh_weights,
@@ -55,7 +63,7 @@ from pyro_vae.likelihood.importance import log_likelihood
 from pyro_vae.likelihood.intervals import mean_interval
 from pyro_vae.networks.appendix import State
 from pyro_vae.networks.precision import resolve_precision
-from pyro_vae.storage.files import hold_folder
+from pyro_vae.storage.files import lock_folder
 from pyro_vae.training.fit import fit
 from pyro_vae.training.stopping import Interrupted
 
@@ -222,7 +230,7 @@ def speed(x: Tensor, state: State, rounds: int, device: str) -> dict:
         )
     tighter["ours, refined, one start"] = (
         refined_likelihood,
-        some | {"precision": "auto", "starts": 1},
+        some | {"precision": "auto", "num_starts": 1},
     )
     found = {}
     for key, contenders in (
@@ -352,7 +360,7 @@ def scaling(args: argparse.Namespace, images: int, rounds: int) -> dict[str, dic
                 command += ["--latent-dim", args.latent_dim, "--epochs", 1]
                 command += ["--device", torch.device(args.device).type]
                 # the same work for all
-                command += ["--shards", max(2, cores, *(count for count, _ in settings))]
+                command += ["--batch-parts", max(2, cores, *(count for count, _ in settings))]
                 if args.data_root:
                     command += ["--data-root", args.data_root]
                 done = subprocess.run(
@@ -469,16 +477,16 @@ def main() -> None:
         "--images", type=int, default=1000, metavar="N", help="test images, for several processes"
     )
     args = parser.parse_args()
-    check_least("--rounds", args.rounds, 1)
-    check_least("--images", args.images, 2)
-    leave_out(parser, args, *TRAINING, "checkpoint", "train", "resume")
-    data = begin(
+    check_at_least("--rounds", args.rounds, 1)
+    check_at_least("--images", args.images, 2)
+    reject_options(parser, args, *TRAINING, "checkpoint", "train", "resume")
+    data = announce_and_load(
         args,
         "benchmark: about 30 minutes on 2 cores, 6 on one GPU. Leave the machine to it.",
     )
     name = "benchmark" if args.device == "cpu" else "benchmark_gpu"
     folder = result_folder(args, name, 20)
-    hold_folder(folder)
+    lock_folder(folder)
     start = fresh_weights(args.latent_dim, SEED)
     # weights that are no longer random
     state = our_training(data.train_images.to(args.device), start, "auto")()

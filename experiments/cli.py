@@ -13,7 +13,7 @@ from pathlib import Path
 import matplotlib as mpl
 import torch
 
-from pyro_vae.analysis.plots import STYLE
+from pyro_vae.analysis.plots import RC_PARAMS
 from pyro_vae.data import Dataset, NoData, load_dataset
 from pyro_vae.errors import InputError
 from pyro_vae.networks.checks import check_latent_dim
@@ -28,7 +28,7 @@ TRAINING = {
     "learning_rate": 1e-3,
     "precision": "auto",
     "seed": 0,
-    "shards": 1,
+    "batch_parts": 1,
 }
 
 
@@ -83,7 +83,7 @@ def make_parser(
 def run(main: Callable[[], None]) -> None:
     """Run a script: its errors are one line on stderr and an exit code, never a traceback."""
     keep_memory()
-    mpl.rcParams.update(STYLE)
+    mpl.rcParams.update(RC_PARAMS)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed by whoever started the script
@@ -146,7 +146,7 @@ def keep_memory() -> None:
     mallopt(m_trim_threshold, 2**31 - 1)
 
 
-def begin(args: argparse.Namespace, what: str) -> Dataset:
+def announce_and_load(args: argparse.Namespace, what: str) -> Dataset:
     """The data set asked for, after a look at the options of `make_parser` and a word on `what`.
 
     So that a wrong option is known, and the reader knows what is to come, before a download. Only
@@ -182,13 +182,13 @@ def training_settings(args: argparse.Namespace) -> dict:
     return settings | {"precision": precision}
 
 
-def check_least(option: str, value: int, least: int) -> None:
+def check_at_least(option: str, value: int, least: int) -> None:
     """Raise InputError unless the value of an option is `least` or more."""
     if value < least:
         raise InputError(f"{option} must be >= {least}, not {value}")
 
 
-def leave_out(parser: argparse.ArgumentParser, args: argparse.Namespace, *names: str) -> None:
+def reject_options(parser: argparse.ArgumentParser, args: argparse.Namespace, *names: str) -> None:
     """Raise InputError if one of these options was given to a script that sets it itself."""
     for name in names:
         default = parser.get_default(name)

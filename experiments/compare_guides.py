@@ -21,15 +21,15 @@ from tqdm import tqdm
 
 from experiments.cli import (
     TRAINING,
-    begin,
+    announce_and_load,
+    check_at_least,
     check_device,
-    check_least,
     make_parser,
     run,
     training_settings,
 )
 from experiments.record import save_metrics
-from experiments.trained import trained_vae
+from experiments.trained import load_or_train
 from pyro_vae.analysis.comparison import Evaluation, as_text, evaluate, pairs, table
 from pyro_vae.analysis.plots import COLOURS, save_figure, show_image
 from pyro_vae.analysis.sampling import guide_samples
@@ -39,14 +39,14 @@ from pyro_vae.guides import GUIDES
 from pyro_vae.guides.amortised import Amortised
 from pyro_vae.guides.refined import Refined
 from pyro_vae.likelihood.estimate import Estimate
-from pyro_vae.likelihood.importance import log_joint, log_likelihood, log_weights
+from pyro_vae.likelihood.importance import log_joint_in_chunks, log_likelihood, log_weights
 from pyro_vae.likelihood.intervals import mean_interval
-from pyro_vae.likelihood.quadrature import Plane, integrate_plane
-from pyro_vae.likelihood.traces import Program, score
+from pyro_vae.likelihood.quadrature import GridPosterior, integrate_plane
+from pyro_vae.likelihood.traces import Program, log_joint
 from pyro_vae.models import Model
 from pyro_vae.networks.appendix import Decoder
 from pyro_vae.networks.checks import check_latent_dim
-from pyro_vae.storage.files import hold_folder
+from pyro_vae.storage.files import lock_folder
 from pyro_vae.storage.fingerprint import fingerprint
 from pyro_vae.training.fit import fit
 
@@ -148,12 +148,13 @@ def train(
         epochs=args.guide_epochs,
         batch_size=settings["batch_size"],
         learning_rate=settings["learning_rate"],
-        decay=args.frozen_decoder,  # so that what differs between guides is not lost in its noise
+        # so that what differs between guides is not lost in the noise of a constant rate
+        schedule="cosine" if args.frozen_decoder else "constant",
         seed=settings["seed"],
-        shards=settings["shards"],
+        batch_parts=settings["batch_parts"],
         state_path=state_path,
         resume=args.resume,
-        same={
+        must_match={
             "dataset": data.name,
             "guide": name,
             "precision": args.guide_precision,
@@ -294,7 +295,7 @@ def posteriors_figure(
         ticks = [torch.linspace(float(c) - half, float(c) + half, 201) for c in centre]
         area = float(ticks[0][1] - ticks[0][0]) ** 2
         grid = torch.cartesian_prod(*ticks)[:, None]  # (n * n, 1, 2)
-        log_p = log_joint(model, [x[b : b + 1]], {"z": grid.to(x)})[:, 0]
+        log_p = log_joint_in_chunks(model, [x[b : b + 1]], {"z": grid.to(x)})[:, 0]
         posterior = (log_p - plane.log_evidence[b]).exp()
         extent = [*(float(tick[end]) for tick in ticks for end in (0, -1))]
         for ax, (name, guide) in zip(row[1:], guides.items(), strict=True):
@@ -306,7 +307,7 @@ def posteriors_figure(
                 norm=PowerNorm(0.5, vmin=0),  # a second, fainter mode is seen too
                 aspect="auto",
             )
-            density = score(guide, [x[b : b + 1]], {"z": grid.to(x)})[:, 0].double().exp().cpu()
+            density = log_joint(guide, [x[b : b + 1]], {"z": grid.to(x)})[:, 0].double().exp().cpu()
             levels = mass_levels(density.numpy(), area)
             if levels:
                 ax.contour(
@@ -356,7 +357,7 @@ def four_posteriors(
 # ---------------------------------------------------------------- the whole
 
 
-def integrated(model: Program, x: Tensor, points: int = 161) -> Plane:
+def integrated(model: Program, x: Tensor, points: int = 161) -> GridPosterior:
     """Quadrature over [-6, 6]^2, or twice as far where that does not hold the posterior.
 
     That of a model hardly trained may lie anywhere.
@@ -364,7 +365,7 @@ def integrated(model: Program, x: Tensor, points: int = 161) -> Plane:
     try:
         return integrate_plane(model, x, points=points)
     except InputError:
-        return integrate_plane(model, x, points=2 * points - 1, limit=12.0)
+        return integrate_plane(model, x, points=2 * points - 1, half_width=12.0)
 
 
 def exact(model: Model, x: Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -403,7 +404,7 @@ def main() -> None:
     if args.guide_epochs is None:
         args.guide_epochs = 5 if args.frozen_decoder else 10
     check_counts(guide_epochs=args.guide_epochs)
-    check_least("--images", args.images, 20)
+    check_at_least("--images", args.images, 20)
     builders = [find_guide(spec.strip()) for spec in args.guides.split(",")]
     names = [name for name, _ in builders]
     if len({*names, "refined"}) <= len(names):
@@ -413,7 +414,7 @@ def main() -> None:
             "--epochs, --checkpoint and --train are for a generator that is there before the "
             "guides: add --frozen-decoder, or use --guide-epochs"
         )
-    data = begin(
+    data = announce_and_load(
         args,
         f"guides: {len(builders)}, epochs of each: {args.guide_epochs}. "
         f"About {args.guide_epochs + 2} minutes a guide on 2 cores, six times "
@@ -425,9 +426,9 @@ def main() -> None:
     args.guide_precision = settings["precision"]
     kind = "frozen" if args.frozen_decoder else "joint"
     folder = args.results / f"compare_guides_{kind}_d{args.latent_dim}"
-    hold_folder(folder)
+    lock_folder(folder)
     if args.frozen_decoder:
-        base_model, base_guide, config = trained_vae(args, data, args.latent_dim)
+        base_model, base_guide, config = load_or_train(args, data, args.latent_dim)
         settings = TRAINING | {key: config[key] for key in TRAINING if key in config}
     else:
         config = settings | {"epochs": args.guide_epochs}

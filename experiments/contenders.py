@@ -147,7 +147,7 @@ def refined_likelihood(
     """log p(x) by the refined guide, the fit of its proposals included."""
     keep_memory()
     model, guide = ours(state, device=images.device)
-    refined = Refined(model, guide, starts=starts, precision=precision)
+    refined = Refined(model, guide, num_starts=starts, precision=precision)
     return lambda: log_likelihood(model, refined, images, num_samples=num_samples).value
 
 

@@ -1,11 +1,11 @@
 """Train an autoencoder and score the test images, by one process or by several.
 
-The processes of torchrun share both: the parts of each training batch (as many as --shards says),
+The processes of torchrun share both: the parts of each training batch (--batch-parts says how many)
 and the blocks of test images. Neither the weights, but for rounding, nor any image's log p(x) at
 given weights depends on how many there are. A process that dies ends the run; --resume goes on with
 the training where its last epoch ended, and with the test images that are not yet scored.
 
-    torchrun --nproc-per-node 2 -m experiments.distributed --shards 2 --results runs/two
+    torchrun --nproc-per-node 2 -m experiments.distributed --batch-parts 2 --results runs/two
 """
 
 import contextlib
@@ -13,13 +13,20 @@ import shutil
 import sys
 import time
 
-from experiments.cli import begin, check_device, check_least, make_parser, result_folder, run
+from experiments.cli import (
+    announce_and_load,
+    check_at_least,
+    check_device,
+    make_parser,
+    result_folder,
+    run,
+)
 from experiments.record import save_metrics
-from experiments.trained import trained_vae
+from experiments.trained import load_or_train
 from pyro_vae import parallel
 from pyro_vae.guides.refined import Refined
 from pyro_vae.likelihood.shards import sharded_log_likelihood
-from pyro_vae.storage.files import check_folder, hold_folder
+from pyro_vae.storage.files import check_folder, lock_folder
 
 
 def main() -> None:
@@ -29,21 +36,21 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=10_000, metavar="N", help="test images")
     parser.add_argument("--refined", action="store_true", help="by the refined guide")
     args = parser.parse_args()
-    check_least("--num-samples", args.num_samples, 1)
-    check_least("--images", args.images, 1)
+    check_at_least("--num-samples", args.num_samples, 1)
+    check_at_least("--images", args.images, 1)
     device = check_device(args.device)
     parallel.join_group(args.device)
     with contextlib.redirect_stdout(sys.stdout if parallel.rank() == 0 else None):
-        data = begin(
+        data = announce_and_load(
             args,
-            f"{parallel.size()} processes: log p(x) by {args.num_samples} samples an image. About "
-            "6 minutes on 2 cores to train, half a minute for 10,000 images by 100 samples.",
+            f"{parallel.world_size()} processes: log p(x) by {args.num_samples} samples an image. "
+            "About 6 minutes on 2 cores to train, half a minute for 10,000 images by 100 samples.",
         )
         folder = result_folder(args, "distributed")
-        (hold_folder if parallel.rank() == 0 else check_folder)(folder)
-        parallel.meet()  # none begins before the first has the folder
+        (lock_folder if parallel.rank() == 0 else check_folder)(folder)
+        parallel.barrier()  # none begins before the first has the folder
         start = time.perf_counter()
-        model, guide, config = trained_vae(args, data, args.latent_dim)
+        model, guide, config = load_or_train(args, data, args.latent_dim)
         trained = time.perf_counter()
         x = data.test_images[: args.images].to(device)
         found = sharded_log_likelihood(
@@ -56,7 +63,7 @@ def main() -> None:
             progress="log p(x)" if parallel.rank() == 0 else None,
         )
         scored = time.perf_counter()
-        rank, processes = parallel.rank(), parallel.size()
+        rank, processes = parallel.rank(), parallel.world_size()
         parallel.leave_group()
         if rank > 0:
             return

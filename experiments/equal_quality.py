@@ -22,7 +22,14 @@ from pyro.infer import ELBO, Trace_ELBO, TraceMeanField_ELBO
 from torch import Tensor
 from tqdm import tqdm
 
-from experiments.cli import begin, check_least, leave_out, make_parser, result_folder, run
+from experiments.cli import (
+    announce_and_load,
+    check_at_least,
+    make_parser,
+    reject_options,
+    result_folder,
+    run,
+)
 from experiments.contenders import fresh_weights, ours, plain_training
 from experiments.record import save_metrics
 from pyro_vae.analysis.plots import COLOURS, save_figure
@@ -33,10 +40,10 @@ from pyro_vae.likelihood.importance import log_likelihood
 from pyro_vae.likelihood.intervals import mean_interval
 from pyro_vae.likelihood.psis import khat_threshold
 from pyro_vae.networks.appendix import State, join_appendix
-from pyro_vae.networks.precision import resolve_precision, unrounded
-from pyro_vae.seeds import seed_of
-from pyro_vae.storage.files import hold_folder
-from pyro_vae.storage.tensors import load_tensors, save_tensors, using
+from pyro_vae.networks.precision import resolve_precision, without_tf32
+from pyro_vae.seeds import derive_seed
+from pyro_vae.storage.files import lock_folder
+from pyro_vae.storage.tensors import blaming, load_tensors, save_tensors
 from pyro_vae.training.fit import fit
 from pyro_vae.training.stopping import Interrupted
 
@@ -49,8 +56,8 @@ NUM_SAMPLES = 1000
 def trained_plainly(images: Tensor, start: State, settings: dict, pair: int) -> State:
     """Weights after the appendix's own loop from `start`."""
     work = plain_training(images, start, decay_epochs=settings["epochs"])
-    torch.manual_seed(seed_of(pair, 1))  # not the numbers that the weights were drawn from
-    with unrounded(images):  # plain is float32, on a GPU too
+    torch.manual_seed(derive_seed(pair, 1))  # not the numbers that the weights were drawn from
+    with without_tf32(images):  # plain is float32, on a GPU too
         for _ in tqdm(range(settings["epochs"]), desc=f"pair {pair}, plain", unit="epoch"):
             state = work()
     return state
@@ -62,8 +69,8 @@ def trained_by_svi(
     """Weights after this package's training from `start`, its random numbers the `number`th."""
     print(f"pair {pair}, {type(elbo).__name__}")
     model, guide = ours(start, settings["precision"], images.device)
-    epochs, seed = settings["epochs"], seed_of(pair, number)
-    fit(model, guide, (images,), epochs=epochs, decay=True, elbo=elbo, seed=seed)
+    epochs, seed = settings["epochs"], derive_seed(pair, number)
+    fit(model, guide, (images,), epochs=epochs, schedule="cosine", elbo=elbo, seed=seed)
     return join_appendix(model.decoder.state_dict(), guide.encoder.state_dict())
 
 
@@ -101,7 +108,7 @@ def read_scores(path: Path, settings: dict) -> dict[str, Tensor]:
     if content["settings"] != settings:
         raise InputError(f"{path} is of a run with other options: delete it, or leave out --resume")
     found = {name: content[name] for name in ("log_p", "khat")}
-    with using(path, "delete it"):
+    with blaming(path, "delete it"):
         for tensor in found.values():
             if tensor.shape != (settings["images"],) or tensor.isnan().any():
                 raise InputError("other scores")
@@ -188,18 +195,18 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=8, metavar="N", help="of trainings")
     parser.add_argument("--images", type=int, default=200, metavar="N", help="test images")
     args = parser.parse_args()
-    check_least("--pairs", args.pairs, 2)
-    check_least("--images", args.images, 2)
-    check_least("--epochs", args.epochs, 1)
-    own = ("batch_size", "learning_rate", "seed", "shards", "checkpoint", "train")
-    leave_out(parser, args, *own)
-    data = begin(
+    check_at_least("--pairs", args.pairs, 2)
+    check_at_least("--images", args.images, 2)
+    check_at_least("--epochs", args.epochs, 1)
+    own = ("batch_size", "learning_rate", "seed", "batch_parts", "checkpoint", "train")
+    reject_options(parser, args, *own)
+    data = announce_and_load(
         args,
         "equal quality: about 15 minutes a pair on 2 cores, 1 to 2 on a GPU. --resume keeps the "
         "scores that a stopped run has written.",
     )
     folder = result_folder(args, "equal_quality", 20)
-    hold_folder(folder)
+    lock_folder(folder)
     settings = {
         "dataset": data.name,
         "latent_dim": args.latent_dim,

@@ -7,7 +7,7 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from pyro_vae.analysis.plots import COLOURS, image_rows, show_image
-from pyro_vae.likelihood.quadrature import Plane
+from pyro_vae.likelihood.quadrature import GridPosterior
 
 NAMES = {
     "1": "guide, 1 sample",
@@ -19,7 +19,7 @@ NAMES = {
 def theory_figure(
     x: Tensor,
     y: Tensor,
-    plane: Plane,
+    plane: GridPosterior,
     spread: Tensor,
     drawn: Tensor,
     perfect: Tensor,

@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from tqdm import tqdm
 
-from experiments.cli import begin, check_least, make_parser, result_folder, run
+from experiments.cli import announce_and_load, check_at_least, make_parser, result_folder, run
 from experiments.record import save_metrics
-from experiments.trained import trained_vae
+from experiments.trained import load_or_train
 from pyro_vae.analysis.interventions import gaussian_noise, salt_and_pepper
-from pyro_vae.analysis.judges import Reader, nearest_neighbour_reader
+from pyro_vae.analysis.judges import Reader, knn_judge
 from pyro_vae.analysis.plots import COLOURS, image_rows, save_figure
 from pyro_vae.analysis.sampling import decode, guide_samples, pixel_samples, posterior_samples
 from pyro_vae.data import Dataset, check_indices
@@ -25,7 +25,7 @@ from pyro_vae.guides.gaussian import MeanField
 from pyro_vae.guides.refined import Refined
 from pyro_vae.likelihood.importance import log_likelihood
 from pyro_vae.models import Model
-from pyro_vae.storage.files import hold_folder
+from pyro_vae.storage.files import lock_folder
 
 SEED = 1  # of everything drawn for the figures; the training has its own
 
@@ -73,8 +73,8 @@ def noise_figure(
     """
     rows, labels, titles, readings = [], [], [], {}
     for kind, (add_noise, shown, _) in NOISES.items():
-        random = torch.Generator().manual_seed(SEED)
-        noisy = torch.cat([add_noise(x, level, random) for level in shown])
+        rng = torch.Generator().manual_seed(SEED)
+        noisy = torch.cat([add_noise(x, level, rng) for level in shown])
         rows.append(noisy)
         labels.append(f"{name}\nwith {kind}")
         titles.append([f"level {level:g}" for level in shown])
@@ -126,12 +126,12 @@ def noise_curves(
         "nothing": (torch.zeros_like(x).expand(200, -1, -1, -1), np.full(200, label)),
     }
     for kind, (add_noise, _, levels) in NOISES.items():
-        random = torch.Generator().manual_seed(SEED)
+        rng = torch.Generator().manual_seed(SEED)
         shares: dict[str, list[float]] = {name: [] for name in sets}
         sizes = []
         for level in tqdm(levels, desc=f"levels of {kind}"):
             for name, (images, truth) in sets.items():
-                noisy = add_noise(images, float(level), random)
+                noisy = add_noise(images, float(level), rng)
                 if name == "posterior":
                     z, ess = exact_samples(model, guide, noisy)
                     sizes.append({"median": float(ess.median()), "min": float(ess.min())})
@@ -284,8 +284,8 @@ def main() -> None:
         "--fits", type=int, default=20, metavar="N", help="posteriors fitted at each noise level"
     )
     args = parser.parse_args()
-    check_least("--fits", args.fits, 1)
-    data = begin(
+    check_at_least("--fits", args.fits, 1)
+    data = announce_and_load(
         args,
         "question (a): reconstructions, noise, random images, interpolation. About 1 minute on 2 "
         "cores with a trained checkpoint, 7 minutes with 10 epochs of training.",
@@ -294,15 +294,15 @@ def main() -> None:
     if len(set(shown)) < 4:
         raise InputError(f"--images: {shown} must be four different images")
     folder = result_folder(args, "question_a")
-    hold_folder(folder)
-    model, guide, config = trained_vae(args, data, args.latent_dim)
+    lock_folder(folder)
+    model, guide, config = load_or_train(args, data, args.latent_dim)
     x = data.train_images[shown].to(args.device)
     names = [f"image {index}" for index in shown]
     noise_x, noise_name, noise_label = x[2:3], names[2], int(data.train_labels[shown[2]])
     ends_x, ends_names = x[[1, 3]], [names[1], names[3]]
     with torch.no_grad():
         ends = guide.q(ends_x).mean
-    read, accuracy = nearest_neighbour_reader(data)
+    read, accuracy = knn_judge(data)
 
     figures: dict[str, Figure] = {}
     if config.get("history"):

@@ -19,7 +19,14 @@ from scipy.stats import spearmanr
 from torch import Tensor
 from tqdm import tqdm
 
-from experiments.cli import begin, check_device, check_least, make_parser, result_folder, run
+from experiments.cli import (
+    announce_and_load,
+    check_at_least,
+    check_device,
+    make_parser,
+    result_folder,
+    run,
+)
 from experiments.figures_b import (
     enough_figure,
     explained_figure,
@@ -30,31 +37,31 @@ from experiments.figures_b import (
     typical_figure,
 )
 from experiments.record import save_metrics
-from experiments.trained import trained_vae
-from pyro_vae.analysis.explained import explained_variance
+from experiments.trained import load_or_train
+from pyro_vae.analysis.explained import held_out_r2
 from pyro_vae.analysis.features import FEATURES, entropy_floor, nearest_distance
 from pyro_vae.analysis.interventions import (
     binarise,
     blur,
-    lean,
+    deslant,
     resize,
+    shear,
     shift,
     shuffle_pixels,
     thicken,
-    upright,
 )
 from pyro_vae.analysis.plots import save_figure
 from pyro_vae.analysis.sampling import decode, pixel_samples, posterior_mean
 from pyro_vae.data import Dataset, load_digits
 from pyro_vae.guides.gaussian import MeanField
 from pyro_vae.guides.refined import Refined
-from pyro_vae.likelihood.annealing import annealed_log_likelihood, sandwich
+from pyro_vae.likelihood.annealing import annealed_log_likelihood, bidirectional_bounds
 from pyro_vae.likelihood.estimate import Estimate, estimate, iwae
 from pyro_vae.likelihood.importance import log_likelihood, log_weights
 from pyro_vae.likelihood.intervals import mean_interval
 from pyro_vae.likelihood.traces import Program
 from pyro_vae.models import ContinuousBernoulli, Model
-from pyro_vae.storage.files import hold_folder
+from pyro_vae.storage.files import lock_folder
 
 SEED = 2  # of everything drawn here; the training has its own
 CURVE = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
@@ -65,9 +72,9 @@ INTERVENTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "thinner by 1 pixel": lambda x: thicken(x, -1),
     "larger by 15%": lambda x: resize(x, 1.15),
     "smaller by 15%": lambda x: resize(x, 1 / 1.15),
-    "leaning 0.25 to the right": lambda x: lean(x, 0.25),
-    "leaning 0.25 to the left": lambda x: lean(x, -0.25),
-    "set upright": upright,
+    "leaning 0.25 to the right": lambda x: shear(x, 0.25),
+    "leaning 0.25 to the left": lambda x: shear(x, -0.25),
+    "set upright": deslant,
     "2 pixels to the right": lambda x: shift(x, 0, 2),
     "blurred, sigma 0.7": lambda x: blur(x, 0.7),
     "black and white": binarise,
@@ -228,8 +235,8 @@ def enough(
         progress="annealing, a pilot and a run",
     )
     near = refined.of(slice(annealed_images))
-    doubtful = np.abs(in_errors(near, annealed)) > 4
-    bounds = sandwich(
+    doubtful = np.abs(z_scores(near, annealed)) > 4
+    bounds = bidirectional_bounds(
         vae.model,
         vae.guide,
         some[: max(2, len(some) // 4)],
@@ -245,7 +252,7 @@ def enough(
         "refined": refined.summary() | {"pixels": "grey (surrogate score)"},
         "refined_minus_guide_5000": mean_interval(refined.value - last.value),
         "refined_minus_guide_100": mean_interval(refined.value - first.value),
-        "error_bars_of_100_hold_refined": holds(first, refined),
+        "error_bars_of_100_hold_refined": coverage(first, refined),
         "rank_correlation_100_refined": spearman(first.value, refined.value),
         # of the variance of the 100-sample scores: what they owe to their own errors
         "share_of_variance": float((refined.value - first.value).var() / first.value.var()),
@@ -272,19 +279,19 @@ def spearman(a: np.ndarray, b: np.ndarray) -> float:
     return float(spearmanr(a, b).statistic) if np.ptp(a) > 0 and np.ptp(b) > 0 else np.nan
 
 
-def holds(rough: Estimate, fine: Estimate) -> float:
+def coverage(rough: Estimate, fine: Estimate) -> float:
     """The share of images whose 95% interval by `rough` holds the value of `fine`."""
-    return float((np.abs(in_errors(rough, fine)) <= 1.96).mean())
+    return float((np.abs(z_scores(rough, fine)) <= 1.96).mean())
 
 
-def in_errors(one: Estimate, other: Estimate) -> np.ndarray:
+def z_scores(one: Estimate, other: Estimate) -> np.ndarray:
     """Differences in units of their own standard errors: about N(0, 1) where both are right."""
     return (one.value - other.value) / np.hypot(one.se, other.se)
 
 
 def agreement(one: Estimate, other: Estimate) -> dict:
     """How far two estimates of the same images differ beside what their errors allow."""
-    z = in_errors(one, other)
+    z = z_scores(one, other)
     return {
         "share_within_2_se": float((np.abs(z) <= 2).mean()),
         "median_abs_in_se": float(np.median(np.abs(z))),
@@ -352,7 +359,7 @@ def explain(
     def share(names: list[str], target: np.ndarray) -> dict:
         chosen = {name: features[name] for name in names}
         kinds = ("class",) if "class" in names else ()
-        return explained_variance(chosen, target, held_out, kinds, SEED)._asdict()
+        return held_out_r2(chosen, target, held_out, kinds, SEED)._asdict()
 
     metrics: dict = {
         "images": len(x),
@@ -417,9 +424,9 @@ def intervene(vae: Vae, x: Tensor) -> tuple[Figure, dict]:
 
 def outsiders(vae: Vae, data: Dataset, x: Tensor) -> dict[str, Tensor]:
     """As many images as the test images `x` in each of several sets that are not test images."""
-    random = torch.Generator().manual_seed(SEED)
+    rng = torch.Generator().manual_seed(SEED)
     count = len(x)
-    z = torch.randn(count, vae.model.decoder.latent_dim, generator=random).to(vae.device)
+    z = torch.randn(count, vae.model.decoder.latent_dim, generator=rng).to(vae.device)
     means = decode(vae.model, z).cpu()
     return {
         "blank image": torch.zeros_like(x[:1]),
@@ -428,12 +435,12 @@ def outsiders(vae: Vae, data: Dataset, x: Tensor) -> dict[str, Tensor]:
         "model: drawn pixels": pixel_samples(means, SEED),
         "training images": data.train_images[:count],
         "test images": x,
-        "test images, binarised": torch.bernoulli(x, generator=random),
+        "test images, binarised": torch.bernoulli(x, generator=rng),
         "shifted by 4 pixels": shift(x, 4, 4),
         "upside down": x.flip(2),
         "scikit-learn's digits": load_digits().test_images[:count],
         "pixels shuffled": shuffle_pixels(x, SEED),
-        "uniform noise": torch.rand(x.shape, generator=random),
+        "uniform noise": torch.rand(x.shape, generator=rng),
         "inverted": 1 - x,
     }
 
@@ -474,9 +481,9 @@ def other_pixels(
 
     One generator throughout: what changes is p(x | z) alone. `grey` are the scores of `x`.
     """
-    random = torch.Generator().manual_seed(SEED)
+    rng = torch.Generator().manual_seed(SEED)
     binarised = [
-        vae.refined(torch.bernoulli(x, generator=random), f"binarised, copy {copy + 1}")
+        vae.refined(torch.bernoulli(x, generator=rng), f"binarised, copy {copy + 1}")
         for copy in range(copies)
     ]
     continuous_model = Model(vae.model.decoder, ContinuousBernoulli, vae.model.prior)
@@ -540,16 +547,16 @@ def main() -> None:
         help="test images in the investigation beyond the 100-sample estimate",
     )
     args = parser.parse_args()
-    check_least("--images", args.images, 20)
-    data = begin(
+    check_at_least("--images", args.images, 20)
+    data = announce_and_load(
         args,
         "question (b): log p(x) of every test image, and what makes one likely. About 20 minutes "
         "on 2 cores with a trained checkpoint; --images 200 takes about 6.",
     )
     device = check_device(args.device)
     folder = result_folder(args, "question_b")
-    hold_folder(folder)
-    model, guide, config = trained_vae(args, data, args.latent_dim)
+    lock_folder(folder)
+    model, guide, config = load_or_train(args, data, args.latent_dim)
     vae = Vae(model, guide, device)
 
     figures: dict[str, Figure] = {}
@@ -569,8 +576,8 @@ def main() -> None:
     figures |= shown | explained
 
     # a random choice: the first half of MNIST's test images are the tidier ones
-    random = np.random.default_rng(SEED)
-    chosen = random.permutation(len(data.test_images))[: args.images]
+    rng = np.random.default_rng(SEED)
+    chosen = rng.permutation(len(data.test_images))[: args.images]
     x = data.test_images[chosen]
     figures["enough"], metrics["enough"], refined = enough(
         vae, x, amortised.of(chosen), args.images // 10

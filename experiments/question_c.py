@@ -20,7 +20,7 @@ from sklearn.manifold import TSNE
 from torch import Tensor
 from tqdm import tqdm
 
-from experiments.cli import TRAINING, begin, check_least, make_parser, run
+from experiments.cli import TRAINING, announce_and_load, check_at_least, make_parser, run
 from experiments.figures_c import (
     maps_figure,
     overview_figure,
@@ -29,8 +29,8 @@ from experiments.figures_c import (
     units_figure,
 )
 from experiments.record import save_metrics
-from experiments.trained import trained_classifier, trained_vae
-from pyro_vae.analysis.active_units import unit_use
+from experiments.trained import load_or_train, trained_classifier
+from pyro_vae.analysis.active_units import active_units
 from pyro_vae.analysis.features import entropy_floor, nearest_distance
 from pyro_vae.analysis.fidelity import frechet_distance, precision_recall
 from pyro_vae.analysis.interventions import gaussian_noise, salt_and_pepper
@@ -38,18 +38,18 @@ from pyro_vae.analysis.judges import Classifier, class_features, class_probabili
 from pyro_vae.analysis.plots import save_figure
 from pyro_vae.analysis.probes import linear_probe, neighbour_probe
 from pyro_vae.analysis.rate_distortion import guide_rate_distortion, model_rate_distortion
-from pyro_vae.analysis.sampling import guide_moments, guide_styles, mean_images
+from pyro_vae.analysis.sampling import encode_style, mean_images, posterior_moments
 from pyro_vae.data import Dataset
 from pyro_vae.errors import InputError, check_counts, check_seed
 from pyro_vae.guides.gaussian import MeanField
 from pyro_vae.guides.refined import Refined
 from pyro_vae.likelihood.estimate import Estimate
 from pyro_vae.likelihood.importance import log_likelihood
-from pyro_vae.likelihood.intervals import difference_interval, mean_interval
+from pyro_vae.likelihood.intervals import mean_interval, welch_interval
 from pyro_vae.likelihood.psis import khat_threshold
 from pyro_vae.models import ContinuousBernoulli, Model
-from pyro_vae.seeds import seed_of
-from pyro_vae.storage.files import hold_folder
+from pyro_vae.seeds import derive_seed
+from pyro_vae.storage.files import lock_folder
 from pyro_vae.training.fit import fit
 
 SEED = 4  # of everything drawn for the comparison; the trainings have their own
@@ -102,7 +102,7 @@ def refined(vae: Vae, x: Tensor, what: str, model: Model | None = None) -> Estim
 
 def reconstructions(vae: Vae, x: Tensor) -> Tensor:
     """The mean image at one draw of the guide, for each image of `x`."""
-    z = guide_styles(vae.model, vae.guide, x, num_samples=1, seed=SEED)[0]
+    z = encode_style(vae.model, vae.guide, x, num_samples=1, seed=SEED)[0]
     return mean_images(vae.model, z)
 
 
@@ -120,7 +120,7 @@ def over_trainings(one: list[np.ndarray], other: list[np.ndarray]) -> dict:
 
     Not paired: seed s of one has nothing in common with seed s of the other.
     """
-    return difference_interval(*(np.array([run.mean() for run in runs]) for runs in (one, other)))
+    return welch_interval(*(np.array([run.mean() for run in runs]) for runs in (one, other)))
 
 
 # ---------------------------------------------------------------- log-likelihood and its bounds
@@ -292,7 +292,7 @@ def unpaired(one: np.ndarray, other: np.ndarray) -> dict:
     return {
         "train": float(one.mean()),
         "test": float(other.mean()),
-        "train_minus_test": difference_interval(one, other),
+        "train_minus_test": welch_interval(one, other),
     }
 
 
@@ -345,8 +345,8 @@ def units(vaes: Vaes, data: Dataset, x: Tensor, classifier: Classifier) -> dict:
     for key, seeds in vaes.items():
         found, orders = [], []
         for vae in seeds:
-            use = unit_use(*guide_moments(vae.guide, data.test_images))
-            loc, _ = guide_moments(vae.guide, x)
+            use = active_units(*posterior_moments(vae.guide, data.test_images))
+            loc, _ = posterior_moments(vae.guide, x)
 
             def read(z: Tensor, vae: Vae = vae) -> np.ndarray:
                 return class_probabilities(classifier, mean_images(vae.model, z)).argmax(1)
@@ -376,7 +376,7 @@ def unit_images(vae: Vae, x: Tensor, order: list[int], most: int = 20) -> Tensor
     The others stay where the guide puts the image `x`, shape `(1, 1, 28, 28)`.
     """
     rows = []
-    loc, _ = guide_moments(vae.guide, x)
+    loc, _ = posterior_moments(vae.guide, x)
     for unit in order[:most]:
         z = loc.repeat(9, 1)
         z[:, unit] = torch.linspace(-3, 3, 9)
@@ -451,8 +451,8 @@ def samples(
         drawn, rebuilt, copied = [], [], []
         for training, vae in enumerate(tqdm(seeds, desc=f"{key}: samples")):
             d = vae.model.decoder.latent_dim
-            random = torch.Generator().manual_seed(seed_of(SEED, training))
-            z = torch.randn(len(real), d, generator=random)
+            rng = torch.Generator().manual_seed(derive_seed(SEED, training))
+            z = torch.randn(len(real), d, generator=rng)
             images = mean_images(vae.model, z)
             drawn.append(measure(images))
             rebuilt.append(measure(reconstructions(vae, real)))
@@ -482,8 +482,8 @@ def robustness(vaes: Vaes, x: Tensor, labels: np.ndarray, classifier: Classifier
         return float((class_probabilities(classifier, images).argmax(1) == labels).mean())
 
     for kind, (add_noise, levels) in NOISES.items():
-        random = torch.Generator().manual_seed(SEED)
-        noisy = [add_noise(x, level, random) for level in levels]
+        rng = torch.Generator().manual_seed(SEED)
+        noisy = [add_noise(x, level, rng) for level in levels]
         metrics["noise"][kind]["no autoencoder"] = [right(images) for images in noisy]
         for key, seeds in vaes.items():
             metrics["noise"][kind][key] = over_seeds(
@@ -513,7 +513,7 @@ def robustness(vaes: Vaes, x: Tensor, labels: np.ndarray, classifier: Classifier
     for key, seeds in vaes.items():
         found = []
         for vae in seeds:
-            z, _ = guide_moments(vae.guide, x)
+            z, _ = posterior_moments(vae.guide, x)
             images = mean_images(vae.model, along(z[first], z[first + 1]).flatten(0, 1))
             found.append(readings(images.unflatten(0, (11, -1))))
         metrics["interpolation"][key] = over_seeds(found)
@@ -528,7 +528,7 @@ def usefulness(vaes: Vaes, data: Dataset) -> dict:
         found = []
         for vae in tqdm(seeds, desc=f"{key}: probes"):
             z, other_z = (
-                guide_moments(vae.guide, x)[0].double().numpy()
+                posterior_moments(vae.guide, x)[0].double().numpy()
                 for x in (data.train_images, data.test_images)
             )
             found.append(
@@ -631,15 +631,15 @@ def main() -> None:
     )
     args = parser.parse_args()
     check_counts(seeds=args.seeds)
-    check_least("--images", args.images, 20)
-    data = begin(
+    check_at_least("--images", args.images, 20)
+    data = announce_and_load(
         args,
         f"question (c): three autoencoders, training seeds of each: {args.seeds}. About 40 "
         "minutes on 2 cores once they are trained; the two of the appendix's make take 6 minutes "
         "each to train.",
     )
     folder = args.results / "question_c"
-    hold_folder(folder)
+    lock_folder(folder)
     base = getattr(args, "seed", TRAINING["seed"])
     check_seed(base + args.seeds - 1)
     vaes: Vaes = {key: [] for key in CONTENDERS}
@@ -648,7 +648,7 @@ def main() -> None:
             name = key if seed == TRAINING["seed"] else f"{key}_seed{seed}"
             own = argparse.Namespace(**vars(args) | {"seed": seed})
             kind = (contender.latent_dim, name, contender.architecture)
-            vaes[key].append(Vae(*trained_vae(own, data, *kind)))
+            vaes[key].append(Vae(*load_or_train(own, data, *kind)))
             check_alike(vaes)  # before hours go into the next
     classifier = trained_classifier(args, data)
 
@@ -699,14 +699,14 @@ def main() -> None:
     images, difference = preferred(vaes, "d20", "d4", 10)
     rebuilt = {
         CONTENDERS[key].label: mean_images(
-            first[key].model, guide_moments(first[key].guide, x[images])[0]
+            first[key].model, posterior_moments(first[key].guide, x[images])[0]
         )
         for key in ("d4", "d20")
     }
     mapped = slice(min(3000, len(data.test_images)))
     maps = {
         CONTENDERS[key].label: TSNE(random_state=SEED).fit_transform(
-            guide_moments(vae.guide, data.test_images[mapped])[0].numpy()
+            posterior_moments(vae.guide, data.test_images[mapped])[0].numpy()
         )
         for key, vae in tqdm(first.items(), desc="maps")
     }

@@ -18,7 +18,14 @@ from matplotlib.figure import Figure
 from scipy.special import logsumexp
 from torch import Tensor
 
-from experiments.cli import begin, check_device, check_least, make_parser, result_folder, run
+from experiments.cli import (
+    announce_and_load,
+    check_at_least,
+    check_device,
+    make_parser,
+    result_folder,
+    run,
+)
 from experiments.figures_d import (
     classification_figure,
     digits_figure,
@@ -32,43 +39,43 @@ from experiments.figures_d import (
     ways_figure,
 )
 from experiments.record import save_metrics
-from experiments.trained import trained_classifier, trained_vae
-from pyro_vae.analysis.active_units import ACTIVE
+from experiments.trained import load_or_train, trained_classifier
+from pyro_vae.analysis.active_units import ACTIVE_VARIANCE
 from pyro_vae.analysis.classification import (
-    calibration,
     class_log_likelihoods,
-    label_information,
+    label_mutual_information,
     label_probabilities,
+    reliability,
 )
 from pyro_vae.analysis.features import height, slant, stroke_width, width
 from pyro_vae.analysis.judges import Classifier, class_probabilities
 from pyro_vae.analysis.plots import save_figure
 from pyro_vae.analysis.probes import linear_probe, neighbour_probe, tree_probe
-from pyro_vae.analysis.sampling import guide_styles, posterior_samples, styled_images
-from pyro_vae.analysis.style import carried_over, shared_correlation, shared_interval, shuffled
+from pyro_vae.analysis.sampling import decode_style, encode_style, posterior_samples
+from pyro_vae.analysis.style import shared_correlation, shared_interval, shuffled, style_correlation
 from pyro_vae.data import Dataset
 from pyro_vae.guides import AMORTISED
 from pyro_vae.guides.amortised import Amortised
-from pyro_vae.guides.exact import Exact
+from pyro_vae.guides.exact import ExactGuide
 from pyro_vae.guides.gaussian import MeanField
 from pyro_vae.guides.refined import Refined
-from pyro_vae.guides.semi_amortised import ascend
+from pyro_vae.guides.semi_amortised import maximise_elbo
 from pyro_vae.likelihood.estimate import Estimate, estimate
 from pyro_vae.likelihood.importance import log_likelihood, log_weights
-from pyro_vae.likelihood.intervals import mean_interval, paired_shares, share_interval
+from pyro_vae.likelihood.intervals import mcnemar, mean_interval, proportion_interval
 from pyro_vae.likelihood.quadrature import integrate_plane
 from pyro_vae.likelihood.traces import Program
 from pyro_vae.models import Model
-from pyro_vae.storage.files import hold_folder
+from pyro_vae.storage.files import lock_folder
 from pyro_vae.training.fit import fit
 from pyro_vae.vae import build_vae
 
 SEED = 5  # of everything drawn here; the training has its own
 DIM, EPOCHS = 10, 40  # latent dimensions and epochs, unless asked otherwise
-GRID = {"points": 201, "limit": 9.0}  # trained for little, a posterior lies far from its prior
+GRID = {"points": 201, "half_width": 9.0}  # trained for little, a posterior lies far from its prior
 PROBED = 20_000  # training images that the readers of styles are fitted to
 DRAWS = 16  # of the guide, where the mean and the spread of a style are wanted
-STYLE = {"stroke width": stroke_width, "slant": slant, "height": height, "width": width}
+STYLE_FEATURES = {"stroke width": stroke_width, "slant": slant, "height": height, "width": width}
 EDGES = np.array([0.1, 0.5, 0.8, 0.95, 0.99, 0.999, 0.9999, 1.0])
 
 
@@ -97,8 +104,8 @@ def every_digit(style: Tensor) -> tuple[Tensor, Tensor]:
 
 def draw_styles(vae: Vae, count: int, seed: int = SEED) -> Tensor:
     """e ~ N(0, I), `(count, d)`."""
-    random = torch.Generator().manual_seed(seed)
-    return torch.randn(count, vae.model.decoder.latent_dim, generator=random)
+    rng = torch.Generator().manual_seed(seed)
+    return torch.randn(count, vae.model.decoder.latent_dim, generator=rng)
 
 
 # ---------------------------------------------------------------- the perfect distribution
@@ -111,9 +118,9 @@ def theory(vae: Vae, data: Dataset, count: int = 4) -> tuple[Figure, dict]:
     rows = (x.to(vae.device), y.to(vae.device))
     plane = integrate_plane(vae.model, *rows, **GRID)
     log_p = plane.log_evidence.numpy()
-    exact = Exact(vae.model, **GRID)
+    exact = ExactGuide(vae.model, **GRID)
     perfect = log_weights(vae.model, exact, *rows, num_samples=1000, seed=SEED)
-    coarse = Exact(vae.model, **GRID | {"points": GRID["points"] // 2 + 1})
+    coarse = ExactGuide(vae.model, **GRID | {"points": GRID["points"] // 2 + 1})
     coarse = log_weights(vae.model, coarse, *rows, num_samples=1000, seed=SEED)
     guided = log_weights(vae.model, vae.guide, *rows, num_samples=1000, seed=SEED)
     refined = Refined(vae.model, vae.guide)
@@ -148,14 +155,14 @@ def theory(vae: Vae, data: Dataset, count: int = 4) -> tuple[Figure, dict]:
 
 def style_sets(vae: Vae, data: Dataset, chosen: np.ndarray) -> dict[str, Figure]:
     """Four styles over ten digits: from the prior, and from the posteriors of four real images."""
-    sets = styled_images(vae.model, *every_digit(draw_styles(vae, 4))).unflatten(0, (4, 10))
+    sets = decode_style(vae.model, *every_digit(draw_styles(vae, 4))).unflatten(0, (4, 10))
     x, y = data.test_images[chosen], data.test_labels[chosen]
     rows = (x.to(vae.device), y.to(vae.device))
     refined = Refined(vae.model, vae.guide)
     own, _ = posterior_samples(vae.model, refined, *rows, num_draws=1, seed=SEED)
     with torch.no_grad():
         styles = vae.model.prior.style(own[0], rows[1]).cpu()
-    transferred = styled_images(vae.model, *every_digit(styles)).unflatten(0, (4, 10))
+    transferred = decode_style(vae.model, *every_digit(styles)).unflatten(0, (4, 10))
     return {
         "styles": styles_figure(sets),
         "transfer": transfer_figure(x, y.tolist(), transferred),
@@ -165,7 +172,7 @@ def style_sets(vae: Vae, data: Dataset, chosen: np.ndarray) -> dict[str, Figure]
 def digit_samples(vae: Vae, classifier: Classifier) -> tuple[Figure, dict]:
     """Ten random styles of every digit, with what the classifier reads where it reads another."""
     y = torch.arange(10).repeat_interleave(10)
-    images = styled_images(vae.model, draw_styles(vae, 100, seed=SEED + 1), y)
+    images = decode_style(vae.model, draw_styles(vae, 100, seed=SEED + 1), y)
     read = class_probabilities(classifier, images).argmax(1)
     metrics = {"images": len(y), "read_as_y": int((read == y.numpy()).sum())}
     return digits_figure(images.unflatten(0, (10, 10)), read.reshape(10, 10)), metrics
@@ -176,9 +183,9 @@ def style_ways(vae: Vae, data: Dataset, pairs: list[tuple[int, int]]) -> Figure:
     rows, digits = [], []
     for pair in pairs:
         x, y = data.test_images[list(pair)], data.test_labels[list(pair)]
-        ends = guide_styles(vae.model, vae.guide, x, y, num_samples=DRAWS, seed=SEED).mean(0)
+        ends = encode_style(vae.model, vae.guide, x, y, num_samples=DRAWS, seed=SEED).mean(0)
         styles = torch.lerp(ends[0], ends[1], torch.linspace(0, 1, 9)[:, None])
-        way = styled_images(vae.model, styles, y[:1].repeat(9))
+        way = decode_style(vae.model, styles, y[:1].repeat(9))
         rows.append(torch.cat([x[:1], way, x[1:]]))
         digits.append(int(y[0]))
     return ways_figure(rows, digits)
@@ -187,7 +194,7 @@ def style_ways(vae: Vae, data: Dataset, pairs: list[tuple[int, int]]) -> Figure:
 def active_units(vae: Vae, data: Dataset) -> tuple[Figure, dict]:
     """What each of the most used dimensions does to two digits, and how much each is used."""
     rows = (data.test_images, data.test_labels)
-    styles = guide_styles(vae.model, vae.guide, *rows, num_samples=DRAWS, seed=SEED)
+    styles = encode_style(vae.model, vae.guide, *rows, num_samples=DRAWS, seed=SEED)
     # of the posterior means; what the noise of so few draws adds to it is taken off
     activity = styles.mean(0).var(0) - styles.var(0).mean(0) / DRAWS
     activity, order = activity.sort(descending=True)
@@ -198,9 +205,9 @@ def active_units(vae: Vae, data: Dataset) -> tuple[Figure, dict]:
         for unit in order[:6].tolist():
             styles = torch.zeros(7, len(order))
             styles[:, unit] = steps
-            rows.append(styled_images(vae.model, styles, torch.full((7,), digit)))
+            rows.append(decode_style(vae.model, styles, torch.full((7,), digit)))
         images[digit] = torch.stack(rows)
-    metrics = {"activity": activity.tolist(), "active": int((activity > ACTIVE).sum())}
+    metrics = {"activity": activity.tolist(), "active": int((activity > ACTIVE_VARIANCE).sum())}
     return units_figure(images, steps.tolist(), activity.tolist()), metrics
 
 
@@ -218,7 +225,7 @@ def measures(vae: Vae, data: Dataset, classifier: Classifier, count: int) -> dic
     """
     print("measures: is y drawn, do readers find the label in the style, is it one style for all?")
     y = torch.arange(count) % 10
-    images = styled_images(vae.model, draw_styles(vae, count, seed=SEED + 2), y)
+    images = decode_style(vae.model, draw_styles(vae, count, seed=SEED + 2), y)
     read = class_probabilities(classifier, images).argmax(1)
     right = read == y.numpy()
 
@@ -227,10 +234,10 @@ def measures(vae: Vae, data: Dataset, classifier: Classifier, count: int) -> dic
     labels = (data.train_labels[:PROBED], data.test_labels)
 
     kinds = count // 20
-    images = styled_images(vae.model, *every_digit(draw_styles(vae, kinds, seed=SEED + 3)))
+    images = decode_style(vae.model, *every_digit(draw_styles(vae, kinds, seed=SEED + 3)))
     real, digit = data.test_images[:count], data.test_labels[:count].numpy()
     shared = {}
-    for name, feature in STYLE.items():
+    for name, feature in STYLE_FEATURES.items():
         values, known = feature(images).reshape(kinds, 10), feature(real)
         shared[name] = {
             "shared": shared_correlation(values),
@@ -245,7 +252,7 @@ def measures(vae: Vae, data: Dataset, classifier: Classifier, count: int) -> dic
             ),
         }
     return {
-        "generated": share_interval(right)
+        "generated": proportion_interval(right)
         | {"by_digit": [float(right[y.numpy() == digit].mean()) for digit in range(10)]},
         "read_as": np.array(
             [np.bincount(read[y.numpy() == digit], minlength=10) for digit in range(10)]
@@ -260,18 +267,18 @@ def measures(vae: Vae, data: Dataset, classifier: Classifier, count: int) -> dic
 def transfer(vae: Vae, data: Dataset, count: int) -> dict:
     """Do other digits in the style of a real image share its features? Of `count` test images."""
     x, y = data.test_images[:count], data.test_labels[:count]
-    styles = guide_styles(vae.model, vae.guide, x, y, num_samples=1, seed=SEED)[0]
-    images = styled_images(vae.model, *every_digit(styles))
+    styles = encode_style(vae.model, vae.guide, x, y, num_samples=1, seed=SEED)[0]
+    images = decode_style(vae.model, *every_digit(styles))
     found = {
-        name: carried_over(feature(x), feature(images).reshape(-1, 10), y.numpy())
-        for name, feature in STYLE.items()
+        name: style_correlation(feature(x), feature(images).reshape(-1, 10), y.numpy())
+        for name, feature in STYLE_FEATURES.items()
     }
     return {"images": len(x), **found}
 
 
 def codes(vae: Vae, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """One style e and its latent z = T_y(e), z ~ q(z | x, y), of each image: `(B, d)` each."""
-    styles = guide_styles(vae.model, vae.guide, x, y, num_samples=1, seed=SEED)[0]
+    styles = encode_style(vae.model, vae.guide, x, y, num_samples=1, seed=SEED)[0]
     with torch.no_grad():
         return styles, vae.model.prior.latent(styles.to(vae.device), y.to(vae.device)).cpu()
 
@@ -304,7 +311,7 @@ def with_local_steps(vae: Vae, steps: int = 8) -> Program:
     """
 
     def guide(x: Tensor, y: Tensor) -> None:
-        numbers = ascend(vae.model, vae.guide, vae.guide.encoder(x, y), [x, y], steps)
+        numbers = maximise_elbo(vae.model, vae.guide, vae.guide.encoder(x, y), [x, y], steps)
         with pyro.plate("data", len(x)):
             pyro.sample("z", vae.guide.distribution(numbers))
 
@@ -347,7 +354,7 @@ def classify(
     mixed, metrics["with_refined"] = scored_again(vae, data, log_p, doubtful)
     right = {k: table.argmax(1) == labels for k, table in (tables | {"refined": mixed}).items()}
     metrics["changes_from_100"] = {
-        k: paired_shares(right["100"], one) for k, one in right.items() if k != "100"
+        k: mcnemar(right["100"], one) for k, one in right.items() if k != "100"
     }
 
     # all ten labels by the refined guide, for a random choice of images
@@ -363,8 +370,8 @@ def classify(
     metrics["every_label_refined"] = {
         **accuracy_of(tight, y),
         "by_100_samples": accuracy_of(loose, y),
-        "information": label_information(tight, y),
-        "information_by_100_samples": label_information(loose, y),
+        "information": label_mutual_information(tight, y),
+        "information_by_100_samples": label_mutual_information(loose, y),
         "share_trusted": float(every.trusted().mean()),
         # what 100 samples of the guide miss
         "rise_own_label": mean_interval(own),
@@ -376,18 +383,18 @@ def classify(
     binary = torch.bernoulli(x, generator=torch.Generator().manual_seed(SEED))
     table = table_of(scores(binary, 100, "binarised images"))
     metrics["binarised"] = accuracy_of(table, labels) | {
-        "information": label_information(table, labels),
-        "calibration": calibration(label_probabilities(table), labels, EDGES),
+        "information": label_mutual_information(table, labels),
+        "calibration": reliability(label_probabilities(table), labels, EDGES),
     }
 
     p = label_probabilities(mixed)
     judge = class_probabilities(classifier, x)
     metrics["classifier"] = accuracy_of(np.log(judge.clip(1e-30)), labels)
     metrics["calibration"] = {
-        "bayes": calibration(p, labels, EDGES),
-        "classifier": calibration(judge, labels, EDGES),
+        "bayes": reliability(p, labels, EDGES),
+        "classifier": reliability(judge, labels, EDGES),
     }
-    metrics["information"] = label_information(mixed, labels)
+    metrics["information"] = label_mutual_information(mixed, labels)
     lead = leads(mixed)
     wrong = np.flatnonzero(~right["refined"])
     metrics["mistakes"] = [
@@ -448,7 +455,7 @@ def scored_again(
         "clear_and_wrong_scored_again": len(retried),
         "clear_and_wrong_mended": int(after[retried].sum()),
         "clear_and_right": len(right),
-        "clear_and_right_spoilt": share_interval(~after[checked]),
+        "clear_and_right_spoilt": proportion_interval(~after[checked]),
         "share_trusted": float(found.trusted().mean()),
     }
     return mixed, metrics
@@ -470,7 +477,7 @@ def accuracy_of(log_p: np.ndarray, labels: np.ndarray) -> dict:
     p = label_probabilities(log_p)
     own = p[np.arange(len(labels)), labels]
     return {
-        "accuracy": share_interval(p.argmax(1) == labels),
+        "accuracy": proportion_interval(p.argmax(1) == labels),
         "mean_sure": float(p.max(1).mean()),
         "mean_log_p_of_label": float(np.log(own.clip(1e-300)).mean()),
     }
@@ -545,9 +552,11 @@ def failures(
     """Trained as `config` says but for `epochs` epochs: right, and wrong in one or two ways."""
     right = {
         name: config[name]
-        for name in ("latent_dim", "precision", "architecture", "classes", "guide", "prior")
+        for name in ("latent_dim", "precision", "architecture", "num_classes", "guide", "prior")
     }
-    options = {name: config[name] for name in ("batch_size", "learning_rate", "decay", "shards")}
+    options = {
+        name: config[name] for name in ("batch_size", "learning_rate", "schedule", "batch_parts")
+    }
     mixed = torch.randperm(len(data.train_labels), generator=torch.Generator().manual_seed(SEED))
     appendix = {"architecture": "appendix", "prior": "standard"}
     kinds = {
@@ -575,10 +584,10 @@ def failures(
         own = data.test_labels[: len(some)].numpy()
         metrics[name] = measures(vae, data, classifier, count) | {
             "bayes": accuracy_of(table_of(found), own),
-            "information": label_information(table_of(found), own),
+            "information": label_mutual_information(table_of(found), own),
         }
         styles = every_digit(draw_styles(vae, 2))
-        sets[name] = styled_images(model, *styles).unflatten(0, (2, 10))
+        sets[name] = decode_style(model, *styles).unflatten(0, (2, 10))
     return failures_figure(sets, metrics), {"epochs": epochs, **metrics}
 
 
@@ -602,9 +611,9 @@ def main() -> None:
         "--failure-epochs", type=int, default=5, metavar="E", help="epochs of the failures"
     )
     args = parser.parse_args()
-    check_least("--images", args.images, 20)
-    check_least("--failure-epochs", args.failure_epochs, 1)
-    data = begin(
+    check_at_least("--images", args.images, 20)
+    check_at_least("--failure-epochs", args.failure_epochs, 1)
+    data = announce_and_load(
         args,
         "question (d): style and digit apart. About an hour on 2 cores, and 25 minutes for each "
         "of two autoencoders, with labels and without, that are not trained yet. --images 200 "
@@ -613,24 +622,29 @@ def main() -> None:
     device = check_device(args.device)
     name = "question_d" if args.guide == "mean_field" else f"question_d_{args.guide}"
     folder = result_folder(args, name, DIM)
-    hold_folder(folder)
+    lock_folder(folder)
     own = "conditional" if args.latent_dim == DIM else f"conditional_d{args.latent_dim}"
     own += "" if args.guide == "mean_field" else f"_{args.guide}"
-    kind = {"architecture": "per_label", "classes": 10, "prior": "learned", "decay": True}
-    model, guide, config = trained_vae(
+    kind = {
+        "architecture": "per_label",
+        "num_classes": 10,
+        "prior": "learned",
+        "schedule": "cosine",
+    }
+    model, guide, config = load_or_train(
         args, data, args.latent_dim, own, guide_name=args.guide, **kind
     )
     vae = Vae(model, guide)
     others = argparse.Namespace(**vars(args) | {"checkpoint": None})
-    plain = trained_vae(
+    plain = load_or_train(
         others,
         data,
         args.latent_dim,
         f"unconditional_d{args.latent_dim}",
-        **kind | {"architecture": "appendix", "classes": 0},
+        **kind | {"architecture": "appendix", "num_classes": 0},
     )
     others.epochs = min(args.epochs, 5)  # a posterior to look at needs no more
-    plane_model, plane_guide, _ = trained_vae(
+    plane_model, plane_guide, _ = load_or_train(
         others, data, 2, "conditional_plane", **kind | {"prior": "standard"}
     )
     classifier = trained_classifier(args, data)

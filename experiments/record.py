@@ -12,7 +12,7 @@ import torch
 
 from pyro_vae.data import Dataset
 from pyro_vae.networks.precision import resolve_precision
-from pyro_vae.storage.files import whole_file
+from pyro_vae.storage.files import atomic_write
 
 PACKAGES = ("torch", "torchvision", "pyro-ppl", "arviz", "numpy", "scipy", "scikit-learn")
 
@@ -58,7 +58,7 @@ def save_metrics(
         "training": config,
         "provenance": provenance(),
     }
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
 
 

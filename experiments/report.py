@@ -17,7 +17,7 @@ from pathlib import Path
 
 from experiments.cli import Parser, run
 from pyro_vae.errors import InputError
-from pyro_vae.storage.files import whole_file
+from pyro_vae.storage.files import atomic_write
 
 QUOTED = re.compile(r"([-−]?[\d,]*\.?\d+)(%?)<!--(\w+):([^>]+)-->")
 
@@ -87,7 +87,7 @@ def main() -> None:
             f"{old[0]} is now {new[0]}: {old[2]}:{old[3]}" for old, new in found if old != new
         ]
         if renewed[path] != before:
-            with whole_file(path) as partial:
+            with atomic_write(path) as partial:
                 partial.write_text(renewed[path], "utf-8")
     print("\n".join([*changed, f"{len(changed)} of {quoted} numbers changed in {report}"]))
 

@@ -15,39 +15,39 @@ from pyro_vae.data import Dataset
 from pyro_vae.errors import InputError
 from pyro_vae.guides.amortised import Amortised
 from pyro_vae.models import Model
-from pyro_vae.storage.files import check_folder, only_writer
+from pyro_vae.storage.files import check_folder, lock_file
 from pyro_vae.storage.fingerprint import fingerprint
-from pyro_vae.storage.tensors import load_tensors, load_weights, save_tensors, using
-from pyro_vae.training.fit import check_shards, fit
+from pyro_vae.storage.tensors import blaming, load_tensors, load_weights, save_tensors
+from pyro_vae.training.fit import check_batch_parts, fit
 from pyro_vae.vae import build_vae, load_vae, save_vae
 
 # What a checkpoint that does not say otherwise holds: the appendix's autoencoder, as it trains it.
 APPENDIX = {
     "architecture": "appendix",
-    "classes": 0,
+    "num_classes": 0,
     "guide": "mean_field",
     "prior": "standard",
-    "decay": False,
-    "shards": 1,
+    "schedule": "constant",
+    "batch_parts": 1,
 }
 
 
-def trained_vae(
+def load_or_train(
     args: argparse.Namespace,
     data: Dataset,
     latent_dim: int,
     name: str | None = None,
     architecture: str = "appendix",
-    classes: int = 0,
+    num_classes: int = 0,
     guide_name: str = "mean_field",
     prior: str = "standard",
-    decay: bool = False,
+    schedule: str = "constant",
 ) -> tuple[Model, Amortised, dict]:
     """An autoencoder with `latent_dim` dimensions: from its checkpoint, or trained now.
 
     The checkpoint is RESULTS/checkpoints/name.pt (by default dN.pt) unless `--checkpoint` says
-    otherwise. With `classes` > 0 model and guide take the labels too; `decay` is `fit`'s. Returns
-    both on `args.device`, and the config with the training's history.
+    otherwise. With `num_classes` > 0 model and guide take the labels too; `schedule` is `fit`'s.
+    Returns both on `args.device`, and the config with the training's history.
     """
     device = check_device(args.device)
     asked = {option: getattr(args, option) for option in TRAINING if hasattr(args, option)}
@@ -55,10 +55,10 @@ def trained_vae(
     kind = {
         "latent_dim": latent_dim,
         "architecture": architecture,
-        "classes": classes,
+        "num_classes": num_classes,
         "guide": guide_name,
         "prior": prior,
-        "decay": decay,
+        "schedule": schedule,
     }
     name = name or f"d{latent_dim}"
     path = args.checkpoint or args.results / "checkpoints" / f"{name}.pt"
@@ -85,11 +85,11 @@ def trained_vae(
 
     torch.manual_seed(settings["seed"])
     model, guide = build_vae(
-        latent_dim, settings["precision"], architecture, classes, guide_name, prior
+        latent_dim, settings["precision"], architecture, num_classes, guide_name, prior
     )
     check_folder(path.parent)
-    check_shards(settings["shards"], len(data.train_images), settings["batch_size"])
-    with only_writer(path) if parallel.rank() == 0 else nullcontext():
+    check_batch_parts(settings["batch_parts"], len(data.train_images), settings["batch_size"])
+    with lock_file(path) if parallel.rank() == 0 else nullcontext():
         if os.path.exists(state_path) and not (args.train or args.resume):
             raise InputError(
                 f"{state_path} is of an earlier training, and {path} is not there: add --resume, "
@@ -100,7 +100,7 @@ def trained_vae(
             state_path.unlink(missing_ok=True)  # or a later --resume would go on with it
         model.to(device), guide.to(device)
         train, test = (
-            tuple(rows.to(device) for rows in (images, labels)[: 2 if classes else 1])
+            tuple(rows.to(device) for rows in (images, labels)[: 2 if num_classes else 1])
             for images, labels in (
                 (data.train_images, data.train_labels),
                 (data.test_images, data.test_labels),
@@ -113,8 +113,8 @@ def trained_vae(
             test,
             state_path=state_path,
             resume=args.resume,
-            decay=decay,
-            same={"dataset": data.name, "precision": settings["precision"]},
+            schedule=schedule,
+            must_match={"dataset": data.name, "precision": settings["precision"]},
             **{option: value for option, value in settings.items() if option != "precision"},
         )
         config = {"dataset": data.name, **kind, **settings}
@@ -143,7 +143,7 @@ def trained_classifier(args: argparse.Namespace, data: Dataset) -> Classifier:
     classifier = Classifier()
     if path.exists():
         content = load_tensors(path, "a classifier", {"classifier", "config"})
-        with using(path):
+        with blaming(path):
             if content["config"]["dataset"] != data.name:
                 raise InputError(f"{path} was trained on other data than {data.name}: delete it")
             load_weights(classifier, content["classifier"], path)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.datasets import mnist
 
-from pyro_vae.errors import InputError, check_choice, check_rows, checked, kind
+from pyro_vae.errors import InputError, check_choice, check_rows, checked, describe
 
 
 class NoData(InputError):
@@ -137,9 +137,9 @@ def _unit_interval(pixels: Tensor, white: int) -> Tensor:
 def check_images(images: Tensor) -> Tensor:
     """`images`, or InputError unless they are `(B, 1, 28, 28)` floats in [0, 1] without NaN."""
     if images.dtype not in (torch.float32, torch.float64):
-        raise InputError(f"images must be float32 or float64, not {kind(images)}")
+        raise InputError(f"images must be float32 or float64, not {describe(images)}")
     if images.dim() != 4 or images.shape[1:] != (1, 28, 28) or len(images) == 0:
-        raise InputError(f"images must have shape (B, 1, 28, 28), B >= 1, not {kind(images)}")
+        raise InputError(f"images must have shape (B, 1, 28, 28), B >= 1, not {describe(images)}")
     low, high = images.aminmax()
     if not (low >= 0 and high <= 1):  # also false for NaN
         raise InputError(

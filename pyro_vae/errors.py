@@ -51,7 +51,9 @@ def checked(function: Function) -> Function:
             several = signature.parameters[name].kind is inspect.Parameter.VAR_POSITIONAL
             for value in given[name] if several else [given[name]]:
                 if not _fits(value, expected.get(name, object)):
-                    raise InputError(f"{name} must be {_words(expected[name])}, not {kind(value)}")
+                    raise InputError(
+                        f"{name} must be {_words(expected[name])}, not {describe(value)}"
+                    )
         try:
             return function(*args, **kwargs)
         except InputError:
@@ -123,7 +125,7 @@ def _words(expected: object) -> str:
     return _WORDS.get(expected, f"of class {(kind_of or expected).__name__}")
 
 
-def kind(value: object) -> str:
+def describe(value: object) -> str:
     """What `value` is, in a few words and on one line, for a message."""
     if isinstance(value, Tensor):
         return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
@@ -134,11 +136,11 @@ def kind(value: object) -> str:
     if value is None or isinstance(value, bool | int | float | str):
         return repr(value)
     if isinstance(value, list | tuple):
-        items = [*(kind(item) for item in value[:4]), *["..."] * (len(value) > 4)]
+        items = [*(describe(item) for item in value[:4]), *["..."] * (len(value) > 4)]
         return f"{type(value).__name__}({', '.join(items)})"
     if isinstance(value, dict):
         some = list(value.items())[:4]
-        items = [*(f"{key!r}: {kind(item)}" for key, item in some), *["..."] * (len(value) > 4)]
+        items = [*(f"{key!r}: {describe(item)}" for key, item in some), *["..."] * (len(value) > 4)]
         return f"dict({', '.join(items)})"
     return type(value).__name__
 
@@ -182,7 +184,7 @@ def check_rows(*rows: Tensor, first: str = "x") -> None:
     """
     for name, tensor in zip((first, "y", *("labels",) * len(rows)), rows, strict=False):
         if tensor.dim() == 0:
-            raise InputError(f"{name} must have a row for each image, not {kind(tensor)}")
+            raise InputError(f"{name} must have a row for each image, not {describe(tensor)}")
         if len(tensor) != len(rows[0]):
             raise InputError(f"{name} must have a row for each of {len(rows[0])} images")
     if not rows or len(rows[0]) == 0:
@@ -194,7 +196,7 @@ def check_numbers(*sizes: str, **arrays: np.ndarray) -> None:
     for name, array in arrays.items():
         if array.ndim != len(sizes) or array.size == 0 or array.dtype.kind not in "iuf":
             shape = f"({', '.join(sizes)}{',' * (len(sizes) == 1)}), {' and '.join(sizes)} >= 1"
-            raise InputError(f"{name} must be numbers {shape}, not {kind(array)}")
+            raise InputError(f"{name} must be numbers {shape}, not {describe(array)}")
 
 
 def check_table(**arrays: np.ndarray) -> None:

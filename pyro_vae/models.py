@@ -60,27 +60,27 @@ class ContinuousBernoulli(dist.ContinuousBernoulli):
 
 
 class Model(nn.Module):
-    """z_b ~ prior, x_b ~ pixels(decoder(z_b)), independently for the images b of a batch.
+    """z_b ~ prior, x_b ~ pixel_distribution(decoder(z_b)), independently for each image b.
 
     Called as `model(x)`, or `model(x, y)` where the decoder takes labels, it places the latent site
     "z", event shape `(d,)`, and the observed site "x", event shape `(1, 28, 28)`, in one plate
-    "data" over the B images of `x`, shape `(B, 1, 28, 28)`. `pixels` gives the distribution of the
-    pixels from their logits; both sites have log probabilities in nats per image. The prior is
-    N(0, I_d) unless another of `pyro_vae.priors` is given.
+    "data" over the B images of `x`, shape `(B, 1, 28, 28)`. `pixel_distribution` gives the
+    distribution of the pixels from their logits; both sites have log probabilities in nats per
+    image. The prior is N(0, I_d) unless another of `pyro_vae.priors` is given.
     """
 
     @checked
     def __init__(
         self,
         decoder: nn.Module,
-        pixels: Callable[..., dist.TorchDistribution] = GreyBernoulli,
+        pixel_distribution: Callable[..., dist.TorchDistribution] = GreyBernoulli,
         prior: nn.Module | None = None,
     ):
         super().__init__()
         if prior is None and not hasattr(decoder, "latent_dim"):
             raise InputError("decoder must have a latent_dim, for its prior: or give a prior too")
         self.decoder = decoder
-        self.pixels = pixels
+        self.pixel_distribution = pixel_distribution
         self.prior = prior or StandardPrior(decoder.latent_dim)
 
     def forward(self, x: Tensor, *labels: Tensor) -> None:
@@ -89,4 +89,6 @@ class Model(nn.Module):
         prior = self.prior(x, *labels)
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", prior)
-            pyro.sample("x", self.pixels(logits=self.decoder(z, *labels)).to_event(3), obs=x)
+            pyro.sample(
+                "x", self.pixel_distribution(logits=self.decoder(z, *labels)).to_event(3), obs=x
+            )

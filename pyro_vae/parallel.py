@@ -47,26 +47,26 @@ def rank() -> int:
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
-def size() -> int:
+def world_size() -> int:
     """How many processes the group has."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
-def own(parts: int) -> range:
+def parts_of_this_rank(parts: int) -> range:
     """Which of `parts` parts, by number, are this process's."""
-    return range(rank(), parts, size())
+    return range(rank(), parts, world_size())
 
 
-def meet() -> None:
+def barrier() -> None:
     """Wait until every process of the group is here."""
-    if size() > 1:
+    if world_size() > 1:
         distributed.barrier()
 
 
-def add_up(tensors: Iterable[Tensor]) -> None:
+def all_reduce_sum(tensors: Iterable[Tensor]) -> None:
     """Replace each tensor by its sum over the processes, in one exchange."""
     tensors = list(tensors)
-    if size() == 1 or not tensors:
+    if world_size() == 1 or not tensors:
         return
     joined = torch.cat([tensor.flatten() for tensor in tensors])
     distributed.all_reduce(joined)
@@ -76,9 +76,9 @@ def add_up(tensors: Iterable[Tensor]) -> None:
 
 def check_alike(**found: str) -> None:
     """Raise InputError, in every process, unless what each process found is the same in all."""
-    if size() == 1:
+    if world_size() == 1:
         return
-    everyone: list = [None] * size()
+    everyone: list = [None] * world_size()
     distributed.all_gather_object(everyone, found)
     for name in found:
         if len({one[name] for one in everyone}) > 1:

@@ -30,10 +30,10 @@ class StandardPrior(nn.Module):
     """z ~ N(0, I_d), whatever the label: T_y is the identity."""
 
     @checked
-    def __init__(self, latent_dim: int, classes: int = 0):
+    def __init__(self, latent_dim: int, num_classes: int = 0):
         super().__init__()
         check_counts(latent_dim=latent_dim)
-        check_counts(0, classes=classes)
+        check_counts(0, num_classes=num_classes)
         self.latent_dim = latent_dim
 
     def forward(self, x: Tensor, *labels: Tensor) -> dist.TorchDistribution:
@@ -58,12 +58,12 @@ class LearnedPrior(nn.Module):
     """
 
     @checked
-    def __init__(self, latent_dim: int, classes: int = 0, layers: int = 6, hidden: int = 256):
+    def __init__(self, latent_dim: int, num_classes: int = 0, layers: int = 6, hidden: int = 256):
         super().__init__()
         check_counts(latent_dim=latent_dim, hidden=hidden)
-        check_counts(0, classes=classes, layers=layers)
-        self.latent_dim, self.classes = latent_dim, classes
-        kinds = max(1, classes)
+        check_counts(0, num_classes=num_classes, layers=layers)
+        self.latent_dim, self.num_classes = latent_dim, num_classes
+        kinds = max(1, num_classes)
         self.affine = nn.Embedding(kinds, 2 * latent_dim)
         order = torch.arange(latent_dim)
         self.maps = nn.ModuleList(
@@ -83,7 +83,7 @@ class LearnedPrior(nn.Module):
 
     def bijection(self, images: int, *labels: Tensor) -> list[T.Transform]:
         """T_y of each of B images, as transforms to be applied in turn."""
-        check_labels("this prior", self.classes, images, *labels)
+        check_labels("this prior", self.num_classes, images, *labels)
         weight = self.affine.weight
         y = labels[0] if labels else torch.zeros(images, dtype=torch.int64, device=weight.device)
         loc, log_scale = self.affine(y).chunk(2, -1)

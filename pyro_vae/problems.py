@@ -12,8 +12,8 @@ class LinearGaussian:
     """
 
     def __init__(self, latent_dim=2, data_dim=5, noise=0.7, seed=0):
-        random = torch.Generator().manual_seed(seed)
-        self.w = torch.randn(data_dim, latent_dim, generator=random, dtype=torch.float64)
+        rng = torch.Generator().manual_seed(seed)
+        self.w = torch.randn(data_dim, latent_dim, generator=rng, dtype=torch.float64)
         self.noise, self.latent_dim, self.data_dim = noise, latent_dim, data_dim
 
     def model(self, x):
@@ -23,9 +23,9 @@ class LinearGaussian:
             pyro.sample("x", dist.Normal(z @ self.w.T, self.noise).to_event(1), obs=x)
 
     def data(self, images, seed=1):
-        random = torch.Generator().manual_seed(seed)
-        z = torch.randn(images, self.latent_dim, generator=random, dtype=torch.float64)
-        e = torch.randn(images, self.data_dim, generator=random, dtype=torch.float64)
+        rng = torch.Generator().manual_seed(seed)
+        z = torch.randn(images, self.latent_dim, generator=rng, dtype=torch.float64)
+        e = torch.randn(images, self.data_dim, generator=rng, dtype=torch.float64)
         return z @ self.w.T + self.noise * e
 
     def log_likelihood(self, x):

@@ -12,7 +12,7 @@ from pyro_vae.errors import check_seed
 
 # Pyro's handlers and torch's random numbers are of the whole process: who uses them holds this, or
 # two threads would meet in one trace.
-ALONE = threading.RLock()
+GLOBAL_STATE_LOCK = threading.RLock()
 
 
 @contextmanager
@@ -24,7 +24,7 @@ def seeded(seed: int, like: Tensor) -> Iterator[None]:
     """
     check_seed(seed)
     with ExitStack() as stack:
-        stack.enter_context(ALONE)
+        stack.enter_context(GLOBAL_STATE_LOCK)
         if torch.is_inference_mode_enabled():
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.no_grad())
@@ -33,7 +33,7 @@ def seeded(seed: int, like: Tensor) -> Iterator[None]:
         yield
 
 
-def differentiable(rows: Sequence[Tensor]) -> list[Tensor]:
+def without_inference_mode(rows: Sequence[Tensor]) -> list[Tensor]:
     """`rows`, copied where they were made under torch.inference_mode: gradients need others."""
     return [row.clone() if row.is_inference() else row for row in rows]
 
@@ -49,6 +49,6 @@ def set_seed(seed: int, like: Tensor) -> None:
             torch.cuda.manual_seed(seed)
 
 
-def seed_of(*numbers: int) -> int:
+def derive_seed(*numbers: int) -> int:
     """A seed for torch of its own for each sequence of as many whole numbers below 2^32."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])

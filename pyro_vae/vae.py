@@ -13,7 +13,7 @@ from pyro_vae.networks import ARCHITECTURES
 from pyro_vae.priors import PRIORS
 from pyro_vae.seeds import seeded
 from pyro_vae.storage.fingerprint import fingerprint
-from pyro_vae.storage.tensors import load_tensors, load_weights, save_tensors, using
+from pyro_vae.storage.tensors import blaming, load_tensors, load_weights, save_tensors
 
 
 @checked
@@ -49,13 +49,13 @@ def save_vae(path: str | Path, model: Model, guide: Amortised, config: dict) -> 
 def load_vae(path: str | Path) -> tuple[Model, Amortised, dict]:
     """An autoencoder from a checkpoint: model, guide, and the config it came from.
 
-    A config without `architecture`, `classes`, `guide` or `prior` is the appendix's: no labels,
+    A config without `architecture`, `num_classes`, `guide` or `prior` is the appendix's: no labels,
     mean-field, N(0, I). Raises InputError, which says what to do, if the file is absent, damaged or
     of another program, or if its weights are not finite or not of the shapes its config asks for.
     """
     content = load_tensors(path, "a checkpoint", {"decoder", "encoder", "config"})
-    config = content["config"]
-    with using(path):
+    with blaming(path):
+        config = _in_current_terms(content["config"])
         model, guide = _built_again(config, content["encoder"])
         load_weights(model.decoder, content["decoder"], path)
         load_weights(model.prior, content.get("prior", {}), path)
@@ -64,9 +64,18 @@ def load_vae(path: str | Path) -> tuple[Model, Amortised, dict]:
     return model, guide, config
 
 
+def _in_current_terms(config: dict) -> dict:
+    """A checkpoint's config by today's names of the settings: older files are read too."""
+    former = {"classes": "num_classes", "shards": "batch_parts"}
+    current = {former.get(name, name): value for name, value in config.items()}
+    if "decay" in current:
+        current["schedule"] = "cosine" if current.pop("decay") else "constant"
+    return current
+
+
 def _building(config: dict) -> dict:
     """Those entries of a checkpoint's config by which `build_vae` makes model and guide."""
-    names = ("latent_dim", "precision", "architecture", "classes", "guide", "prior")
+    names = ("latent_dim", "precision", "architecture", "num_classes", "guide", "prior")
     return {name: config[name] for name in names if name in config}
 
 
@@ -86,18 +95,18 @@ def build_vae(
     latent_dim: int = 4,
     precision: str = "float32",
     architecture: str = "appendix",
-    classes: int = 0,
+    num_classes: int = 0,
     guide: str = "mean_field",
     prior: str = "standard",
 ) -> tuple[Model, Amortised]:
     """An autoencoder, untrained: a Bernoulli generator, and one of the guides by name.
 
-    With `classes` > 0 both take labels as well. Raises InputError for an unknown name, and for
+    With `num_classes` > 0 both take labels as well. Raises InputError for an unknown name, and for
     a guide that cannot have so few dimensions.
     """
     check_choice(ARCHITECTURES, architecture=architecture)
     check_choice(PRIORS, prior=prior)
     check_choice(AMORTISED, guide=guide)
-    decoder = ARCHITECTURES[architecture](latent_dim, classes)
-    model = Model(decoder, prior=PRIORS[prior](latent_dim, classes))
+    decoder = ARCHITECTURES[architecture](latent_dim, num_classes)
+    model = Model(decoder, prior=PRIORS[prior](latent_dim, num_classes))
     return model, AMORTISED[guide](model, precision=precision)

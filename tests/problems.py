@@ -20,12 +20,12 @@ GUIDES = ["exact_guide", "wide_guide", "shifted_guide", "structured_guide", "pri
 class Numbers(Amortised):
     """A family without an encoder: the numbers are given."""
 
-    def __init__(self, family, numbers):
+    def __init__(self, family, params):
         torch.nn.Module.__init__(self)
-        self.family, self.numbers = family, numbers
+        self.family, self.params = family, params
 
     def encoder(self, x):
-        return self.numbers[: len(x)]
+        return self.params[: len(x)]
 
-    def distribution(self, numbers):
-        return self.family.distribution(numbers)
+    def distribution(self, params):
+        return self.family.distribution(params)

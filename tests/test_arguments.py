@@ -25,7 +25,7 @@ import pyro_vae
 from pyro_vae import data
 from pyro_vae.analysis.judges import Classifier
 from pyro_vae.errors import InputError, checked
-from pyro_vae.guides.prior import Prior
+from pyro_vae.guides.prior import PriorGuide
 from pyro_vae.likelihood.estimate import estimate
 from pyro_vae.models import GreyBernoulli
 from pyro_vae.training.stopping import TrainingError
@@ -34,8 +34,8 @@ from pyro_vae.vae import build_vae, save_vae
 MODEL, GUIDE = build_vae(2, architecture="dense")
 X = torch.rand(4, 1, 28, 28, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(4)
-PRIOR = Prior(MODEL)
-LABEL_MODEL, LABEL_GUIDE = build_vae(2, architecture="dense", classes=10)
+PRIOR = PriorGuide(MODEL)
+LABEL_MODEL, LABEL_GUIDE = build_vae(2, architecture="dense", num_classes=10)
 CLASSIFIER = Classifier().eval()
 SMALL = data.Dataset("digits", X, Y, X, Y, (0, 1, 2, 3))
 LOG_W = torch.zeros(30, 4)
@@ -55,7 +55,7 @@ def of(**arguments):
 FOLDER = Path("FOLDER")
 RIGHT = {
     "annealing.annealed_log_likelihood": of(num_chains=2, num_steps=2, seed=0, progress=None),
-    "annealing.sandwich": {
+    "annealing.bidirectional_bounds": {
         "model": MODEL, "guide": GUIDE, "images": X, "num_chains": 2, "num_steps": 2, "seed": 0
     },
     "annealing.simulate": {"model": MODEL, "images": X},
@@ -75,17 +75,17 @@ RIGHT = {
         "latent_dim": 2,
         "precision": "float32",
         "architecture": "dense",
-        "classes": 0,
+        "num_classes": 0,
         "guide": "mean_field",
         "prior": "standard",
     },
     "classification.class_log_likelihoods": {
         "model": LABEL_MODEL, "guide": LABEL_GUIDE, "x": X,
-        "classes": 10, "num_samples": 2, "seed": 0, "progress": None,
+        "num_classes": 10, "num_samples": 2, "seed": 0, "progress": None,
     },
     "classification.label_probabilities": {"log_p": LOG_P, "prior": np.ones(3)},
-    "classification.label_information": {"log_p": LOG_P, "labels": np.array([0, 1, 2, 0])},
-    "classification.calibration": {
+    "classification.label_mutual_information": {"log_p": LOG_P, "labels": np.array([0, 1, 2, 0])},
+    "classification.reliability": {
         "p": np.exp(LOG_P), "labels": np.array([0, 1, 2, 0]), "edges": np.array([0.0, 0.5, 1.0])
     },
     "judges.train_classifier": {
@@ -103,7 +103,7 @@ RIGHT = {
     "data.data_root": {"root": "data"},
     "data.check_images": {"images": X},
     "data.check_indices": {"indices": [0, 3], "images": X, "name": "images"},
-    "explained.explained_variance": {
+    "explained.held_out_r2": {
         "features": {"a": TABLE[:, 0]}, "target": TABLE[:, 1], "held_out": DIGIT > 0,
         "categorical": ("a",), "seed": 0,
     },
@@ -115,33 +115,33 @@ RIGHT = {
     "features.nearest_distance": {"x": X, "references": X},
     "fidelity.frechet_distance": {"real": TABLE, "generated": TABLE},
     "fidelity.precision_recall": {"real": TABLE, "generated": TABLE, "neighbours": 3},
-    "semi_amortised.ascend": {
-        "model": MODEL, "guide": GUIDE, "numbers": NUMBERS, "rows": [X], "steps": 1, "draws": 1,
+    "semi_amortised.maximise_elbo": {
+        "model": MODEL, "guide": GUIDE, "params": NUMBERS, "rows": [X], "steps": 1, "draws": 1,
         "learning_rate": 0.1,
     },
-    "importance.log_likelihood": of(num_samples=2, seed=0, chunk=10, progress=None),
-    "importance.log_weights": of(num_samples=2, seed=0, chunk=10, progress=None),
+    "importance.log_likelihood": of(num_samples=2, seed=0, chunk_size=10, progress=None),
+    "importance.log_weights": of(num_samples=2, seed=0, chunk_size=10, progress=None),
     "importance.block_log_weights": {
         "model": MODEL, "guide": GUIDE, "rows": [X], "start": 0, "num_samples": 2, "seed": 0,
-        "chunk": 10,
+        "chunk_size": 10,
     },
     "estimate.estimate": {"log_w": LOG_W},
     "estimate.iwae": {"log_w": LOG_W, "num_samples": 3},
     "importance.image_blocks": {"images": 3, "num_samples": 4},
     "intervals.mean_interval": {"values": TABLE[:, 0]},
-    "intervals.share_interval": {"right": DIGIT > 0},
-    "intervals.paired_shares": {"before": DIGIT > 0, "after": DIGIT > 0},
-    "intervals.difference_interval": {"one": TABLE[:, 0], "other": TABLE[:, 1]},
+    "intervals.proportion_interval": {"right": DIGIT > 0},
+    "intervals.mcnemar": {"before": DIGIT > 0, "after": DIGIT > 0},
+    "intervals.welch_interval": {"one": TABLE[:, 0], "other": TABLE[:, 1]},
     "interventions.thicken": {"x": X, "by": 1.0},
-    "interventions.lean": {"x": X, "by": 0.5},
-    "interventions.upright": {"x": X},
+    "interventions.shear": {"x": X, "by": 0.5},
+    "interventions.deslant": {"x": X},
     "interventions.resize": {"x": X, "factor": 0.9},
     "interventions.blur": {"x": X, "sigma": 1.0},
     "interventions.binarise": {"x": X},
     "interventions.shift": {"x": X, "down": 1, "right": 1},
     "interventions.shuffle_pixels": {"x": X, "seed": 0},
-    "interventions.gaussian_noise": {"x": X, "level": 0.1, "random": torch.Generator()},
-    "interventions.salt_and_pepper": {"x": X, "level": 0.1, "random": torch.Generator()},
+    "interventions.gaussian_noise": {"x": X, "level": 0.1, "rng": torch.Generator()},
+    "interventions.salt_and_pepper": {"x": X, "level": 0.1, "rng": torch.Generator()},
     "precision.resolve_precision": {"precision": "auto", "device": "cpu"},
     "appendix.split_appendix": {"state": {"f.f.0": X, "g.0": X}},
     "appendix.join_appendix": {"decoder": {"f.0": X}, "encoder": {"g.0": X}},
@@ -156,61 +156,61 @@ RIGHT = {
     },
     "psis.pareto_khat": {"log_w": LOG_W},
     "psis.khat_threshold": {"num_samples": 100},
-    "quadrature.integrate_plane": {"model": MODEL, "x": X, "points": 31, "limit": 6.0},
+    "quadrature.integrate_plane": {"model": MODEL, "x": X, "points": 31, "half_width": 6.0},
     "rate_distortion.guide_rate_distortion": of(num_samples=2, seed=0),
     "rate_distortion.model_rate_distortion": of(beta=1.0, num_samples=30, seed=0, x=X[:1]),
-    "judges.nearest_neighbour_reader": {"data": SMALL, "neighbours": 1, "references": 4},
+    "judges.knn_judge": {"data": SMALL, "neighbours": 1, "references": 4},
     "sampling.guide_samples": {"guide": GUIDE, "x": X, "num_samples": 2, "seed": 0},
     "sampling.decode": {"model": MODEL, "z": LATENTS},
     "sampling.mean_images": {"model": MODEL, "z": LATENTS},
-    "sampling.styled_images": {"model": MODEL, "style": LATENTS},
-    "sampling.guide_styles": of(num_samples=2, seed=0),
-    "sampling.guide_moments": {"guide": GUIDE, "x": X},
-    "active_units.unit_use": {"mean": LATENTS, "deviation": LATENTS + 1},
+    "sampling.decode_style": {"model": MODEL, "style": LATENTS},
+    "sampling.encode_style": of(num_samples=2, seed=0),
+    "sampling.posterior_moments": {"guide": GUIDE, "x": X},
+    "active_units.active_units": {"mean": LATENTS, "deviation": LATENTS + 1},
     "sampling.pixel_samples": {"means": X, "seed": 0},
     "sampling.posterior_samples": of(num_draws=2, num_samples=10, seed=0),
     "sampling.posterior_mean": of(num_samples=10, seed=0),
     "shards.sharded_log_likelihood": of(
-        folder=FOLDER / "blocks", num_samples=2, seed=0, same=None, progress=None
+        folder=FOLDER / "blocks", num_samples=2, seed=0, must_match=None, progress=None
     ),
     "style.shared_correlation": {"values": STYLES},
     "style.shared_interval": {"values": STYLES, "resamples": 3, "seed": 0},
     "style.shuffled": {"values": STYLES, "seed": 0},
-    "style.carried_over": {"own": STYLES[:, 0], "drawn": STYLES, "labels": DIGIT[:8]},
+    "style.style_correlation": {"own": STYLES[:, 0], "drawn": STYLES, "labels": DIGIT[:8]},
     "fit.fit": {
         "model": MODEL, "guide": GUIDE, "train": (X,), "test": None, "epochs": 1, "batch_size": 2,
-        "learning_rate": 1e-3, "decay": False, "elbo": None, "seed": 0, "shards": 1,
-        "state_path": None, "resume": False, "same": None, "progress": False,
+        "learning_rate": 1e-3, "schedule": "constant", "elbo": None, "seed": 0, "batch_parts": 1,
+        "state_path": None, "resume": False, "must_match": None, "progress": False,
     },
     "fit.check_training_options": {
-        "epochs": 1, "batch_size": 2, "learning_rate": 1e-3, "seed": 0, "shards": 1
+        "epochs": 1, "batch_size": 2, "learning_rate": 1e-3, "seed": 0, "batch_parts": 1
     },
-    "fit.check_shards": {"shards": 1, "images": 4, "batch_size": 2},
+    "fit.check_batch_parts": {"batch_parts": 1, "images": 4, "batch_size": 2},
     # classes, as they are made
     "gaussian.MeanField": {"model": MODEL, "precision": "float32"},
-    "amortised.Amortised": {"model": MODEL, "outputs": 4, "precision": "float32"},
+    "amortised.Amortised": {"model": MODEL, "num_params": 4, "precision": "float32"},
     "flows.InverseAutoregressive": {
         "model": MODEL, "precision": "float32", "layers": 1, "context": 2
     },
     "gaussian.FullRank": {"model": MODEL, "precision": "float32"},
     "mixture.Mixture": {"model": MODEL, "precision": "float32", "components": 2},
     "flows.Spline": {"model": MODEL, "precision": "float32", "layers": 1, "context": 2},
-    "prior.Prior": {"model": MODEL},
+    "prior.PriorGuide": {"model": MODEL},
     "semi_amortised.SemiAmortised": {"model": MODEL, "precision": "float32", "steps": 1},
-    "models.Model": {"decoder": MODEL.decoder, "pixels": GreyBernoulli, "prior": None},
-    "appendix.Encoder": {"outputs": 4, "precision": "float32", "classes": 0},
-    "appendix.Decoder": {"latent_dim": 2, "classes": 0},
-    "labels.PerLabel": {"inputs": 2, "outputs": 3, "classes": 4, "apart": 0.0},
-    "labelled.LabelEncoder": {"outputs": 4, "precision": "float32", "classes": 2},
-    "labelled.LabelDecoder": {"latent_dim": 2, "classes": 2},
-    "dense.DenseEncoder": {"outputs": 4, "precision": "float32", "classes": 0, "hidden": 8},
-    "dense.DenseDecoder": {"latent_dim": 2, "classes": 0, "hidden": 8},
-    "priors.StandardPrior": {"latent_dim": 2, "classes": 0},
-    "priors.LearnedPrior": {"latent_dim": 2, "classes": 0, "layers": 1, "hidden": 8},
-    "exact.Exact": {"model": MODEL, "points": 21, "limit": 6.0},
+    "models.Model": {"decoder": MODEL.decoder, "pixel_distribution": GreyBernoulli, "prior": None},
+    "appendix.Encoder": {"num_params": 4, "precision": "float32", "num_classes": 0},
+    "appendix.Decoder": {"latent_dim": 2, "num_classes": 0},
+    "labels.LabelLinear": {"inputs": 2, "outputs": 3, "num_classes": 4, "bias_spread": 0.0},
+    "labelled.LabelEncoder": {"num_params": 4, "precision": "float32", "num_classes": 2},
+    "labelled.LabelDecoder": {"latent_dim": 2, "num_classes": 2},
+    "dense.DenseEncoder": {"num_params": 4, "precision": "float32", "num_classes": 0, "hidden": 8},
+    "dense.DenseDecoder": {"latent_dim": 2, "num_classes": 0, "hidden": 8},
+    "priors.StandardPrior": {"latent_dim": 2, "num_classes": 0},
+    "priors.LearnedPrior": {"latent_dim": 2, "num_classes": 0, "layers": 1, "hidden": 8},
+    "exact.ExactGuide": {"model": MODEL, "points": 21, "half_width": 6.0},
     "refined.Refined": {
-        "model": MODEL, "guide": GUIDE, "starts": 1, "climbs": 1, "rounds": (2,),
-        "precision": "float32",
+        "model": MODEL, "guide": GUIDE, "num_starts": 1, "newton_steps": 1,
+        "samples_per_round": (2,), "precision": "float32",
     },
 }  # fmt: skip
 

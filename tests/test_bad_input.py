@@ -43,7 +43,7 @@ from pyro_vae.vae import build_vae
 
 MODEL, GUIDE = build_vae(2)
 OTHER_MODEL, OTHER_GUIDE = build_vae(3)
-LABEL_MODEL, LABEL_GUIDE = build_vae(2, classes=10)
+LABEL_MODEL, LABEL_GUIDE = build_vae(2, num_classes=10)
 X = torch.rand(4, 1, 28, 28, generator=torch.Generator().manual_seed(0))
 NAN = X.where(torch.arange(28) > 0, torch.nan)
 Y = torch.arange(4)
@@ -64,7 +64,7 @@ def train(*rows, model=MODEL, guide=GUIDE, **options):
 
 def leave_out_seed(*words):
     parser = cli.make_parser("")
-    cli.leave_out(parser, parser.parse_args(words), "seed")
+    cli.reject_options(parser, parser.parse_args(words), "seed")
 
 
 def only_whole(n: int) -> int:
@@ -81,7 +81,7 @@ CASES = [
     ("log_likelihood", "K = 0", lambda: score(X, num_samples=0), f"num_samples {COUNT} 0"),
     ("log_likelihood", "K = 1.5", lambda: score(X, num_samples=1.5), f"num_samples {WHOLE} 1.5"),
     ("log_likelihood", "K true", lambda: score(X, num_samples=True), f"num_samples {WHOLE} True"),
-    ("log_likelihood", "chunk", lambda: score(X, chunk=0), f"chunk {COUNT} 0"),
+    ("log_likelihood", "chunk", lambda: score(X, chunk_size=0), f"chunk_size {COUNT} 0"),
     ("log_likelihood", "seed", lambda: score(X, seed=-1), "seed must be a whole number from 0"),
     ("log_likelihood", "seed a word", lambda: score(X, seed="a"), "seed must be a whole number"),
     ("log_likelihood", "no image", lambda: score(X[:0]), "x must hold at least one image"),
@@ -160,29 +160,49 @@ CASES = [
         "cannot write",
     ),
     ("Refined", "guide", lambda: refined.Refined(MODEL, None), "guide must be a Pyro program"),
-    ("Refined", "starts", lambda: refined.Refined(MODEL, GUIDE, starts=0), f"starts {COUNT} 0"),
+    (
+        "Refined",
+        "starts",
+        lambda: refined.Refined(MODEL, GUIDE, num_starts=0),
+        f"num_starts {COUNT} 0",
+    ),
     (
         "Refined",
         "text",
-        lambda: refined.Refined(MODEL, GUIDE, starts="a"),
+        lambda: refined.Refined(MODEL, GUIDE, num_starts="a"),
         "whole number or None, not 'a'",
     ),
-    ("Refined", "climbs", lambda: refined.Refined(MODEL, GUIDE, climbs=-1), "climbs must be a"),
+    (
+        "Refined",
+        "newton_steps",
+        lambda: refined.Refined(MODEL, GUIDE, newton_steps=-1),
+        "newton_steps must be a",
+    ),
     (
         "Refined",
         "no rounds",
-        lambda: refined.Refined(MODEL, GUIDE, rounds=5),
-        "rounds must be a tuple",
+        lambda: refined.Refined(MODEL, GUIDE, samples_per_round=5),
+        "samples_per_round must be a tuple",
     ),
     ("Refined", "precision", lambda: refined.Refined(MODEL, GUIDE, precision="half"), "not 'half'"),
-    ("Refined", "rounds", lambda: refined.Refined(MODEL, GUIDE, rounds=(1,)), "number >= 2, not 1"),
+    (
+        "Refined",
+        "rounds",
+        lambda: refined.Refined(MODEL, GUIDE, samples_per_round=(1,)),
+        "number >= 2, not 1",
+    ),
     (
         "annealed_log_likelihood",
         "chains",
         lambda: annealing.annealed_log_likelihood(MODEL, GUIDE, X, num_chains=0),
         f"num_chains {COUNT} 0",
     ),
-    ("sandwich", "steps", lambda: annealing.sandwich(MODEL, GUIDE, X, num_steps=0), "num_steps"),
+    (
+        "bidirectional_bounds",
+        "steps",
+        lambda: annealing.bidirectional_bounds(MODEL, GUIDE, X, num_steps=0),
+        "num_steps",
+    ),
     ("simulate", "images", lambda: annealing.simulate(MODEL, X[0, 0]), IMAGES),
     ("integrate_plane", "points", lambda: quadrature.integrate_plane(MODEL, X, points=2), "points"),
     (
@@ -208,8 +228,8 @@ CASES = [
     ("build_vae", "d = 2.0", lambda: build_vae(2.0), f"latent_dim {WHOLE} 2.0"),
     (
         "build_vae",
-        "classes",
-        lambda: build_vae(2, classes=-1),
+        "num_classes",
+        lambda: build_vae(2, num_classes=-1),
         "classes must be a whole number >= 0",
     ),
     ("build_vae", "precision", lambda: build_vae(2, "half"), "'auto', 'float32' or 'bfloat16'"),
@@ -231,7 +251,7 @@ CASES = [
         "Model",
         "pixels",
         lambda: models.Model(MODEL.decoder, 3),
-        "pixels must be a function",
+        "pixel_distribution must be a function",
     ),
     (
         "split_appendix",
@@ -244,10 +264,10 @@ CASES = [
     ("LabelDecoder", "z", lambda: labelled.LabelDecoder(2)(torch.zeros(3, 1), Y[:3]), "(*, 2)"),
     ("LabelDecoder", "no labels", lambda: labelled.LabelDecoder(2)(torch.zeros(3, 2)), "labels y"),
     ("Encoder", "x", lambda: appendix.Encoder(4)(X[0, 0]), IMAGES),
-    ("Encoder", "outputs", lambda: appendix.Encoder(0), f"outputs {COUNT} 0"),
+    ("Encoder", "outputs", lambda: appendix.Encoder(0), f"num_params {COUNT} 0"),
     ("DenseEncoder", "x", lambda: dense.DenseEncoder(4)(NAN), "without NaN"),
     ("LabelEncoder", "no labels", lambda: labelled.LabelEncoder(4)(X), "labels y of 10 classes"),
-    ("PerLabel", "inputs", lambda: labels.PerLabel(0, 3, 2), f"inputs {COUNT} 0"),
+    ("LabelLinear", "inputs", lambda: labels.LabelLinear(0, 3, 2), f"inputs {COUNT} 0"),
     ("check_pixels", "type", lambda: checks.check_pixels(X, X.double()), "convert one of them"),
     ("check_latents", "d", lambda: checks.check_latents(torch.zeros(1, 2), 3, X), "(*, 3)"),
     (
@@ -257,7 +277,12 @@ CASES = [
         "convert one of them",
     ),
     ("check_labels", "count", lambda: checks.check_labels("it", 3, 2), "it takes labels y of 3"),
-    ("beside", "labels", lambda: labels.beside(torch.zeros(4, 2), 3, Y), "from 0 to 2"),
+    (
+        "concat_one_hot",
+        "labels",
+        lambda: labels.concat_one_hot(torch.zeros(4, 2), 3, Y),
+        "from 0 to 2",
+    ),
     ("LearnedPrior", "d", lambda: priors.LearnedPrior(0), f"latent_dim {COUNT} 0"),
     ("LearnedPrior", "hidden", lambda: priors.LearnedPrior(2, hidden=0), f"hidden {COUNT} 0"),
     (
@@ -275,9 +300,9 @@ CASES = [
         f"steps {COUNT} 0",
     ),
     (
-        "ascend",
+        "maximise_elbo",
         "steps",
-        lambda: semi_amortised.ascend(MODEL, GUIDE, torch.zeros(4, 4), [X], 0),
+        lambda: semi_amortised.maximise_elbo(MODEL, GUIDE, torch.zeros(4, 4), [X], 0),
         "steps",
     ),
     (
@@ -323,7 +348,7 @@ CASES = [
     ("fit", "rate", lambda: train(X, learning_rate=0), "learning_rate must be a number from"),
     ("fit", "rate a word", lambda: train(X, learning_rate="fast"), "must be a number, not 'fast'"),
     ("fit", "seed", lambda: train(X, seed=-1), "seed must be a whole number from 0"),
-    ("fit", "shards", lambda: train(X, shards=3), "images of the smallest batch, 2, not 3"),
+    ("fit", "shards", lambda: train(X, batch_parts=3), "images of the smallest batch, 2, not 3"),
     ("fit", "guide", lambda: train(X, guide=None), "guide must be a Pyro program"),
     (
         "check_training_options",
@@ -332,9 +357,9 @@ CASES = [
         "rate",
     ),
     (
-        "check_shards",
+        "check_batch_parts",
         "of 101 images",
-        lambda: fit.check_shards(2, 101, 100),
+        lambda: fit.check_batch_parts(2, 101, 100),
         "smallest batch, 1",
     ),
     # data
@@ -359,13 +384,13 @@ CASES = [
     ("decode", "z", lambda: sampling.decode(MODEL, torch.zeros(3, 5)), "(*, 2), not (3, 5)"),
     ("mean_images", "z", lambda: sampling.mean_images(MODEL, torch.zeros(3, 5)), "(*, 2)"),
     (
-        "styled_images",
+        "decode_style",
         "labels",
-        lambda: sampling.styled_images(LABEL_MODEL, torch.zeros(3, 2)),
+        lambda: sampling.decode_style(LABEL_MODEL, torch.zeros(3, 2)),
         "labels",
     ),
-    ("guide_styles", "K", lambda: sampling.guide_styles(MODEL, GUIDE, X, num_samples=0), COUNT),
-    ("guide_moments", "x", lambda: sampling.guide_moments(GUIDE, X[0, 0]), IMAGES),
+    ("encode_style", "K", lambda: sampling.encode_style(MODEL, GUIDE, X, num_samples=0), COUNT),
+    ("posterior_moments", "x", lambda: sampling.posterior_moments(GUIDE, X[0, 0]), IMAGES),
     ("pixel_samples", "means", lambda: sampling.pixel_samples(3 * X), "in [0, 1] without NaN"),
     (
         "posterior_samples",
@@ -377,8 +402,8 @@ CASES = [
     # classes
     (
         "class_log_likelihoods",
-        "classes",
-        lambda: classification.class_log_likelihoods(LABEL_MODEL, LABEL_GUIDE, X, classes=0),
+        "num_classes",
+        lambda: classification.class_log_likelihoods(LABEL_MODEL, LABEL_GUIDE, X, num_classes=0),
         COUNT,
     ),
     (
@@ -394,15 +419,15 @@ CASES = [
         "3 shares > 0",
     ),
     (
-        "label_information",
+        "label_mutual_information",
         "label",
-        lambda: classification.label_information(LOG_P, np.array([0, 3])),
+        lambda: classification.label_mutual_information(LOG_P, np.array([0, 3])),
         "from 0 to 2",
     ),
     (
-        "calibration",
+        "reliability",
         "labels",
-        lambda: classification.calibration(np.exp(LOG_P), np.array([0]), np.array([0, 1])),
+        lambda: classification.reliability(np.exp(LOG_P), np.array([0]), np.array([0, 1])),
         "each of 2 rows",
     ),
     ("train_classifier", "epochs", lambda: judges.train_classifier(SMALL, epochs=0), COUNT),
@@ -419,7 +444,7 @@ CASES = [
         IMAGES,
     ),
     ("class_features", "x", lambda: judges.class_features(Classifier(), NAN), "without NaN"),
-    ("nearest_neighbour_reader", "k", lambda: judges.nearest_neighbour_reader(SMALL, 0), COUNT),
+    ("knn_judge", "k", lambda: judges.knn_judge(SMALL, 0), COUNT),
     (
         "linear_probe",
         "lengths",
@@ -449,23 +474,21 @@ CASES = [
     ("evaluate", "K", lambda: comparison.evaluate(MODEL, GUIDE, X, num_samples=99), ">= 100"),
     ("compare", "no guide", lambda: comparison.compare(MODEL, {}, X), "{name: guide}"),
     (
-        "explained_variance",
+        "held_out_r2",
         "lengths",
-        lambda: explained.explained_variance({"a": Z[:3, 0]}, Z[:, 0], DIGIT > 0),
+        lambda: explained.held_out_r2({"a": Z[:3, 0]}, Z[:, 0], DIGIT > 0),
         "must be (20,)",
     ),
     (
-        "explained_variance",
+        "held_out_r2",
         "held out alike",
-        lambda: explained.explained_variance(
-            {"a": Z[:, 0]}, np.where(DIGIT > 0, 1.0, Z[:, 0]), DIGIT > 0
-        ),
+        lambda: explained.held_out_r2({"a": Z[:, 0]}, np.where(DIGIT > 0, 1.0, Z[:, 0]), DIGIT > 0),
         "target must not be the same",
     ),
     (
-        "explained_variance",
+        "held_out_r2",
         "256 kinds",
-        lambda: explained.explained_variance(
+        lambda: explained.held_out_r2(
             {"a": np.arange(300.0)}, np.arange(300.0), np.arange(300) < 20, ("a",)
         ),
         "255 values",
@@ -485,9 +508,9 @@ CASES = [
         "ten times as many",
     ),
     (
-        "unit_use",
+        "active_units",
         "NaN",
-        lambda: active_units.unit_use(torch.full((4, 2), torch.nan), torch.ones(4, 2)),
+        lambda: active_units.active_units(torch.full((4, 2), torch.nan), torch.ones(4, 2)),
         "finite floats",
     ),
     (
@@ -510,9 +533,9 @@ CASES = [
         "path must name a file",
     ),
     (
-        "explained_variance",
+        "held_out_r2",
         "none held out",
-        lambda: explained.explained_variance({"a": Z[:, 0]}, Z[:, 0], DIGIT > 1),
+        lambda: explained.held_out_r2({"a": Z[:, 0]}, Z[:, 0], DIGIT > 1),
         "held_out must be",
     ),
     *(
@@ -544,21 +567,21 @@ CASES = [
         "below the number of images",
     ),
     (
-        "difference_interval",
+        "welch_interval",
         "empty",
-        lambda: intervals.difference_interval(np.ones(2), np.ones(0)),
+        lambda: intervals.welch_interval(np.ones(2), np.ones(0)),
         "other must be numbers (N,), N >= 1",
     ),
     (
-        "share_interval",
+        "proportion_interval",
         "shares",
-        lambda: intervals.share_interval(np.array([0.5])),
+        lambda: intervals.proportion_interval(np.array([0.5])),
         "right must be (B,) booleans",
     ),
     (
-        "paired_shares",
+        "mcnemar",
         "lengths",
-        lambda: intervals.paired_shares(np.ones(2, bool), np.ones(3, bool)),
+        lambda: intervals.mcnemar(np.ones(2, bool), np.ones(3, bool)),
         "after must be as long as before",
     ),
     (
@@ -575,9 +598,9 @@ CASES = [
     ),
     ("shared_interval", "resamples", lambda: style.shared_interval(Z, resamples=0), COUNT),
     (
-        "carried_over",
+        "style_correlation",
         "a row",
-        lambda: style.carried_over(Z[0], Z[0], Z[0]),
+        lambda: style.style_correlation(Z[0], Z[0], Z[0]),
         "drawn must be numbers (N, d)",
     ),
     # changes to images
@@ -587,8 +610,8 @@ CASES = [
         lambda: interventions.thicken(X, np.nan),
         "by must be a number from -14 to 14",
     ),
-    ("lean", "by", lambda: interventions.lean(X, 100), "by must be a number"),
-    ("upright", "x", lambda: interventions.upright(X[0, 0]), IMAGES),
+    ("shear", "by", lambda: interventions.shear(X, 100), "by must be a number"),
+    ("deslant", "x", lambda: interventions.deslant(X[0, 0]), IMAGES),
     ("resize", "factor", lambda: interventions.resize(X, 0), "factor must be a number from 0.01"),
     ("blur", "sigma", lambda: interventions.blur(X, -1), "sigma must be a number from 0"),
     ("binarise", "x", lambda: interventions.binarise(255 * X), "divide grey levels"),
@@ -644,57 +667,82 @@ CASES = [
     ("check_table", "a vector", lambda: errors.check_table(z=Z[0]), "z must be numbers (N, d)"),
     ("check_table", "NaN", lambda: errors.check_table(z=Z * np.nan), "z must hold finite numbers"),
     ("check_log_weights", "a vector", lambda: psis.check_log_weights(torch.zeros(3)), "(K, B)"),
-    ("check_least", "2 of 3", lambda: cli.check_least("--n", 2, 3), "--n must be >= 3, not 2"),
-    ("leave_out", "given", lambda: leave_out_seed("--seed", "0"), "--seed: this script sets it"),
+    (
+        "check_at_least",
+        "2 of 3",
+        lambda: cli.check_at_least("--n", 2, 3),
+        "--n must be >= 3, not 2",
+    ),
+    (
+        "reject_options",
+        "given",
+        lambda: leave_out_seed("--seed", "0"),
+        "--seed: this script sets it",
+    ),
     ("check_device", "unknown", lambda: cli.check_device("tpu"), "use cpu, cuda or cuda:N"),
 ]
 
 # Held elsewhere, or with nothing to get wrong that is not the same as above.
 ELSEWHERE = {
     # files and options: test_files, test_faults, test_script, test_data
-    *("whole_file", "only_writer", "hold_folder", "check_folder", "save_vae"),
+    *("atomic_write", "lock_file", "lock_folder", "check_folder", "save_vae"),
     *("load_mnist", "check_mnist", "data_root", "load_digits", "save_metrics", "make_parser"),
     *(
         "run",
-        "begin",
+        "announce_and_load",
         "training_settings",
         "result_folder",
-        "trained_vae",
+        "load_or_train",
         "trained_classifier",
         "provenance",
     ),
     # what a Pyro program places wrongly: test_importance
-    *("draw", "draw_z", "log_joint", "score", "sample_sites", "is_random"),
+    *("draw", "draw_z", "log_joint", "log_joint_in_chunks", "sample_sites", "is_random"),
     # groups of processes: test_parallel, test_distributed
     *(
         "join_group",
         "leave_group",
         "rank",
-        "size",
-        "own",
-        "meet",
-        "add_up",
+        "world_size",
+        "parts_of_this_rank",
+        "barrier",
+        "all_reduce_sum",
         "check_alike",
-        "seed_of",
+        "derive_seed",
         "set_seed",
     ),
     # parts of others, which check for them
-    *("imitate", "optimal", "elbo_samples", "best_log_weights", "table", "pairs", "as_text"),
-    *("curvature", "climb", "laplace", "adapt", "channels_last", "softplus"),
     *(
-        "differentiable",
-        "of_labels",
+        "fit_to_samples",
+        "best_in_family",
+        "log_weights_at",
+        "best_log_weights",
+        "table",
+        "pairs",
+        "as_text",
+    ),
+    *(
+        "curvature",
+        "newton_ascent",
+        "laplace",
+        "adaptive_importance_sampling",
+        "channels_last",
+        "softplus",
+    ),
+    *(
+        "without_inference_mode",
+        "select_by_label",
         "join_appendix",
         "fingerprint",
         "keep_memory",
         "all_finite",
         "shuffled",
-        "kind",
+        "describe",
         "refused_by_distribution",
     ),
-    *("show_image", "image_rows", "save_figure", "on_cpu", "seeded", "pack", "using"),
+    *("show_image", "image_rows", "save_figure", "on_cpu", "seeded", "pack", "blaming"),
     # by device: test_gpu
-    *("chunk_of", "unrounded"),
+    *("default_chunk_size", "without_tf32"),
 }
 
 

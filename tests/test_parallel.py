@@ -9,7 +9,7 @@ from torch import distributed
 
 from pyro_vae import parallel
 from pyro_vae.errors import InputError
-from pyro_vae.seeds import seed_of, seeded
+from pyro_vae.seeds import derive_seed, seeded
 from tests.commands import ROOT
 from tests.training.test_training import train, weights
 
@@ -20,9 +20,9 @@ from pyro_vae.data import load_digits
 from tests.training.test_training import train, weights
 
 parallel.join_group()
-run = train(load_digits(), shards=2, batch_size=64, images=200)
+run = train(load_digits(), batch_parts=2, batch_size=64, images=200)
 torch.save({"weights": weights(*run[:2]), "elbo": [r["train_elbo"] for r in run[2]],
-            "size": parallel.size(), "own": list(parallel.own(5))},
+            "size": parallel.world_size(), "own": list(parallel.parts_of_this_rank(5))},
            f"{sys.argv[1]}/{parallel.rank()}.pt")
 """
 
@@ -42,13 +42,13 @@ def test_two_processes_train_what_one_does(digits, tmp_path, monkeypatch):
     assert done.returncode == 0, done.stderr
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     assert (first["size"], first["own"], second["own"]) == (2, [0, 2, 4], [1, 3])
-    alone = train(digits, shards=2, batch_size=64, images=200)
+    alone = train(digits, batch_parts=2, batch_size=64, images=200)
     for a, b, c in zip(first["weights"], second["weights"], weights(*alone[:2]), strict=True):
         assert torch.equal(a, b)
         torch.testing.assert_close(a, c, atol=2e-5, rtol=1e-3)
     assert first["elbo"] == pytest.approx([record["train_elbo"] for record in alone[2]], rel=1e-4)
     # another number of parts draws other noise: the agreement above says something
-    other = train(digits, shards=1, batch_size=64, images=200)
+    other = train(digits, batch_parts=1, batch_size=64, images=200)
     assert not torch.allclose(first["weights"][0], weights(*other[:2])[0], atol=2e-5, rtol=1e-3)
 
 
@@ -65,9 +65,13 @@ def test_numbers_drawn_after_a_seeded_block_are_what_they_would_be_without_it():
 
 def test_one_process_is_a_group_of_its_own():
     tensor = torch.ones(3)
-    parallel.add_up([tensor])
+    parallel.all_reduce_sum([tensor])
     assert tensor.tolist() == [1, 1, 1]
-    assert (parallel.rank(), parallel.size(), list(parallel.own(3))) == (0, 1, [0, 1, 2])
+    assert (parallel.rank(), parallel.world_size(), list(parallel.parts_of_this_rank(3))) == (
+        0,
+        1,
+        [0, 1, 2],
+    )
 
 
 def test_a_group_is_left(tmp_path):
@@ -80,10 +84,10 @@ def test_a_group_is_left(tmp_path):
 
 
 def test_seeds_differ_by_every_number():
-    seeds = {seed_of(a, b) for a in range(20) for b in range(20)}
+    seeds = {derive_seed(a, b) for a in range(20) for b in range(20)}
     assert len(seeds) == 400
 
 
 def test_too_many_shards_are_refused(digits):
     with pytest.raises(InputError, match="at most the images of the smallest batch, 8, not 9"):
-        train(digits, shards=9, batch_size=64, images=200)
+        train(digits, batch_parts=9, batch_size=64, images=200)

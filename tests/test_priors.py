@@ -14,23 +14,23 @@ from pyro_vae.training.fit import fit
 from pyro_vae.vae import build_vae, load_vae, save_vae
 
 
-def stirred(latent_dim, classes, seed=0):
+def stirred(latent_dim, num_classes, seed=0):
     """A learned prior whose weights are no longer those of the identity."""
     torch.manual_seed(seed)
-    prior = LearnedPrior(latent_dim, classes).double()
+    prior = LearnedPrior(latent_dim, num_classes).double()
     for w in prior.parameters():
         nn.init.normal_(w, std=0.08)
     return prior
 
 
-def labels(classes, images=3):
-    return (torch.arange(images) % classes,) if classes else ()
+def labels(num_classes, images=3):
+    return (torch.arange(images) % num_classes,) if num_classes else ()
 
 
-@pytest.mark.parametrize("classes", [0, 10])
+@pytest.mark.parametrize("num_classes", [0, 10])
 @pytest.mark.parametrize("latent_dim", [1, 2, 20])
-def test_style_and_latent_are_inverse_and_the_density_is_that_of_the_map(latent_dim, classes):
-    prior, y = stirred(latent_dim, classes), labels(classes)
+def test_style_and_latent_are_inverse_and_the_density_is_that_of_the_map(latent_dim, num_classes):
+    prior, y = stirred(latent_dim, num_classes), labels(num_classes)
     style = torch.randn(5, 3, latent_dim, dtype=torch.float64)
     z = prior.latent(style, *y)
     assert not torch.allclose(z, style, atol=0.01)
@@ -76,14 +76,14 @@ def test_draws_follow_the_density():
     assert (style.var(0) - 1).abs().max() < 5 * (2 / 4000) ** 0.5
 
 
-@pytest.mark.parametrize("classes", [0, 10])
+@pytest.mark.parametrize("num_classes", [0, 10])
 @pytest.mark.parametrize("kind", list(PRIORS))
-def test_untrained_every_prior_is_standard(kind, classes):
-    prior, z = PRIORS[kind](4, classes), torch.randn(6, 3, 4)
+def test_untrained_every_prior_is_standard(kind, num_classes):
+    prior, z = PRIORS[kind](4, num_classes), torch.randn(6, 3, 4)
     expected = StandardPrior(4)(torch.zeros(3, 1, 28, 28)).log_prob(z)
-    found = prior(torch.zeros(3, 1, 28, 28), *labels(classes)).log_prob(z)
+    found = prior(torch.zeros(3, 1, 28, 28), *labels(num_classes)).log_prob(z)
     torch.testing.assert_close(found, expected)
-    torch.testing.assert_close(prior.latent(z, *labels(classes)), z)
+    torch.testing.assert_close(prior.latent(z, *labels(num_classes)), z)
 
 
 def test_labels_are_asked_for_and_refused():
@@ -112,10 +112,10 @@ def test_training_moves_every_weight_of_the_prior(digits):
 
 
 def test_a_learned_prior_comes_back_from_its_checkpoint(tmp_path):
-    model, guide = build_vae(3, classes=10, prior="learned")
+    model, guide = build_vae(3, num_classes=10, prior="learned")
     for w in model.prior.parameters():
         nn.init.normal_(w, std=0.1)
-    config = {"latent_dim": 3, "precision": "float32", "classes": 10, "prior": "learned"}
+    config = {"latent_dim": 3, "precision": "float32", "num_classes": 10, "prior": "learned"}
     save_vae(tmp_path / "some.pt", model, guide, config)
     again, _, found = load_vae(tmp_path / "some.pt")
     assert found == config

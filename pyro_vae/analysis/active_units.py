@@ -4,9 +4,11 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from pyro_vae.errors import InputError, checked, kind
+from pyro_vae.errors import InputError, checked, describe
 
-ACTIVE = 0.01  # the variance of a dimension's posterior mean (Burda et al. 2016, section 5.2)
+ACTIVE_VARIANCE = (
+    0.01  # the variance of a dimension's posterior mean (Burda et al. 2016, section 5.2)
+)
 
 
 class UnitUse(NamedTuple):
@@ -19,16 +21,16 @@ class UnitUse(NamedTuple):
 
 
 @checked
-def unit_use(mean: Tensor, deviation: Tensor) -> UnitUse:
+def active_units(mean: Tensor, deviation: Tensor) -> UnitUse:
     """The use of each dimension by a mean-field guide, from its moments, `(B, d)` each."""
     fit = mean.dim() == 2 and len(mean) > 1 and mean.shape == deviation.shape
     real = mean.is_floating_point() and deviation.is_floating_point()
     if not (fit and real and mean.isfinite().all() and (deviation > 0).all()):
         raise InputError(
             "mean and deviation must be finite floats (B, d), B >= 2, deviations > 0, "
-            f"not {kind(mean)} and {kind(deviation)}"
+            f"not {describe(mean)} and {describe(deviation)}"
         )
     kl = (0.5 * (mean**2 + deviation**2 - 1) - deviation.log()).mean(0)
     activity, order = mean.var(0).sort(descending=True)
-    active = int((activity > ACTIVE).sum())
+    active = int((activity > ACTIVE_VARIANCE).sum())
     return UnitUse(order.tolist(), activity.tolist(), kl[order].tolist(), active)

@@ -26,7 +26,7 @@ from pyro_vae.errors import (
 )
 from pyro_vae.likelihood.estimate import Estimate
 from pyro_vae.likelihood.importance import log_likelihood
-from pyro_vae.likelihood.intervals import mean_interval, share_interval
+from pyro_vae.likelihood.intervals import mean_interval, proportion_interval
 from pyro_vae.likelihood.traces import Program
 
 
@@ -36,14 +36,14 @@ def class_log_likelihoods(
     guide: Program,
     x: Tensor,
     *,
-    classes: int = 10,
+    num_classes: int = 10,
     num_samples: int = 100,
     seed: int = 0,
     progress: str | None = None,
 ) -> list[Estimate]:
     """log p(x | y) of each image of `x` with each label y = 0, ..., classes - 1 in turn."""
-    check_counts(classes=classes)
-    check_number("seed", seed, 0, 2**32 - classes)
+    check_counts(num_classes=num_classes)
+    check_number("seed", seed, 0, 2**32 - num_classes)
     check_rows(x)
     return [
         log_likelihood(
@@ -55,7 +55,7 @@ def class_log_likelihoods(
             seed=seed + y,
             progress=progress and f"{progress}, y = {y}",
         )
-        for y in range(classes)
+        for y in range(num_classes)
     ]
 
 
@@ -76,7 +76,7 @@ def label_probabilities(log_p: np.ndarray, prior: np.ndarray | None = None) -> n
 
 
 @checked
-def label_information(log_p: np.ndarray, labels: np.ndarray) -> dict:
+def label_mutual_information(log_p: np.ndarray, labels: np.ndarray) -> dict:
     """What the label says of the image, nats: the mean of log p(x | y) - log p(x), its interval.
 
     p(x) = mean_y p(x | y). On the model's own images this is the mutual information of x and y; on
@@ -90,7 +90,7 @@ def label_information(log_p: np.ndarray, labels: np.ndarray) -> dict:
 
 
 @checked
-def calibration(
+def reliability(
     p: np.ndarray, labels: np.ndarray, edges: Sequence[float] | np.ndarray
 ) -> list[dict]:
     """Of the images whose largest p(y | x) lies between two `edges`: how sure, how often right.
@@ -114,7 +114,7 @@ def calibration(
             "to": float(edges[b + 1]),
             "images": int((place == b).sum()),
             "sure": float(sure[place == b].mean()),
-            "right": share_interval(right[place == b]),
+            "right": proportion_interval(right[place == b]),
         }
         for b in range(len(edges) - 1)
         if (place == b).any()

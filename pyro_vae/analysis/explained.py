@@ -17,7 +17,7 @@ class Explained(NamedTuple):
 
 
 @checked
-def explained_variance(
+def held_out_r2(
     features: dict[str, np.ndarray],
     target: np.ndarray,
     held_out: np.ndarray,

@@ -37,21 +37,21 @@ def thicken(x: Tensor, by: float) -> Tensor:
 
 
 @checked
-def lean(x: Tensor, by: float) -> Tensor:
+def shear(x: Tensor, by: float) -> Tensor:
     """The image sheared to the right by `by` columns for each row up, about the ink's centre."""
     x = on_cpu(x)
     check_number("by", by, -14, 14)
-    return _lean(x, np.full(len(x), by))
+    return _shear(x, np.full(len(x), by))
 
 
 @checked
-def upright(x: Tensor) -> Tensor:
+def deslant(x: Tensor) -> Tensor:
     """The image sheared until it leans neither way."""
     x = on_cpu(x)
-    return _lean(x, -slant(x))
+    return _shear(x, -slant(x))
 
 
-def _lean(x: Tensor, by: np.ndarray) -> Tensor:
+def _shear(x: Tensor, by: np.ndarray) -> Tensor:
     rows, _ = centre(x)
     sheared = [
         # the pixel at (row, column) is taken from (row, column + s (row - centre))
@@ -110,26 +110,26 @@ def shuffle_pixels(x: Tensor, seed: int) -> Tensor:
     """Each image with its own pixels in a random order of its own: the same ink, no shape."""
     check_images(x)
     check_seed(seed)
-    random = torch.Generator().manual_seed(seed)
-    order = torch.rand(len(x), 28 * 28, generator=random).argsort(1)
+    rng = torch.Generator().manual_seed(seed)
+    order = torch.rand(len(x), 28 * 28, generator=rng).argsort(1)
     return x.flatten(1).gather(1, order).view_as(x)
 
 
 @checked
-def gaussian_noise(x: Tensor, level: float, random: torch.Generator) -> Tensor:
+def gaussian_noise(x: Tensor, level: float, rng: torch.Generator) -> Tensor:
     """x + level * N(0, 1) at each pixel, clipped to [0, 1]."""
     check_images(x)
     check_number("level", level, 0, 1e3)
-    return (x + level * torch.randn(x.shape, generator=random).to(x)).clamp(0, 1)
+    return (x + level * torch.randn(x.shape, generator=rng).to(x)).clamp(0, 1)
 
 
 @checked
-def salt_and_pepper(x: Tensor, level: float, random: torch.Generator) -> Tensor:
+def salt_and_pepper(x: Tensor, level: float, rng: torch.Generator) -> Tensor:
     """Each pixel replaced with probability `level` by black or white, at even odds."""
     check_images(x)
     check_number("level", level, 0, 1)
-    replaced = torch.rand(x.shape, generator=random) < level
-    speck = torch.rand(x.shape, generator=random) < 0.5
+    replaced = torch.rand(x.shape, generator=rng) < level
+    speck = torch.rand(x.shape, generator=rng) < 0.5
     return torch.where(replaced.to(x.device), speck.to(x), x)
 
 

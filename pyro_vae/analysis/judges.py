@@ -59,15 +59,15 @@ def train_classifier(
     check_number("learning_rate", learning_rate, 1e-9, 1e3)
     with seeded(seed, data.train_images):
         classifier = Classifier()
-    random = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
     images, labels = data.train_images, data.train_labels
     optimiser = torch.optim.Adam(classifier.parameters(), lr=learning_rate)
     steps = epochs * -(-len(images) // batch_size)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     with tqdm(total=steps, unit="step", desc="classifier", disable=not progress) as bar:
         for _ in range(epochs):
-            for batch in torch.randperm(len(images), generator=random).split(batch_size):
-                down, right = torch.randint(-2, 3, (2,), generator=random).tolist()
+            for batch in torch.randperm(len(images), generator=rng).split(batch_size):
+                down, right = torch.randint(-2, 3, (2,), generator=rng).tolist()
                 logits = classifier(shift(images[batch], down, right))
                 loss = functional.cross_entropy(logits, labels[batch])
                 optimiser.zero_grad()
@@ -100,9 +100,7 @@ Reader = Callable[[Tensor], np.ndarray]
 
 
 @checked
-def nearest_neighbour_reader(
-    data: Dataset, neighbours: int = 5, references: int = 20_000
-) -> tuple[Reader, float]:
+def knn_judge(data: Dataset, neighbours: int = 5, references: int = 20_000) -> tuple[Reader, float]:
     """A reader of images `(*, 1, 28, 28)` to labels `(*,)`, and its accuracy on the test images.
 
     It votes among the nearest of the first `references` training images, and knows nothing of the

@@ -7,11 +7,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pyro_vae.errors import InputError, check_number, check_rows, checked, kind
-from pyro_vae.storage.files import whole_file
+from pyro_vae.errors import InputError, check_number, check_rows, checked, describe
+from pyro_vae.storage.files import atomic_write
 
 # of every figure; set by the scripts, so that importing this changes nobody's own figures
-STYLE = {
+RC_PARAMS = {
     "font.size": 10,
     "axes.titlesize": 10,
     "figure.titlesize": 13,
@@ -30,7 +30,7 @@ COLOURS = {"guide": "#d95f02", "posterior": "#1b6ca8", "annealed": "#4d9221"}
 def show_image(ax: Axes, image: Tensor, title: str = "") -> None:
     """One image, shape `(1, 28, 28)`; black is 0 and white is 1 in every figure."""
     if image.shape not in ((28, 28), (1, 28, 28)) or not image.is_floating_point():
-        raise InputError(f"image must be floats (1, 28, 28), not {kind(image)}")
+        raise InputError(f"image must be floats (1, 28, 28), not {describe(image)}")
     pixels = image.detach().reshape(28, 28).float().cpu().numpy()
     ax.imshow(pixels, cmap="gray", vmin=0, vmax=1)
     ax.set_title(title, fontsize=8.5, pad=3)
@@ -80,5 +80,5 @@ def save_figure(figure: Figure, path: str | Path, dataset: str) -> None:
     """Write a PNG that names its data set and carries no date; the same figure, the same bytes."""
     source = {"mnist": "MNIST", "digits": "scikit-learn's digits, NOT MNIST"}.get(dataset, dataset)
     figure.supxlabel(f"data: {source}", x=0.995, ha="right", fontsize=7.5, color="0.4")
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         figure.savefig(partial, format="png", metadata={"Software": None})

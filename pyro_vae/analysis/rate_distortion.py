@@ -28,10 +28,10 @@ from torch import Tensor
 from pyro_vae.errors import check_counts, check_number, check_rows, checked
 from pyro_vae.guides.refined import Refined
 from pyro_vae.likelihood.estimate import estimate
-from pyro_vae.likelihood.importance import log_joint
+from pyro_vae.likelihood.importance import log_joint_in_chunks
 from pyro_vae.likelihood.traces import Program, draw_z
 from pyro_vae.models import Model
-from pyro_vae.seeds import differentiable, seeded
+from pyro_vae.seeds import seeded, without_inference_mode
 
 
 class RateDistortion(NamedTuple):
@@ -54,7 +54,10 @@ def guide_rate_distortion(
     with seeded(seed, x):
         for rows in zip(*(row.split(100) for row in (x, *labels)), strict=True):
             z, log_q = draw_z(guide, list(rows), num_samples)
-            log_p, log_prior = log_joint(model, list(rows), {"z": z}), _log_prior(model, rows, z)
+            log_p, log_prior = (
+                log_joint_in_chunks(model, list(rows), {"z": z}),
+                _log_prior(model, rows, z),
+            )
             rates.append((log_q.double().cpu() - log_prior).mean(0))
             distortions.append((log_prior - log_p).mean(0))
     return torch.cat(rates).numpy(), torch.cat(distortions).numpy()
@@ -79,14 +82,16 @@ def model_rate_distortion(
     check_number("beta", beta, 1e-9, 1e9)
     check_counts(num_samples=num_samples)
     check_rows(x, *labels)
-    tempered = Model(model.decoder, partial(Tempered, model.pixels, beta), model.prior)
+    tempered = Model(
+        model.decoder, partial(TemperedPixels, model.pixel_distribution, beta), model.prior
+    )
     refined = Refined(tempered, guide)
     found = []
     with seeded(seed, x):
         for part in zip(*(row.split(100) for row in (x, *labels)), strict=True):
-            rows = differentiable(part)
+            rows = without_inference_mode(part)
             z, log_q = draw_z(refined, rows, num_samples)
-            log_p = log_joint(tempered, rows, {"z": z})  # log p(z) + b log p(x | z)
+            log_p = log_joint_in_chunks(tempered, rows, {"z": z})  # log p(z) + b log p(x | z)
             log_w = log_p - log_q.double().cpu()
             w = torch.softmax(log_w, 0)
             scaled = (w * (log_p - _log_prior(model, rows, z))).sum(0).numpy()  # -b D
@@ -100,7 +105,7 @@ def _log_prior(model: Model, rows: Sequence[Tensor], z: Tensor) -> Tensor:
     return model.prior(*rows).log_prob(z).double().cpu()
 
 
-class Tempered(dist.TorchDistribution):
+class TemperedPixels(dist.TorchDistribution):
     """Another distribution of the pixels to the power `beta`: log density times `beta`.
 
     It is not normalised and cannot be sampled; see `pyro_vae.rate_distortion`.

@@ -5,10 +5,10 @@ from torch import Tensor
 
 from pyro_vae.errors import InputError, check_counts, check_rows, check_seed, checked
 from pyro_vae.guides.amortised import Amortised
-from pyro_vae.likelihood.importance import log_joint
+from pyro_vae.likelihood.importance import log_joint_in_chunks
 from pyro_vae.likelihood.traces import Program, draw_z
 from pyro_vae.models import Model
-from pyro_vae.seeds import seed_of, seeded
+from pyro_vae.seeds import derive_seed, seeded
 
 
 @checked
@@ -29,7 +29,7 @@ def decode(model: Model, z: Tensor, *labels: Tensor) -> Tensor:
     """The mean image of p(x | z), shape `(*, 1, 28, 28)`, of latents `(*, d)`."""
     if not z.isfinite().all():
         raise InputError("z must hold finite numbers")
-    return model.pixels(logits=model.decoder(z, *labels)).mean
+    return model.pixel_distribution(logits=model.decoder(z, *labels)).mean
 
 
 @checked
@@ -43,7 +43,7 @@ def mean_images(model: Model, z: Tensor, *labels: Tensor) -> Tensor:
 
 @checked
 @torch.no_grad()
-def styled_images(model: Model, style: Tensor, *labels: Tensor) -> Tensor:
+def decode_style(model: Model, style: Tensor, *labels: Tensor) -> Tensor:
     """The mean images f(e, y) = decoder(T_y(e), y) of styles e, `(B, d)`; see `pyro_vae.priors`."""
     check_rows(style, *labels, first="style")
     rows = [row.to(next(model.parameters()).device) for row in (style, *labels)]
@@ -52,7 +52,7 @@ def styled_images(model: Model, style: Tensor, *labels: Tensor) -> Tensor:
 
 @checked
 @torch.no_grad()
-def guide_styles(
+def encode_style(
     model: Model, guide: Program, x: Tensor, *labels: Tensor, num_samples: int, seed: int = 0
 ) -> Tensor:
     """Styles e = T_y^-1(z), z ~ q(z | x, y), shape `(K, B, d)`, on the CPU, for any B."""
@@ -61,14 +61,14 @@ def guide_styles(
     device, styles = next(model.parameters()).device, []
     for block, rows in enumerate(zip(*(row.split(500) for row in (x, *labels)), strict=True)):
         rows = [row.to(device) for row in rows]
-        z = guide_samples(guide, *rows, num_samples=num_samples, seed=seed_of(seed, block))
+        z = guide_samples(guide, *rows, num_samples=num_samples, seed=derive_seed(seed, block))
         styles.append(model.prior.style(z, *rows[1:]).cpu())
     return torch.cat(styles, 1)
 
 
 @checked
 @torch.no_grad()
-def guide_moments(guide: Amortised, x: Tensor, *labels: Tensor) -> tuple[Tensor, Tensor]:
+def posterior_moments(guide: Amortised, x: Tensor, *labels: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of q(z | x) in each coordinate, `(B, d)` each, on the CPU."""
     check_rows(x, *labels)
     device = next(guide.parameters()).device
@@ -144,4 +144,4 @@ def _weighted(
 ) -> tuple[Tensor, Tensor]:
     """K samples of the guide, `(K, B, d)`, and their weights for p(z | x), `(K, B)`, of sum one."""
     z, log_q = draw_z(guide, rows, num_samples)
-    return z, torch.softmax(log_joint(model, rows, {"z": z}) - log_q.cpu(), 0)
+    return z, torch.softmax(log_joint_in_chunks(model, rows, {"z": z}) - log_q.cpu(), 0)

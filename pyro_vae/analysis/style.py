@@ -41,9 +41,9 @@ def shared_interval(values: np.ndarray, resamples: int = 2000, seed: int = 0) ->
     check_counts(resamples=resamples)
     check_seed(seed)
     check_table(values=values)
-    random = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     again = [
-        shared_correlation(values[random.integers(len(values), size=len(values))])
+        shared_correlation(values[rng.integers(len(values), size=len(values))])
         for _ in range(resamples)
     ]
     return np.quantile(again, [0.025, 0.975]).tolist()
@@ -58,7 +58,7 @@ def shuffled(values: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 @checked
-def carried_over(own: np.ndarray, drawn: np.ndarray, labels: np.ndarray) -> dict:
+def style_correlation(own: np.ndarray, drawn: np.ndarray, labels: np.ndarray) -> dict:
     """How a feature of real images correlates with that of other digits drawn in their styles.
 
     Args:

@@ -15,7 +15,7 @@ from pyro_vae.guides.amortised import Amortised
 from pyro_vae.guides.flows import InverseAutoregressive, Spline
 from pyro_vae.guides.gaussian import FullRank, MeanField
 from pyro_vae.guides.mixture import Mixture
-from pyro_vae.guides.prior import Prior
+from pyro_vae.guides.prior import PriorGuide
 from pyro_vae.guides.semi_amortised import SemiAmortised
 
 # Guides by name: each is called with the model. The refined guide is not among them, since it is
@@ -27,6 +27,6 @@ GUIDES: dict[str, type[nn.Module]] = {
     "inverse_autoregressive": InverseAutoregressive,
     "spline": Spline,
     "semi_amortised": SemiAmortised,
-    "prior": Prior,
+    "prior": PriorGuide,
 }
 AMORTISED = {name: kind for name, kind in GUIDES.items() if issubclass(kind, Amortised)}

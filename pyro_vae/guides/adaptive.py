@@ -7,10 +7,12 @@ from torch import Tensor
 
 from pyro_vae.guides.laplace import Score
 from pyro_vae.guides.student import StudentMixture
-from pyro_vae.likelihood.importance import chunk_of
+from pyro_vae.likelihood.importance import default_chunk_size
 
 
-def adapt(log_joint: Score, proposal: StudentMixture, rounds: tuple[int, ...]) -> StudentMixture:
+def adaptive_importance_sampling(
+    log_joint: Score, proposal: StudentMixture, samples_per_round: tuple[int, ...]
+) -> StudentMixture:
     """`proposal` after rounds of adaptive multiple importance sampling.
 
     Each round adds its draws to all earlier ones, weighs them by p(x, z) over the mixture of all
@@ -19,13 +21,16 @@ def adapt(log_joint: Score, proposal: StudentMixture, rounds: tuple[int, ...]) -
     them, against as many of the earlier covariance as it has free entries.
     """
     proposals, draws, values = [], [], []
-    for count in rounds:
+    for count in samples_per_round:
         proposals.append(proposal)
         draws.append(proposal.sample((count,)))
         values.append(_in_pieces(log_joint, draws[-1]).double())
         z = torch.cat(draws)  # (N, B, d)
         log_q = torch.stack(
-            [p.log_prob(z) + math.log(n / len(z)) for p, n in zip(proposals, rounds, strict=False)]
+            [
+                p.log_prob(z) + math.log(n / len(z))
+                for p, n in zip(proposals, samples_per_round, strict=False)
+            ]
         ).logsumexp(0)
         log_w = torch.log_softmax(torch.cat(values) - log_q, 0)
         w = torch.softmax(log_w.clamp(max=-0.5 * math.log(len(z))), 0)  # (N, B)
@@ -61,7 +66,7 @@ def _refit(proposal: StudentMixture, z: Tensor, w: Tensor) -> StudentMixture:
         shares.append(share)
     # a mode that this round missed may be found by the next: none falls below 1%
     share = torch.stack(shares, -1)
-    share = torch.where(proposal.log_share.isinf(), 0.0, share.clamp(min=0.01))
+    share = torch.where(proposal.log_mixture_weights.isinf(), 0.0, share.clamp(min=0.01))
     return StudentMixture(
         torch.stack(locs, 1),
         torch.stack(trils, 1),
@@ -72,4 +77,6 @@ def _refit(proposal: StudentMixture, z: Tensor, w: Tensor) -> StudentMixture:
 
 def _in_pieces(log_joint: Score, z: Tensor) -> Tensor:
     """`log_joint` of all draws, as many at a time as the device does fastest."""
-    return torch.cat([log_joint(piece) for piece in z.split(max(1, chunk_of(z) // z.shape[1]))])
+    return torch.cat(
+        [log_joint(piece) for piece in z.split(max(1, default_chunk_size(z) // z.shape[1]))]
+    )

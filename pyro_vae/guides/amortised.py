@@ -16,17 +16,17 @@ class Amortised(nn.Module):
 
     Args:
         model: what it is a guide for; its decoder names the encoder that goes with it.
-        outputs: numbers an image that the encoder gives.
+        num_params: numbers an image that the encoder gives.
         precision: of the encoder's convolutions; see `pyro_vae.networks.resolve_precision`.
     """
 
     @checked
-    def __init__(self, model: Model, outputs: int, precision: str = "auto"):
+    def __init__(self, model: Model, num_params: int, precision: str = "auto"):
         super().__init__()
-        self.encoder = model.decoder.encoder(outputs, precision, model.decoder.classes)
+        self.encoder = model.decoder.encoder(num_params, precision, model.decoder.num_classes)
 
-    def distribution(self, numbers: Tensor) -> dist.TorchDistribution:
-        """The family's member at `numbers`, shape `(B, outputs)`."""
+    def distribution(self, params: Tensor) -> dist.TorchDistribution:
+        """The family's member at `params`, shape `(B, num_params)`."""
         raise NotImplementedError
 
     def q(self, x: Tensor, *labels: Tensor) -> dist.TorchDistribution:

@@ -9,18 +9,18 @@ from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 
 from pyro_vae.errors import checked
-from pyro_vae.likelihood.quadrature import Plane, _check_grid, integrate_plane
+from pyro_vae.likelihood.quadrature import GridPosterior, _check_grid, integrate_plane
 from pyro_vae.likelihood.traces import Program
 
 
-class Cells(TorchDistribution):
+class GridDensity(TorchDistribution):
     """The posterior on a plane's grid as a distribution: one density over each node's cell."""
 
     arg_constraints: dict = {}  # noqa: RUF012  (the name and type that torch asks for)
     support = constraints.real_vector
     has_rsample = False
 
-    def __init__(self, plane: Plane, points: int, dtype: torch.dtype = torch.float64):
+    def __init__(self, plane: GridPosterior, points: int, dtype: torch.dtype = torch.float64):
         self.points, self.dtype = points, dtype  # of the samples
         self.low = plane.z[0]  # (B, 2), the first node
         self.step = (plane.z[-1] - plane.z[0]) / (points - 1)  # (B, 2)
@@ -47,7 +47,7 @@ class Cells(TorchDistribution):
         return torch.where(inside, density, -math.inf)
 
 
-class Exact:
+class ExactGuide:
     """The exact posterior of a `model` with d = 2, by quadrature, as a guide.
 
     Perfect importance sampling: every weight is p(x), or p(x | y), but for what the density moves
@@ -55,13 +55,15 @@ class Exact:
     """
 
     @checked
-    def __init__(self, model: Program, points: int = 241, limit: float = 6.0):
-        _check_grid(points, limit)
-        self.model, self.points, self.limit = model, points, limit
+    def __init__(self, model: Program, points: int = 241, half_width: float = 6.0):
+        _check_grid(points, half_width)
+        self.model, self.points, self.half_width = model, points, half_width
 
     def __call__(self, x: Tensor, *labels: Tensor) -> None:
         """Sample "z" of each image, from its posterior, in the plate "data"."""
         with poutine.block():  # the model's own sites are no sites of the guide
-            plane = integrate_plane(self.model, x, *labels, points=self.points, limit=self.limit)
+            plane = integrate_plane(
+                self.model, x, *labels, points=self.points, half_width=self.half_width
+            )
         with pyro.plate("data", len(x)):
-            pyro.sample("z", Cells(plane, self.points, x.dtype))
+            pyro.sample("z", GridDensity(plane, self.points, x.dtype))

@@ -40,12 +40,12 @@ class Flow(Amortised):
         """One map of R^d, given `context` numbers; coordinate order[i] depends on those before."""
         raise NotImplementedError
 
-    def distribution(self, numbers: Tensor) -> dist.TorchDistribution:
+    def distribution(self, params: Tensor) -> dist.TorchDistribution:
         """From loc, tau, and the context that the maps see."""
-        loc, tau, context = numbers.split([self.d, self.d, numbers.shape[-1] - 2 * self.d], -1)
+        loc, log_var, context = params.split([self.d, self.d, params.shape[-1] - 2 * self.d], -1)
         maps = [layer.condition(context) for layer in self.layers]
         # with a cache, or the maps before it would be inverted to score their own samples
-        maps.append(T.AffineTransform(loc, torch.exp(tau / 2), event_dim=1, cache_size=1))
+        maps.append(T.AffineTransform(loc, torch.exp(log_var / 2), event_dim=1, cache_size=1))
         noise = dist.Normal(torch.zeros_like(loc), 1).to_event(1)
         return dist.TransformedDistribution(noise, maps)
 

@@ -16,10 +16,10 @@ class MeanField(Amortised):
     def __init__(self, model: Model, precision: str = "auto"):
         super().__init__(model, 2 * model.decoder.latent_dim, precision)
 
-    def distribution(self, numbers: Tensor) -> dist.TorchDistribution:
+    def distribution(self, params: Tensor) -> dist.TorchDistribution:
         """From loc and tau, `(B, d)` each, where scale = exp(tau / 2)."""
-        loc, tau = numbers.chunk(2, -1)
-        return dist.Normal(loc, torch.exp(tau / 2)).to_event(1)
+        loc, log_var = params.chunk(2, -1)
+        return dist.Normal(loc, torch.exp(log_var / 2)).to_event(1)
 
 
 class FullRank(Amortised):
@@ -33,11 +33,11 @@ class FullRank(Amortised):
         for w in self.encoder.g[-1].parameters():  # start near uncorrelated coordinates
             w.data[2 * self.d :] *= 0.1
 
-    def distribution(self, numbers: Tensor) -> dist.TorchDistribution:
+    def distribution(self, params: Tensor) -> dist.TorchDistribution:
         """From loc, tau and what of L lies below its diagonal exp(tau / 2), in its units."""
-        loc, tau, below = numbers.split([self.d, self.d, numbers.shape[-1] - 2 * self.d], -1)
-        scale = torch.exp(tau / 2)
+        loc, log_var, below = params.split([self.d, self.d, params.shape[-1] - 2 * self.d], -1)
+        scale = torch.exp(log_var / 2)
         row, column = torch.tril_indices(self.d, self.d, -1)
-        unit = torch.eye(self.d).to(numbers).expand(*numbers.shape[:-1], -1, -1).clone()
+        unit = torch.eye(self.d).to(params).expand(*params.shape[:-1], -1, -1).clone()
         unit[..., row, column] = below
         return dist.MultivariateNormal(loc, scale_tril=scale[..., None] * unit)

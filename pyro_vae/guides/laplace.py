@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pyro_vae.guides.student import StudentMixture
-from pyro_vae.networks.precision import unrounded
+from pyro_vae.networks.precision import without_tf32
 
 Score = Callable[[Tensor], Tensor]  # z, (K, B, d), to log p(x, z), (K, B)
 
@@ -18,7 +18,7 @@ def curvature(log_joint: Score, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Where minus the Hessian is not positive definite its eigenvalues are replaced by their absolute
     values, at least a ten-thousandth of the largest: a direction of ascent, and a proper scale.
     """
-    with torch.enable_grad(), unrounded(z):
+    with torch.enable_grad(), without_tf32(z):
         z = z.detach().requires_grad_()
         value = log_joint(z)
         (gradient,) = torch.autograd.grad(value.sum(), z, create_graph=True)
@@ -35,7 +35,7 @@ def curvature(log_joint: Score, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return value.detach(), gradient.detach(), precision
 
 
-def climb(log_joint: Score, z: Tensor, steps: int) -> Tensor:
+def newton_ascent(log_joint: Score, z: Tensor, steps: int) -> Tensor:
     """`z`, `(K, B, d)`, after Newton steps up log p(x, z); no step ever goes down."""
     for _ in range(steps):
         value, gradient, precision = curvature(log_joint, z)

@@ -22,8 +22,8 @@ class Mixture(Amortised):
         self.d, self.components = model.decoder.latent_dim, components
         super().__init__(model, components * (2 * self.d + 1), precision)
 
-    def distribution(self, numbers: Tensor) -> dist.TorchDistribution:
+    def distribution(self, params: Tensor) -> dist.TorchDistribution:
         """From each component's logit of its share, loc and tau."""
-        logits, rest = numbers.split([self.components, 2 * self.d * self.components], -1)
-        loc, tau = rest.unflatten(-1, (self.components, 2 * self.d)).chunk(2, -1)
-        return dist.MixtureOfDiagNormals(loc, torch.exp(tau / 2), logits)
+        logits, rest = params.split([self.components, 2 * self.d * self.components], -1)
+        loc, log_var = rest.unflatten(-1, (self.components, 2 * self.d)).chunk(2, -1)
+        return dist.MixtureOfDiagNormals(loc, torch.exp(log_var / 2), logits)

@@ -8,7 +8,7 @@ from pyro_vae.errors import checked
 from pyro_vae.models import Model
 
 
-class Prior(nn.Module):
+class PriorGuide(nn.Module):
     """The model's prior, blind to the image: what a guide is worth is measured from here."""
 
     @checked

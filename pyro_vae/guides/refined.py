@@ -26,10 +26,10 @@ from pyro import poutine
 from torch import Tensor
 
 from pyro_vae.errors import InputError, check_counts, checked
-from pyro_vae.guides.adaptive import adapt
-from pyro_vae.guides.laplace import climb, laplace
+from pyro_vae.guides.adaptive import adaptive_importance_sampling
+from pyro_vae.guides.laplace import laplace, newton_ascent
 from pyro_vae.guides.student import StudentMixture
-from pyro_vae.likelihood.traces import Program, sample_sites, score
+from pyro_vae.likelihood.traces import Program, log_joint, sample_sites
 from pyro_vae.networks.precision import resolve_precision
 
 
@@ -37,12 +37,13 @@ class Refined:
     """The refined guide of `model`, started from any `guide` with one real latent vector an image.
 
     Args:
-        starts: modes sought for each image; the first from the guide's mean. By default 40 / d, at
-            least 2: in few dimensions draws of the prior find modes that the guide does not know,
-            in many they find none, and each costs d times a gradient.
-        climbs: Newton steps to each mode.
-        rounds: draws an image in each round of adaptive importance sampling. By default 250, 500
-            and 1000, and 1000 more where d > 10, for the d (d + 1) / 2 entries of a covariance.
+        num_starts: modes sought for each image; the first from the guide's mean. By default 40 / d,
+            at least 2: in few dimensions draws of the prior find modes that the guide does not
+            know, in many they find none, and each costs d times a gradient.
+        newton_steps: Newton steps to each mode.
+        samples_per_round: draws an image in each round of adaptive importance sampling. By default
+            250, 500 and 1000, and 1000 more where d > 10, for the d (d + 1) / 2 entries of a
+            covariance.
         precision: of the model's matrix products in these rounds, which are most of the work:
             "float32", "bfloat16", or by default whichever is faster here
             (`networks.resolve_precision`). Whatever the fit was rounded to, the proposal is sampled
@@ -55,19 +56,23 @@ class Refined:
         model: Program,
         guide: Program,
         *,
-        starts: int | None = None,
-        climbs: int = 4,
-        rounds: tuple[int, ...] | None = None,
+        num_starts: int | None = None,
+        newton_steps: int = 4,
+        samples_per_round: tuple[int, ...] | None = None,
         precision: str = "auto",
     ):
-        if starts is not None:
-            check_counts(starts=starts)
-        check_counts(0, climbs=climbs)
-        for draws in rounds or ():
-            check_counts(2, rounds=draws)
+        if num_starts is not None:
+            check_counts(num_starts=num_starts)
+        check_counts(0, newton_steps=newton_steps)
+        for draws in samples_per_round or ():
+            check_counts(2, samples_per_round=draws)
         resolve_precision(precision)
         self.model, self.guide, self.precision = model, guide, precision
-        self.starts, self.climbs, self.rounds = starts, climbs, rounds
+        self.num_starts, self.newton_steps, self.samples_per_round = (
+            num_starts,
+            newton_steps,
+            samples_per_round,
+        )
 
     def __call__(self, x: Tensor, *labels: Tensor) -> None:
         with poutine.block():  # the fit's own sites are no sites of the guide
@@ -80,25 +85,29 @@ class Refined:
         rows = [x, *labels]
         name, mean = _guide_mean(self.guide, rows)
 
-        def log_joint(z: Tensor) -> Tensor:
-            return score(self.model, rows, {name: z})
+        def log_p(z: Tensor) -> Tensor:
+            return log_joint(self.model, rows, {name: z})
 
         d = mean.shape[-1]
-        starts = self.starts or max(2, 40 // d)
-        rounds = (250, 500, 1000) + (1000,) * (d > 10) if self.rounds is None else self.rounds
+        num_starts = self.num_starts or max(2, 40 // d)
+        samples_per_round = (
+            (250, 500, 1000) + (1000,) * (d > 10)
+            if self.samples_per_round is None
+            else self.samples_per_round
+        )
         with torch.no_grad():
-            z = torch.stack([mean, *_best_prior_draws(self.model, rows, name, starts - 1)])
-        proposal = laplace(log_joint, climb(log_joint, z, self.climbs))
+            z = torch.stack([mean, *_best_prior_draws(self.model, rows, name, num_starts - 1)])
+        proposal = laplace(log_p, newton_ascent(log_p, z, self.newton_steps))
 
         device = x.device.type
         rounded = resolve_precision(self.precision, device) == "bfloat16"
 
-        def rounded_log_joint(z: Tensor) -> Tensor:
+        def rounded_log_p(z: Tensor) -> Tensor:
             with torch.autocast(device, torch.bfloat16, enabled=rounded):
-                return log_joint(z)
+                return log_p(z)
 
         with torch.no_grad():
-            return name, adapt(rounded_log_joint, proposal, rounds)
+            return name, adaptive_importance_sampling(rounded_log_p, proposal, samples_per_round)
 
 
 def _guide_mean(guide: Program, rows: list[Tensor]) -> tuple[str, Tensor]:

@@ -7,10 +7,10 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from pyro_vae.errors import InputError, check_counts, check_number, check_rows, checked, kind
+from pyro_vae.errors import InputError, check_counts, check_number, check_rows, checked, describe
 from pyro_vae.guides.amortised import Amortised
 from pyro_vae.guides.gaussian import MeanField
-from pyro_vae.likelihood.traces import Program, score
+from pyro_vae.likelihood.traces import Program, log_joint
 from pyro_vae.models import Model
 
 
@@ -31,61 +31,61 @@ class SemiAmortised(MeanField):
 
     def q(self, x: Tensor, *labels: Tensor) -> dist.TorchDistribution:
         """q(z | x) at the end of each image's steps."""
-        numbers = self.encoder(x, *labels)
-        better = ascend(self.target[0], self, numbers, [x, *labels], self.steps)
-        return self.distribution(numbers + (better - numbers).detach())
+        params = self.encoder(x, *labels)
+        better = maximise_elbo(self.target[0], self, params, [x, *labels], self.steps)
+        return self.distribution(params + (better - params).detach())
 
 
 @checked
-def ascend(
+def maximise_elbo(
     model: Program,
     guide: Amortised,
-    numbers: Tensor,
+    params: Tensor,
     rows: list[Tensor],
     steps: int,
     draws: int = 4,
     learning_rate: float = 0.05,
 ) -> Tensor:
-    """`numbers`, shape `(B, outputs)`, after steps of Adam up each image's own ELBO.
+    """`params`, shape `(B, num_params)`, after steps of Adam up each image's own ELBO.
 
     The step size falls to zero on a cosine. `rows` are the model's arguments, `[x]` or `[x, y]`.
     """
     check_counts(steps=steps, draws=draws)
     check_number("learning_rate", learning_rate, 1e-9, 1e3)
     check_rows(*rows)
-    if numbers.dim() != 2 or len(numbers) != len(rows[0]) or not numbers.is_floating_point():
+    if params.dim() != 2 or len(params) != len(rows[0]) or not params.is_floating_point():
         raise InputError(
-            f"numbers must be floats ({len(rows[0])}, outputs) as rows, not {kind(numbers)}"
+            f"params must be floats ({len(rows[0])}, num_params) as rows, not {describe(params)}"
         )
-    if not numbers.isfinite().all():
-        raise InputError("numbers must be finite")
+    if not params.isfinite().all():
+        raise InputError("params must be finite")
 
-    def elbo(numbers: Tensor) -> Tensor:
-        q = guide.distribution(numbers)
+    def elbo(params: Tensor) -> Tensor:
+        q = guide.distribution(params)
         # expanded, as a plate would: Pyro's MixtureOfDiagNormals draws from the wrong image's
         # components where it is asked for a sample shape and has a batch shape
-        z = q.expand((draws, len(numbers))).rsample()
-        return (score(model, rows, {"z": z}) - q.log_prob(z)).mean(0)
+        z = q.expand((draws, len(params))).rsample()
+        return (log_joint(model, rows, {"z": z}) - q.log_prob(z)).mean(0)
 
-    return _adam(elbo, numbers, steps, learning_rate)
+    return _adam(elbo, params, steps, learning_rate)
 
 
 def _adam(
-    objective: Callable[[Tensor], Tensor], numbers: Tensor, steps: int, learning_rate: float
+    objective: Callable[[Tensor], Tensor], params: Tensor, steps: int, learning_rate: float
 ) -> Tensor:
-    """`numbers`, `(B, outputs)`, after steps of Adam up each image's own objective, `(B,)`.
+    """`params`, `(B, num_params)`, after steps of Adam up each image's own objective, `(B,)`.
 
     The step size falls to zero on a cosine. An image whose gradient is not finite, as that of a
     collapsed mixture, stays where it is.
     """
-    numbers = numbers.detach().clone().requires_grad_()
-    optimiser = torch.optim.Adam([numbers], lr=learning_rate)
+    params = params.detach().clone().requires_grad_()
+    optimiser = torch.optim.Adam([params], lr=learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     with torch.enable_grad(), poutine.block():  # what is sampled here is no site of the guide
         for _ in range(steps):
-            (gradient,) = torch.autograd.grad(-objective(numbers).sum(), [numbers])
+            (gradient,) = torch.autograd.grad(-objective(params).sum(), [params])
             finite = gradient.isfinite().all(-1, keepdim=True)
-            numbers.grad = torch.where(finite, gradient, 0.0)
+            params.grad = torch.where(finite, gradient, 0.0)
             optimiser.step()
             schedule.step()
-    return numbers.detach()
+    return params.detach()

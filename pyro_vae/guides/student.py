@@ -9,7 +9,7 @@ from torch import Tensor
 # Each component is itself a mixture of t distributions around one location: (share, degrees of
 # freedom, factor on the scale). The first fits the bulk; the others, wider and heavier in their
 # tails, keep the weights bounded where the posterior is wider than its fit.
-RADIAL = ((0.6, 30.0, 1.0), (0.3, 15.0, 1.15), (0.1, 4.0, 1.5))
+T_COMPONENTS = ((0.6, 30.0, 1.0), (0.3, 15.0, 1.15), (0.1, 4.0, 1.5))
 
 
 class StudentMixture(TorchDistribution):
@@ -27,8 +27,10 @@ class StudentMixture(TorchDistribution):
     support = constraints.real_vector
     has_rsample = False
 
-    def __init__(self, loc: Tensor, scale_tril: Tensor, log_share: Tensor, dtype: torch.dtype):
-        self.loc, self.scale_tril, self.log_share = loc, scale_tril, log_share
+    def __init__(
+        self, loc: Tensor, scale_tril: Tensor, log_mixture_weights: Tensor, dtype: torch.dtype
+    ):
+        self.loc, self.scale_tril, self.log_mixture_weights = loc, scale_tril, log_mixture_weights
         self.dtype = dtype
         self.inverse = torch.linalg.inv(scale_tril)
         self.log_det = scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)  # (B, C)
@@ -42,9 +44,9 @@ class StudentMixture(TorchDistribution):
             apart = value.double() - self.loc[:, c]
             white = torch.einsum("bij,...bj->...bi", self.inverse[:, c], apart)
             radius = white.square().sum(-1)
-            parts.append(torch.stack([_log_t(radius, d, *radial) for radial in RADIAL]))
+            parts.append(torch.stack([_log_t(radius, d, *radial) for radial in T_COMPONENTS]))
         densities = torch.stack(parts, -1).logsumexp(0)  # (*, B, C)
-        return self.log_share + densities - self.log_det
+        return self.log_mixture_weights + densities - self.log_det
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log density at `value`, `(*, B, d)`: `(*, B)`."""
@@ -53,8 +55,10 @@ class StudentMixture(TorchDistribution):
     def sample(self, sample_shape: tuple[int, ...] = ()) -> Tensor:
         """Draws `(*sample_shape, B, d)`."""
         shape = (*sample_shape, *self.batch_shape)
-        chosen = torch.distributions.Categorical(logits=self.log_share).sample(sample_shape)
-        shares, degrees, factors = torch.tensor(RADIAL).to(self.loc).T
+        chosen = torch.distributions.Categorical(logits=self.log_mixture_weights).sample(
+            sample_shape
+        )
+        shares, degrees, factors = torch.tensor(T_COMPONENTS).to(self.loc).T
         radial = torch.multinomial(shares, math.prod(shape), replacement=True).view(shape)
         df, factor = degrees[radial], factors[radial]
         chi2 = torch.distributions.Chi2(df).sample()

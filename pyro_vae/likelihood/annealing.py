@@ -32,13 +32,13 @@ from tqdm import tqdm
 
 from pyro_vae.errors import InputError, check_counts, check_rows, checked
 from pyro_vae.likelihood.estimate import Estimate, estimate
-from pyro_vae.likelihood.traces import Program, is_random, sample_sites, score
-from pyro_vae.seeds import differentiable, seeded
+from pyro_vae.likelihood.traces import Program, is_random, log_joint, sample_sites
+from pyro_vae.seeds import seeded, without_inference_mode
 
 LEAPS = 5  # leapfrog steps of one HMC move
 
 
-class Sandwich(NamedTuple):
+class Bounds(NamedTuple):
     """Stochastic bounds of log p(x) of B simulated images, nats per image.
 
     Each holds in expectation; one run may pass the exact value by its standard error.
@@ -51,7 +51,7 @@ class Sandwich(NamedTuple):
     images: Tensor  # the simulated images, `(B, ...)`
 
 
-class Path(NamedTuple):
+class AnnealingPath(NamedTuple):
     """From q(z | x) to p(x, z), both as functions of z `(K, B, d)` with values `(K, B)`."""
 
     start: TorchDistribution  # q(z | x), batch shape (B,), event shape (d,)
@@ -87,7 +87,7 @@ def annealed_log_likelihood(
 
 
 @checked
-def sandwich(
+def bidirectional_bounds(
     model: Program,
     guide: Program | None,
     images: Tensor,
@@ -96,7 +96,7 @@ def sandwich(
     num_steps: int = 100,
     seed: int = 0,
     progress: str | None = None,
-) -> Sandwich:
+) -> Bounds:
     """Both bounds of log p(x), on as many images simulated from the model as `images` holds.
 
     Of `images` only the shape and type are used. The reverse chains of an image all start from the
@@ -116,10 +116,12 @@ def sandwich(
             forwards.append(forward)
             backs.append(back)
         bar.close()
-    return Sandwich(estimate(torch.cat(forwards, 1)), estimate(torch.cat(backs, 1)), x)
+    return Bounds(estimate(torch.cat(forwards, 1)), estimate(torch.cat(backs, 1)), x)
 
 
-def _forward(path: Path, num_chains: int, betas: Tensor, bar: tqdm) -> tuple[Tensor, Tensor]:
+def _forward(
+    path: AnnealingPath, num_chains: int, betas: Tensor, bar: tqdm
+) -> tuple[Tensor, Tensor]:
     """Log weights `(K, B)` of forward chains, and their step sizes, found by a pilot run."""
     _, steps = _anneal(path, path.start.sample((num_chains,)), betas, None, bar)
     log_w, _ = _anneal(path, path.start.sample((num_chains,)), betas, steps, bar)
@@ -152,8 +154,8 @@ def simulate(model: Program, images: Tensor, *labels: Tensor) -> tuple[Tensor, T
     return values[True], values[False]
 
 
-def _path(model: Program, guide: Program | None, rows: list[Tensor]) -> Path:
-    rows = differentiable(rows)
+def _path(model: Program, guide: Program | None, rows: list[Tensor]) -> AnnealingPath:
+    rows = without_inference_mode(rows)
     with torch.no_grad():
         sites = sample_sites(guide if guide is not None else model, rows)
         latents = [site for site in sites if not site["is_observed"]]
@@ -162,7 +164,7 @@ def _path(model: Program, guide: Program | None, rows: list[Tensor]) -> Path:
             raise InputError(f"annealing needs one latent site, not {names}: join them into one")
         start, name = latents[0]["fn"], latents[0]["name"]
         scale = start.sample((500,)).std(0)
-    return Path(start, lambda z: score(model, rows, {name: z}), scale)
+    return AnnealingPath(start, lambda z: log_joint(model, rows, {name: z}), scale)
 
 
 def _schedule(num_chains: int, num_steps: int) -> Tensor:
@@ -173,7 +175,7 @@ def _schedule(num_chains: int, num_steps: int) -> Tensor:
 
 
 def _anneal(
-    path: Path, z: Tensor, betas: Tensor, steps: Tensor | None, bar: tqdm
+    path: AnnealingPath, z: Tensor, betas: Tensor, steps: Tensor | None, bar: tqdm
 ) -> tuple[Tensor, Tensor]:
     """Log weights `(K, B)` of chains from `z` along `betas`, and the step sizes used, `(T, B)`.
 
@@ -200,7 +202,7 @@ def _anneal(
     return gain, torch.stack(used) if used else step[None]
 
 
-def _evaluate(path: Path, z: Tensor) -> tuple[Tensor, Tensor]:
+def _evaluate(path: AnnealingPath, z: Tensor) -> tuple[Tensor, Tensor]:
     """log q and log p at z, `(2, K, B)`, and their gradients, `(2, K, B, d)`."""
     with torch.enable_grad():
         z = z.detach().requires_grad_()
@@ -212,7 +214,7 @@ def _evaluate(path: Path, z: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _hmc(
-    path: Path, z: Tensor, ends: Tensor, gradients: Tensor, beta: float, step: Tensor
+    path: AnnealingPath, z: Tensor, ends: Tensor, gradients: Tensor, beta: float, step: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """One move by HMC that leaves log f = (1 - beta) log q + beta log p invariant.
 

@@ -21,8 +21,8 @@ from tqdm import tqdm
 
 from pyro_vae.errors import check_counts, check_rows, check_seed, checked
 from pyro_vae.likelihood.estimate import Estimate, estimate
-from pyro_vae.likelihood.traces import Program, draw, score
-from pyro_vae.seeds import differentiable, seed_of, seeded
+from pyro_vae.likelihood.traces import Program, draw, log_joint
+from pyro_vae.seeds import derive_seed, seeded, without_inference_mode
 
 DRAWS = 100_000  # draws of the guide held at a time: d floats each
 IMAGES = 100  # images that the guide encodes at a time
@@ -39,22 +39,23 @@ def log_likelihood(
     *labels: Tensor,
     num_samples: int = 100,
     seed: int = 0,
-    chunk: int | None = None,
+    chunk_size: int | None = None,
     progress: str | None = None,
 ) -> Estimate:
     """Estimate log p(x), or log p(x | y), of each image of `x`, shape `(B, ...)`.
 
     Any Pyro model and guide serve that take `(x, *labels)` and have one plate over the images, the
-    rightmost batch dimension. Exactly `num_samples` samples are drawn per image. `chunk` is how
-    many are passed through the model at a time (by default as many as CHUNK has for the device): it
-    bounds the memory and leaves the result as it is, to rounding. `progress` names a progress bar.
+    rightmost batch dimension. Exactly `num_samples` samples are drawn per image. `chunk_size` is
+    how many are passed through the model at a time (by default as many as CHUNK has for the
+    device): it bounds the memory and leaves the result as it is, to rounding. `progress` names a
+    progress bar.
 
     Raises InputError where an argument is wrong, where model and guide do not sample the same
     latent sites in one plate over the images, and where a log weight is NaN or +inf.
     """
     pieces = [
         estimate(log_w)
-        for log_w in _blocks(model, guide, x, labels, num_samples, seed, chunk, progress)
+        for log_w in _blocks(model, guide, x, labels, num_samples, seed, chunk_size, progress)
     ]
     arrays = zip(*(piece[:-1] for piece in pieces), strict=True)
     return Estimate(*(np.concatenate(array) for array in arrays), num_samples)
@@ -68,14 +69,14 @@ def log_weights(
     *labels: Tensor,
     num_samples: int = 100,
     seed: int = 0,
-    chunk: int | None = None,
+    chunk_size: int | None = None,
     progress: str | None = None,
 ) -> Tensor:
     """The log weights `(K, B)` on which `log_likelihood` rests, float64, on the CPU.
 
     Arguments and errors are those of `log_likelihood`.
     """
-    blocks = _blocks(model, guide, x, labels, num_samples, seed, chunk, progress)
+    blocks = _blocks(model, guide, x, labels, num_samples, seed, chunk_size, progress)
     return torch.cat(list(blocks), dim=1)
 
 
@@ -86,7 +87,7 @@ def _blocks(
     labels: tuple[Tensor, ...],
     num_samples: int,
     seed: int,
-    chunk: int | None,
+    chunk_size: int | None,
     progress: str | None,
 ) -> Iterator[Tensor]:
     """Log weights `(K, b)` of successive blocks of b images."""
@@ -95,7 +96,7 @@ def _blocks(
     with tqdm(total=len(x), desc=progress, unit="img", disable=progress is None) as bar:
         for block in blocks:
             rows = [tensor[block] for tensor in (x, *labels)]
-            yield block_log_weights(model, guide, rows, block.start, num_samples, seed, chunk)
+            yield block_log_weights(model, guide, rows, block.start, num_samples, seed, chunk_size)
             bar.update(len(rows[0]))
 
 
@@ -115,47 +116,47 @@ def block_log_weights(
     start: int,
     num_samples: int,
     seed: int,
-    chunk: int | None = None,
+    chunk_size: int | None = None,
 ) -> Tensor:
     """Log weights `(K, b)` of one block of b images, the first of them number `start`.
 
-    The guide draws once for the whole block from the block's own seed. So neither `chunk`, which
-    only cuts the model's work, nor who works on which block changes a single draw.
+    The guide draws once for the whole block from the block's own seed. The draws depend neither on
+    `chunk_size` nor on which process runs the block.
     """
     check_counts(num_samples=num_samples)
     check_counts(0, start=start)
     check_seed(seed)
     check_rows(*rows)
-    chunk = chunk_of(rows[0]) if chunk is None else chunk
-    check_counts(chunk=chunk)
-    with seeded(seed_of(seed, start), rows[0]), torch.no_grad():
-        rows = differentiable(rows)
+    chunk_size = default_chunk_size(rows[0]) if chunk_size is None else chunk_size
+    check_counts(chunk_size=chunk_size)
+    with seeded(derive_seed(seed, start), rows[0]), torch.no_grad():
+        rows = without_inference_mode(rows)
         latents, log_q = draw(guide, rows, num_samples)
-        return log_joint(model, rows, latents, chunk) - log_q.double().cpu()
+        return log_joint_in_chunks(model, rows, latents, chunk_size) - log_q.double().cpu()
 
 
-def log_joint(
-    model: Program, rows: list[Tensor], latents: dict[str, Tensor], chunk: int | None = None
+def log_joint_in_chunks(
+    model: Program, rows: list[Tensor], latents: dict[str, Tensor], chunk_size: int | None = None
 ) -> Tensor:
     """log p(x, z) at given values `(K, b, ...)` of the latent sites, `(K, b)`, float64, on the CPU.
 
-    `rows` are the model's arguments, `[x]` or `[x, y]`. At most `chunk` of the K b values pass
+    `rows` are the model's arguments, `[x]` or `[x, y]`. At most `chunk_size` of the K b values pass
     through the model at a time, by default CHUNK.
     """
-    chunk = chunk or chunk_of(rows[0])
+    chunk_size = chunk_size or default_chunk_size(rows[0])
     num_samples, images = next(iter(latents.values())).shape[:2]
-    depth = min(num_samples, chunk)  # samples at a time
-    width = max(1, chunk // num_samples)  # images at a time
+    depth = min(num_samples, chunk_size)  # samples at a time
+    width = max(1, chunk_size // num_samples)  # images at a time
     log_p = torch.empty(num_samples, images, dtype=torch.float64)
     for i in range(0, images, width):
         rows_i = [row[i : i + width] for row in rows]
         for k in range(0, num_samples, depth):
             piece = (slice(k, k + depth), slice(i, i + width))
             values = {name: value[piece] for name, value in latents.items()}
-            log_p[piece] = score(model, rows_i, values, observes=True)
+            log_p[piece] = log_joint(model, rows_i, values, observes=True)
     return log_p
 
 
-def chunk_of(like: Tensor) -> int:
+def default_chunk_size(like: Tensor) -> int:
     """How many latents pass at a time through a model on the device of `like`, by default."""
     return CHUNK.get(like.device.type, CHUNK["cpu"])

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import stats
 
-from pyro_vae.errors import InputError, check_numbers, checked, kind
+from pyro_vae.errors import InputError, check_numbers, checked, describe
 
 
 @checked
@@ -24,7 +24,7 @@ def mean_interval(values: np.ndarray) -> dict:
 
 
 @checked
-def share_interval(right: np.ndarray) -> dict:
+def proportion_interval(right: np.ndarray) -> dict:
     """The share of true values in `right`, `(B,)`, and its 95% interval (Wilson 1927).
 
     Unlike the normal one it never leaves [0, 1], and says something where all are right.
@@ -36,7 +36,7 @@ def share_interval(right: np.ndarray) -> dict:
 
 
 @checked
-def paired_shares(before: np.ndarray, after: np.ndarray) -> dict:
+def mcnemar(before: np.ndarray, after: np.ndarray) -> dict:
     """What changes between two readings of the same images, each right or wrong, `(B,)`.
 
     The images mended and spoilt, the difference of the shares with its 95% interval, and the
@@ -64,11 +64,11 @@ def _check_numbers(size: str, **arrays: np.ndarray) -> None:
 def _check_truths(**arrays: np.ndarray) -> None:
     for name, values in arrays.items():
         if values.dtype != bool or values.ndim != 1 or len(values) == 0:
-            raise InputError(f"{name} must be (B,) booleans, B >= 1, not {kind(values)}")
+            raise InputError(f"{name} must be (B,) booleans, B >= 1, not {describe(values)}")
 
 
 @checked
-def difference_interval(one: np.ndarray, other: np.ndarray) -> dict:
+def welch_interval(one: np.ndarray, other: np.ndarray) -> dict:
     """The mean of `one` minus that of `other`, `(N,)` and `(M,)`, and its 95% interval.
 
     For values that are not paired: of different images, or of independent trainings (Welch's t).

@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 from torch import Tensor
 
-from pyro_vae.errors import InputError, check_counts, checked, kind
+from pyro_vae.errors import InputError, check_counts, checked, describe
 
 with warnings.catch_warnings():
     # arviz 0.2x announces its 1.0 whenever it is imported
@@ -46,7 +46,7 @@ def check_log_weights(log_w: Tensor) -> None:
     -inf is one, that of a sample with a weight of zero.
     """
     if log_w.dim() != 2 or log_w.numel() == 0 or not log_w.is_floating_point():
-        raise InputError(f"log_w must be floats (K, B), K and B >= 1, not {kind(log_w)}")
+        raise InputError(f"log_w must be floats (K, B), K and B >= 1, not {describe(log_w)}")
     if not (log_w < math.inf).all():  # NaN is not either
         raise InputError("log_w must not hold NaN or +inf: check the model and the guide")
 

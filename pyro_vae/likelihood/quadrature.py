@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from pyro_vae.errors import InputError, check_counts, check_number, check_rows, checked
-from pyro_vae.likelihood.importance import log_joint
+from pyro_vae.likelihood.importance import log_joint_in_chunks
 from pyro_vae.likelihood.traces import Program
 
 
-class Plane(NamedTuple):
+class GridPosterior(NamedTuple):
     """The posterior of B images on a grid of n x n nodes of its own for each image."""
 
     log_evidence: Tensor  # log p(x), nats per image, (B,)
@@ -29,17 +29,17 @@ class Plane(NamedTuple):
 @checked
 @torch.no_grad()
 def integrate_plane(
-    model: Program, x: Tensor, *labels: Tensor, points: int = 161, limit: float = 6.0
-) -> Plane:
+    model: Program, x: Tensor, *labels: Tensor, points: int = 161, half_width: float = 6.0
+) -> GridPosterior:
     """Integrate p(x, z) over z in R^2 by the product trapezoid rule.
 
-    A first grid over [-limit, limit]^2 finds where the integrand is more than e^-30 of its maximum;
-    a second one of the same size over that box alone, with a margin, gives the integral. Raises
-    InputError where the nodes at the edge of the first grid hold 1e-5 of the sum or more. (N(0, I)
-    has 4e-9 of its mass beyond a limit of 6. A learned prior may have more; a mode of it that lies
-    wholly outside is not noticed.)
+    A first grid over [-half_width, half_width]^2 finds where the integrand is more than e^-30 of
+    its maximum; a second one of the same size over that box alone, with a margin, gives the
+    integral. Raises InputError where the nodes at the edge of the first grid hold 1e-5 of the sum
+    or more. (N(0, I) has 4e-9 of its mass beyond a half-width of 6. A learned prior may have more;
+    a mode of it that lies wholly outside is not noticed.)
     """
-    _check_grid(points, limit)
+    _check_grid(points, half_width)
     check_rows(x, *labels)
     ticks = torch.arange(points, dtype=torch.float64)
     nodes = torch.cartesian_prod(ticks, ticks)  # (n * n, 2)
@@ -47,16 +47,16 @@ def integrate_plane(
     def grid(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         step = (high - low) / (points - 1)  # (B, 2)
         z = low + nodes[:, None] * step  # (n * n, B, 2)
-        return z, step, log_joint(model, [x, *labels], {"z": z.to(x)})
+        return z, step, log_joint_in_chunks(model, [x, *labels], {"z": z.to(x)})
 
-    corner = torch.full((len(x), 2), limit, dtype=torch.float64)
+    corner = torch.full((len(x), 2), half_width, dtype=torch.float64)
     z, step, log_p = grid(-corner, corner)
     border = ((nodes == 0) | (nodes == points - 1)).sum(1)  # 1 at the edge, 2 in a corner
     share = (log_p[border > 0].logsumexp(0) - log_p.logsumexp(0)).exp()
     if not (share < 1e-5).all():  # NaN is not either
         raise InputError(
-            f"p(x, z) reaches the edge of [-{limit:g}, {limit:g}]^2, or is not finite: "
-            "raise limit, and points with it"
+            f"p(x, z) reaches the edge of [-{half_width:g}, {half_width:g}]^2, or is not finite: "
+            "raise half_width, and points with it"
         )
     inside = (log_p > log_p.amax(0) - 30)[..., None]
     z, step, log_p = grid(
@@ -66,9 +66,9 @@ def integrate_plane(
     # trapezoid weights: a node at the edge counts half, in a corner a quarter
     log_cell = step.log().sum(1)
     log_evidence = (log_p - border[:, None] * math.log(2)).logsumexp(0) + log_cell
-    return Plane(log_evidence, z, log_p - log_evidence, log_cell.exp())
+    return GridPosterior(log_evidence, z, log_p - log_evidence, log_cell.exp())
 
 
-def _check_grid(points: int, limit: float) -> None:
+def _check_grid(points: int, half_width: float) -> None:
     check_counts(3, points=points)
-    check_number("limit", limit, 1e-9, 1e9)
+    check_number("half_width", half_width, 1e-9, 1e9)

@@ -18,7 +18,7 @@ from pyro_vae.likelihood.importance import block_log_weights, image_blocks
 from pyro_vae.likelihood.traces import Program
 from pyro_vae.storage.files import check_folder
 from pyro_vae.storage.fingerprint import fingerprint
-from pyro_vae.storage.tensors import load_tensors, pack, save_tensors, using
+from pyro_vae.storage.tensors import blaming, load_tensors, pack, save_tensors
 
 
 @checked
@@ -30,15 +30,15 @@ def sharded_log_likelihood(
     *labels: Tensor,
     num_samples: int = 100,
     seed: int = 0,
-    same: dict[str, object] | None = None,
+    must_match: dict[str, object] | None = None,
     progress: str | None = None,
 ) -> Estimate:
     """`log_likelihood` by all processes of the group, every one of which gets the whole result.
 
     Args:
         folder: where the blocks are kept, one file each, and found again by the next run.
-        same: what must be the same as in the run that made them, beside the images, labels, number
-            of samples, seed, and the weights, settings and classes of model and guide. Of a
+        must_match: what must be the same as in the run that made them, beside the images, labels,
+            number of samples, seed, and the weights, settings and classes of model and guide. Of a
             function only the name counts: say here what else tells it from another.
 
     A process that dies ends the run; the blocks that are finished stay, and only the others are
@@ -53,14 +53,14 @@ def sharded_log_likelihood(
         "num_samples": num_samples,
         "seed": seed,
         "of": fingerprint(model, guide, x, *labels),
-        **(same or {}),
+        **(must_match or {}),
     }
     pack(settings)
     paths = {folder / f"images_{block.start:07d}.pt": block for block in blocks}
     # all that are there at once: one of another run is said now, not when its turn comes
     known = {path: _read(path, settings, b) for path, b in paths.items() if path.exists()}
-    parallel.meet()  # all have looked, and none has made a block yet
-    mine = parallel.own(len(paths))
+    parallel.barrier()  # all have looked, and none has made a block yet
+    mine = parallel.parts_of_this_rank(len(paths))
     todo = [path for i, path in enumerate(paths) if i in mine and path not in known]
     for path in tqdm(todo, desc=progress, unit="block", disable=progress is None):
         rows = [row[paths[path]] for row in (x, *labels)]
@@ -69,9 +69,9 @@ def sharded_log_likelihood(
         arrays.pop("num_samples")
         content = {name: torch.from_numpy(np.asarray(array)) for name, array in arrays.items()}
         save_tensors(path, {"block": content, "settings": settings})
-    parallel.meet()
+    parallel.barrier()
     found = [known.get(path) or _read(path, settings, block) for path, block in paths.items()]
-    parallel.meet()  # before any process goes on, and may delete them
+    parallel.barrier()  # before any process goes on, and may delete them
     return Estimate(
         **{name: np.concatenate([block[name] for block in found]) for name in FIELDS},
         num_samples=num_samples,
@@ -89,7 +89,7 @@ def _read(path: Path, settings: dict, block: slice) -> dict[str, np.ndarray]:
         raise InputError(
             f"{path} is of another run ({content['settings']}, not {settings}): {remedy}"
         )
-    with using(path, remedy):
+    with blaming(path, remedy):
         found = {name: content["block"][name].numpy() for name in FIELDS}
         if {array.shape for array in found.values()} != {(block.stop - block.start,)}:
             raise ValueError

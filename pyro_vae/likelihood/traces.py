@@ -36,7 +36,7 @@ def draw_z(guide: Program, rows: list[Tensor], num_samples: int) -> tuple[Tensor
     return latents["z"], log_q
 
 
-def score(
+def log_joint(
     model: Program, rows: list[Tensor], latents: dict[str, Tensor], *, observes: bool = False
 ) -> Tensor:
     """log p(x, z), `(k, b)`, at latents `(k, b, ...)`, in one pass; differentiable.

@@ -6,10 +6,10 @@ neither changes the mathematics: the decoder ends in logits, not in probabilitie
 log(sigmoid(.)) is -inf at a saturated pixel where the likelihood computed from the logit is finite;
 and both accept any leading dimensions, so that K samples of B images pass as `(K, B, ...)`.
 
-With `classes` > 0 both also take the labels `y`, shape `(B,)`, of the images: one-hot, they enter
-beside the inputs of the first fully connected layer. With `classes` = 0 nothing is added. One-hot
-labels only move that layer's biases; `LabelDecoder` and `LabelEncoder` give each label a layer of
-its own instead.
+With `num_classes` > 0 both also take the labels `y`, shape `(B,)`, of the images: one-hot, they
+enter beside the inputs of the first fully connected layer. With `num_classes` = 0 nothing is added.
+One-hot labels only move that layer's biases; `LabelDecoder` and `LabelEncoder` give each label a
+layer of its own instead.
 
 A decoder names as `encoder` the network of its own make that goes the other way: a guide asks for
 it (`pyro_vae.guides.Amortised`). `ARCHITECTURES` has the decoders by name.
@@ -21,12 +21,12 @@ from torch.nn import functional
 
 from pyro_vae.errors import InputError, check_counts, checked
 from pyro_vae.networks.checks import check_latent_dim, check_latents, check_pixels
-from pyro_vae.networks.labels import beside
-from pyro_vae.networks.precision import channels_last, resolve_precision, unrounded
+from pyro_vae.networks.labels import concat_one_hot
+from pyro_vae.networks.precision import channels_last, resolve_precision, without_tf32
 
 
 class Encoder(nn.Module):
-    """Image `x`, shape `(*, 1, 28, 28)`, to the numbers `(*, outputs)` that a guide is made of.
+    """Image `x`, shape `(*, 1, 28, 28)`, to the numbers `(*, num_params)` that a guide is made of.
 
     The appendix has 2 d of them: the locations of q(z | x), and the logarithms of its variances.
 
@@ -37,24 +37,24 @@ class Encoder(nn.Module):
     """
 
     @checked
-    def __init__(self, outputs: int, precision: str = "float32", classes: int = 0):
+    def __init__(self, num_params: int, precision: str = "float32", num_classes: int = 0):
         super().__init__()
-        check_counts(outputs=outputs)
-        check_counts(0, classes=classes)
-        self.precision, self.classes = resolve_precision(precision), classes
+        check_counts(num_params=num_params)
+        check_counts(0, num_classes=num_classes)
+        self.precision, self.num_classes = resolve_precision(precision), num_classes
         self.g = nn.Sequential(
             nn.Conv2d(1, 32, 3),  # (B, 32, 26, 26)
             nn.LeakyReLU(),
             nn.Conv2d(32, 64, 3),  # (B, 64, 24, 24)
             nn.MaxPool2d(2),  # (B, 64, 12, 12)
             nn.Flatten(1),  # (B, 9216)
-            nn.Linear(9216 + classes, 128),
+            nn.Linear(9216 + num_classes, 128),
             nn.LeakyReLU(),
-            nn.Linear(128, outputs),
+            nn.Linear(128, num_params),
         )
 
     def forward(self, x: Tensor, *labels: Tensor) -> Tensor:
-        """The numbers of each image, `(*, outputs)`; InputError for wrong images or labels."""
+        """The numbers of each image, `(*, num_params)`; InputError for wrong images or labels."""
         return self.g[7](self.features(x, *labels))
 
     def features(self, x: Tensor, *labels: Tensor) -> Tensor:
@@ -69,8 +69,8 @@ class Encoder(nn.Module):
             weight = first.weight[:, :9216].unflatten(1, (64, 144)).transpose(1, 2).flatten(1)
             hidden = functional.linear(maps.permute(0, 2, 3, 1).flatten(1), weight, first.bias)
         hidden = hidden.to(x.dtype).reshape(*batch, -1)
-        if self.classes or labels:
-            y = beside(hidden[..., :0], self.classes, *labels)
+        if self.num_classes or labels:
+            y = concat_one_hot(hidden[..., :0], self.num_classes, *labels)
             hidden = hidden + functional.linear(y, first.weight[:, 9216:])
         return self.g[6](hidden)
 
@@ -81,12 +81,12 @@ class Decoder(nn.Module):
     encoder = Encoder
 
     @checked
-    def __init__(self, latent_dim: int = 4, classes: int = 0):
+    def __init__(self, latent_dim: int = 4, num_classes: int = 0):
         super().__init__()
-        check_counts(0, classes=classes)
-        self.latent_dim, self.classes = check_latent_dim(latent_dim), classes
+        check_counts(0, num_classes=num_classes)
+        self.latent_dim, self.num_classes = check_latent_dim(latent_dim), num_classes
         self.f = nn.Sequential(
-            nn.Linear(latent_dim + classes, 128),
+            nn.Linear(latent_dim + num_classes, 128),
             nn.LeakyReLU(),
             nn.Linear(128, 1728),
             nn.LeakyReLU(inplace=True),
@@ -103,11 +103,11 @@ class Decoder(nn.Module):
     def forward(self, z: Tensor, *labels: Tensor) -> Tensor:
         """The logits of each latent, `(*, 1, 28, 28)`; InputError for wrong latents or labels."""
         check_latents(z, self.latent_dim, next(self.parameters()))
-        return self.image(self.f[0](beside(z, self.classes, *labels)))
+        return self.image(self.f[0](concat_one_hot(z, self.num_classes, *labels)))
 
     def image(self, first: Tensor) -> Tensor:
         """The logits from what the first layer gives, `(*, 128)`."""
-        with unrounded(first):
+        with without_tf32(first):
             planes = self.f[1:9](first.reshape(-1, 128))
             if torch.is_grad_enabled():
                 logits = self.f[9:](channels_last(planes))

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from pyro_vae.data import check_images
-from pyro_vae.errors import InputError, check_counts, kind
+from pyro_vae.errors import InputError, check_counts, describe
 
 
 def check_latent_dim(latent_dim: int) -> int:
@@ -19,31 +19,32 @@ def check_pixels(x: Tensor, weight: Tensor) -> None:
     check_images(x.reshape(-1, *x.shape[-3:]) if deep else x)
     if x.dtype != weight.dtype:
         raise InputError(
-            f"images are {kind(x)} and the weights {kind(weight)}: convert one of them"
+            f"images are {describe(x)} and the weights {describe(weight)}: convert one of them"
         )
 
 
 def check_latents(z: Tensor, latent_dim: int, weight: Tensor) -> None:
     """Raise InputError unless `z` has `latent_dim` dimensions, and the same type as `weight`."""
     if not isinstance(z, Tensor) or not z.is_floating_point():
-        raise InputError(f"z must be a float tensor (*, {latent_dim}), not {kind(z)}")
+        raise InputError(f"z must be a float tensor (*, {latent_dim}), not {describe(z)}")
     if z.dim() == 0 or z.shape[-1] != latent_dim:
         raise InputError(f"z must have shape (*, {latent_dim}), not {tuple(z.shape)}")
     if z.dtype != weight.dtype:
         raise InputError(
-            f"z is {kind(z)} and the weights {kind(weight)}: convert one of them, or the images"
+            f"z is {describe(z)} and the weights {describe(weight)}: convert one of them, "
+            "or the images"
         )
 
 
-def check_labels(taker: str, classes: int, images: int, *labels: Tensor) -> None:
-    """Raise InputError unless `labels` is what `taker` takes: a y of `classes` classes, or none."""
-    if len(labels) != (classes > 0):
-        wanted = f"labels y of {classes} classes" if classes else "no labels"
+def check_labels(taker: str, num_classes: int, images: int, *labels: Tensor) -> None:
+    """Raise InputError unless `labels` is what `taker` takes: a y of so many classes, or none."""
+    if len(labels) != (num_classes > 0):
+        wanted = f"labels y of {num_classes} classes" if num_classes else "no labels"
         raise InputError(f"{taker} takes {wanted}, and was given {len(labels)} more arguments")
     for y in labels:
         if not isinstance(y, Tensor) or y.dtype != torch.int64 or y.shape != (images,):
             raise InputError(
-                f"y must be one int64 label for each of {images} images, not {kind(y)}"
+                f"y must be one int64 label for each of {images} images, not {describe(y)}"
             )
-        if y.min() < 0 or y.max() >= classes:
-            raise InputError(f"y must hold labels from 0 to {classes - 1}")
+        if y.min() < 0 or y.max() >= num_classes:
+            raise InputError(f"y must hold labels from 0 to {num_classes - 1}")

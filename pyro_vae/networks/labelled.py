@@ -5,19 +5,19 @@ from torch import Tensor
 from pyro_vae.errors import checked
 from pyro_vae.networks.appendix import Decoder, Encoder
 from pyro_vae.networks.checks import check_latents
-from pyro_vae.networks.labels import PerLabel
+from pyro_vae.networks.labels import LabelLinear
 
 
 class LabelEncoder(Encoder):
     """As `Encoder`, with a last layer for each label."""
 
     @checked
-    def __init__(self, outputs: int, precision: str = "float32", classes: int = 10):
-        super().__init__(outputs, precision, classes)
-        self.g[7] = PerLabel(128, outputs, classes)
+    def __init__(self, num_params: int, precision: str = "float32", num_classes: int = 10):
+        super().__init__(num_params, precision, num_classes)
+        self.g[7] = LabelLinear(128, num_params, num_classes)
 
     def forward(self, x: Tensor, *labels: Tensor) -> Tensor:
-        """The numbers of each image, `(*, outputs)`; InputError for wrong images or labels."""
+        """The numbers of each image, `(*, num_params)`; InputError for wrong images or labels."""
         return self.g[7](self.features(x, *labels), *labels)
 
 
@@ -31,9 +31,9 @@ class LabelDecoder(Decoder):
     encoder = LabelEncoder
 
     @checked
-    def __init__(self, latent_dim: int = 4, classes: int = 10):
-        super().__init__(latent_dim, classes)
-        self.f[0] = PerLabel(latent_dim, 128, classes, apart=0.5)
+    def __init__(self, latent_dim: int = 4, num_classes: int = 10):
+        super().__init__(latent_dim, num_classes)
+        self.f[0] = LabelLinear(latent_dim, 128, num_classes, bias_spread=0.5)
 
     def forward(self, z: Tensor, *labels: Tensor) -> Tensor:
         """The logits of each latent, `(*, 1, 28, 28)`; InputError for wrong latents or labels."""

@@ -28,7 +28,7 @@ def resolve_precision(precision: str, device: str = "cpu") -> str:
     return precision
 
 
-def unrounded(like: Tensor) -> AbstractContextManager:
+def without_tf32(like: Tensor) -> AbstractContextManager:
     """Where convolutions of float32 tensors such as `like` keep all their digits.
 
     On a GPU torch rounds their inputs to the 10 bits of TF32 unless it is told not to. A backward

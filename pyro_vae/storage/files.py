@@ -12,7 +12,7 @@ from pyro_vae.errors import InputError
 
 
 @contextmanager
-def whole_file(path: str | Path) -> Iterator[Path]:
+def atomic_write(path: str | Path) -> Iterator[Path]:
     """A path to write to; when the block ends well, it is renamed to `path` in one step.
 
     A reader of `path` sees the old file or the new one, never a part. The data reaches the disk
@@ -45,7 +45,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def only_writer(path: Path) -> Iterator[None]:
+def lock_file(path: Path) -> Iterator[None]:
     """Keep other runs from writing `path`, and what goes with it, while the block lasts.
 
     Raises InputError if another run does.
@@ -77,7 +77,7 @@ def only_writer(path: Path) -> Iterator[None]:
 _held: dict[Path, int] = {}  # folders that are this process's until it ends
 
 
-def hold_folder(folder: Path) -> None:
+def lock_folder(folder: Path) -> None:
     """Make `folder` and keep other runs out of it until this process ends, however it does.
 
     Raises InputError, before long work and not after it, if it cannot be written to or is held by

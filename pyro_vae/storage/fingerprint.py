@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.errors import kind
+from pyro_vae.errors import describe
 
 
 def fingerprint(*parts: object, weights: bool = True) -> str:
@@ -33,11 +33,11 @@ def fingerprint(*parts: object, weights: bool = True) -> str:
 
     def look(part: object) -> None:
         if isinstance(part, Tensor):
-            put(kind(part).encode())
+            put(describe(part).encode())
             numbers = part.detach().cpu().contiguous().reshape(-1)
             put(numbers.view(torch.uint8).numpy().tobytes())  # NumPy has no bfloat16
         elif isinstance(part, np.ndarray):
-            put(kind(part).encode())
+            put(describe(part).encode())
             put(part.tobytes())
         elif isinstance(part, dict):
             put(f"dict {len(part)}".encode())
@@ -51,7 +51,7 @@ def fingerprint(*parts: object, weights: bool = True) -> str:
         elif isinstance(part, nn.Module):
             add(type(part))
             own = {**part._parameters, **part._buffers}
-            add(own if weights else {name: kind(w) for name, w in own.items()})
+            add(own if weights else {name: describe(w) for name, w in own.items()})
             # a setting, or another model or guide that is no part of this one
             add({k: v for k, v in vars(part).items() if k[0] != "_" and k != "training"})
             add(part._modules)

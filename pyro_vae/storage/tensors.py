@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from pyro_vae.errors import InputError, checked, kind
-from pyro_vae.storage.files import whole_file
+from pyro_vae.errors import InputError, checked, describe
+from pyro_vae.storage.files import atomic_write
 
 
 @checked
@@ -21,7 +21,7 @@ def save_tensors(path: str | Path, content: dict) -> None:
     Raises InputError for content that could not be read again, and where `path` cannot be written.
     """
     packed = pack(content)
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_bytes(packed)
 
 
@@ -72,7 +72,7 @@ def load_tensors(
 
 
 @contextmanager
-def using(path: str | Path, remedy: str = "delete it and train again") -> Iterator[None]:
+def blaming(path: str | Path, remedy: str = "delete it and train again") -> Iterator[None]:
     """While the content of a file is put to use: what is wrong with it is an InputError.
 
     For files that are whole and have the right keys, and still not what belongs there.
@@ -89,8 +89,8 @@ def using(path: str | Path, remedy: str = "delete it and train again") -> Iterat
 @checked
 def load_weights(module: nn.Module, state: dict, path: str | Path) -> None:
     """Load `state` into `module`, or raise InputError and leave it as it is."""
-    own = {name: kind(w) for name, w in module.state_dict().items()}
-    found = {name: kind(w) for name, w in state.items()}
+    own = {name: describe(w) for name, w in module.state_dict().items()}
+    found = {name: describe(w) for name, w in state.items()}
     for name in own.keys() | found.keys():
         if own.get(name) != found.get(name):
             raise InputError(

@@ -11,19 +11,19 @@ from pyro_vae.errors import (
     InputError,
 )
 from pyro_vae.likelihood.traces import Program
-from pyro_vae.seeds import seed_of, set_seed
+from pyro_vae.seeds import derive_seed, set_seed
 from pyro_vae.storage.fingerprint import fingerprint
 
 
 class ShardedELBO:
-    """`elbo` of a batch cut into `shards` parts, each with random numbers of its own.
+    """`elbo` of a batch cut into `batch_parts` parts, each with random numbers of its own.
 
     The processes of a group share the parts; the loss is the sum over all, and so is the gradient
-    once `WholeOptim` has added it up.
+    once `SingleOptimizer` has added it up.
     """
 
-    def __init__(self, elbo: ELBO, shards: int = 1):
-        self.elbo, self.shards = elbo, shards
+    def __init__(self, elbo: ELBO, batch_parts: int = 1):
+        self.elbo, self.batch_parts = elbo, batch_parts
         self.seeds: tuple[int, ...] = ()  # of the step; set before each
         self.stop = threading.Event()  # set: this process was asked to stop
         self.stopping = False  # a process was, before the last step
@@ -31,16 +31,16 @@ class ShardedELBO:
     def agree_to_stop(self, device: torch.device) -> bool:
         """Whether any process was asked to stop: then all do."""
         stops = torch.full((1,), float(self.stop.is_set()), device=device)
-        parallel.add_up([stops])
+        parallel.all_reduce_sum([stops])
         return bool(stops)
 
     def loss_and_grads(self, model: Program, guide: Program, *rows: Tensor) -> float:
         """Minus the ELBO of the batch, nats; the gradients are those of this process's parts."""
-        parts = list(zip(*(row.tensor_split(self.shards) for row in rows), strict=True))
+        parts = list(zip(*(row.tensor_split(self.batch_parts) for row in rows), strict=True))
         # of the batch, and how many processes were asked to stop: they stop together
         loss, stops = torch.zeros(2, 1, dtype=torch.float64, device=rows[0].device)
-        for shard in parallel.own(self.shards):
-            set_seed(seed_of(*self.seeds, shard), rows[0])
+        for shard in parallel.parts_of_this_rank(self.batch_parts):
+            set_seed(derive_seed(*self.seeds, shard), rows[0])
             one = self.elbo.loss_and_grads(model, guide, *parts[shard])
             if isinstance(one, tuple):
                 raise InputError(
@@ -48,7 +48,7 @@ class ShardedELBO:
                 )
             loss += one
         stops += self.stop.is_set()
-        parallel.add_up([loss, stops])
+        parallel.all_reduce_sum([loss, stops])
         self.stopping = bool(stops)
         return float(loss)
 

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from pyro_vae import parallel
 from pyro_vae.errors import (
     InputError,
+    check_choice,
     check_counts,
     check_number,
     check_rows,
@@ -25,11 +26,11 @@ from pyro_vae.errors import (
 )
 from pyro_vae.likelihood.importance import log_likelihood
 from pyro_vae.likelihood.traces import Program
-from pyro_vae.seeds import ALONE
+from pyro_vae.seeds import GLOBAL_STATE_LOCK
 from pyro_vae.storage.fingerprint import fingerprint
-from pyro_vae.storage.tensors import load_tensors, load_weights, pack, save_tensors, using
+from pyro_vae.storage.tensors import blaming, load_tensors, load_weights, pack, save_tensors
 from pyro_vae.training.elbo import ShardedELBO, _described
-from pyro_vae.training.optimiser import WholeOptim
+from pyro_vae.training.optimiser import SingleOptimizer
 from pyro_vae.training.stopping import Interrupted, TrainingError, _stop_signals, _stopped
 
 # what a training state holds
@@ -67,13 +68,13 @@ def fit(
     epochs: int = 10,
     batch_size: int = 100,
     learning_rate: float = 1e-3,
-    decay: bool = False,
+    schedule: str = "constant",
     elbo: ELBO | None = None,
     seed: int = 0,
-    shards: int = 1,
+    batch_parts: int = 1,
     state_path: str | Path | None = None,
     resume: bool = False,
-    same: dict[str, object] | None = None,
+    must_match: dict[str, object] | None = None,
     progress: bool = True,
 ) -> list[dict[str, float]]:
     """Maximise the ELBO of `model` and `guide`, in place, over the images of `train`.
@@ -81,11 +82,12 @@ def fit(
     Args:
         train: the arguments of model and guide over all images: `(x,)` or `(x, y)`.
         test: the same for held-out images; their ELBO is measured after each epoch.
-        decay: let the learning rate fall to zero over all epochs, along half a cosine. A constant
-            one leaves the weights in a noise of its own size around where they would settle.
+        schedule: of the learning rate: "constant", or "cosine", which lets it fall to zero over all
+            epochs along half a cosine. At a constant rate the weights keep fluctuating around the
+            optimum.
         elbo: how the bound is estimated, by default `Trace_ELBO()`, which samples all of it.
             `TraceMeanField_ELBO()` takes the KL term in closed form where Pyro knows it.
-        shards: parts of a batch, each with random numbers of its own; the processes of a group
+        batch_parts: parts of a batch, each with random numbers of its own; the processes of a group
             (`pyro_vae.parallel`) share them. The weights depend on how many there are, and, but for
             rounding, not on how many processes work on them.
         state_path: where the training state is kept: weights, optimiser, order of the images and
@@ -93,8 +95,8 @@ def fit(
             and guide must then be modules.
         resume: go on from `state_path`, if it is there. The weights at the end are, bit for bit,
             those of a run that was never stopped.
-        same: what else must be the same as in the run that is resumed, such as the data set's name.
-            Images, options, the bound, and the classes of model and guide are looked at.
+        must_match: further settings that must match the resumed run, such as the data set's name.
+            Images, options, the bound, and the classes of model and guide always must.
 
     Returns:
         One dict an epoch: `epoch`, `train_elbo` (mean over the epoch, as the weights moved) and
@@ -108,10 +110,10 @@ def fit(
 
     Modules need not call `pyro.module`: they are registered here, in a cleared parameter store.
     """
-    check_training_options(epochs, batch_size, learning_rate, seed, shards)
+    check_training_options(epochs, batch_size, learning_rate, seed, batch_parts)
     for rows in (train, test if test is not None else train):
         check_rows(*rows)
-    check_shards(shards, len(train[0]), batch_size)
+    check_batch_parts(batch_parts, len(train[0]), batch_size)
     if not torch.is_grad_enabled():
         raise InputError("gradients are off: call fit outside torch.no_grad and inference_mode")
     path = Path(state_path) if state_path is not None else None
@@ -120,9 +122,10 @@ def fit(
     learning_rate = float(learning_rate)  # a state with NumPy's numbers could not be read again
     settings = {"batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
     elbo = elbo or Trace_ELBO()
-    settings |= {"shards": shards, "elbo": _described(elbo)}
-    if decay:
-        settings["decay_epochs"] = epochs
+    settings |= {"batch_parts": batch_parts, "elbo": _described(elbo)}
+    check_choice(("constant", "cosine"), schedule=schedule)
+    if schedule == "cosine":
+        settings["cosine_epochs"] = epochs
     modules = {
         name: program
         for name, program in {"model": model, "guide": guide}.items()
@@ -140,10 +143,10 @@ def fit(
             settings[f"{name}_kind"] = fingerprint(kinds)
         if test is not None:
             settings["test"] = fingerprint(*test)
-    for name in same or {}:
+    for name in must_match or {}:
         if name in settings:
-            raise InputError(f"same must not hold {name!r}: that is compared in any case")
-    settings |= same or {}
+            raise InputError(f"must_match must not hold {name!r}: that is compared in any case")
+    settings |= must_match or {}
     if path is not None:
         pack(settings)
     for module in modules.values():
@@ -152,12 +155,12 @@ def fit(
             parameter.data = parameter.data.contiguous()
             parameter.grad = None  # what was computed before is no part of this training
 
-    with ALONE:
+    with GLOBAL_STATE_LOCK:
         pyro.clear_param_store()
         pyro.set_rng_seed(seed)
     order = torch.Generator().manual_seed(seed)  # of the images, apart from the samples' generator
-    optim = WholeOptim(torch.optim.Adam, learning_rate, fused=True)
-    bound = ShardedELBO(elbo, shards)
+    optim = SingleOptimizer(torch.optim.Adam, learning_rate, fused=True)
+    bound = ShardedELBO(elbo, batch_parts)
     svi = SVI(
         _registered(model, "model"),
         _registered(guide, "guide"),
@@ -172,7 +175,7 @@ def fit(
     if resumed:
         state = load_tensors(path, "a training state", STATE)
         if state["settings"] != settings:
-            with using(path):
+            with blaming(path):
                 names = sorted(state["settings"].keys() | settings.keys())
                 both = (state["settings"], settings)
                 pairs = [(name, *(one.get(name, "unset") for one in both)) for name in names]
@@ -181,7 +184,7 @@ def fit(
                 f"{path} was trained with {'; '.join(other)}: resume with the same options, or "
                 "delete it to train afresh"
             )
-        with using(path):
+        with blaming(path):
             history, position = state["history"], state["position"]
             if len(history) > epochs:
                 raise InputError(
@@ -248,12 +251,12 @@ def fit(
             order_state = order.get_state()
             batches = torch.randperm(images, generator=order).split(batch_size)
             for step in range(position["step"], steps):
-                if decay:
+                if schedule == "cosine":
                     done = (position["epoch"] * steps + step) / (epochs * steps)
                     optim.learning_rate = learning_rate * (1 + math.cos(math.pi * done)) / 2
                 batch = [tensor[batches[step]] for tensor in train]
                 bound.seeds = (seed, position["epoch"], step)
-                with in_range(), ALONE:
+                with in_range(), GLOBAL_STATE_LOCK:
                     loss = svi.step(*batch)
                 if not math.isfinite(loss):
                     raise failed(f"the loss became {loss}")
@@ -268,7 +271,7 @@ def fit(
             if not (all_finite(modules) and math.isfinite(record["train_elbo"])):
                 raise failed("the weights or the ELBO became NaN or infinite")
             if test is not None:
-                with in_range(), _in_use(modules):
+                with in_range(), _eval_mode(modules):
                     score = log_likelihood(model, guide, *test, num_samples=1)
                 record["test_elbo"] = float(score.elbo.mean())
             history.append(record)
@@ -284,24 +287,24 @@ def fit(
 
 @checked
 def check_training_options(
-    epochs: int, batch_size: int, learning_rate: float, seed: int, shards: int = 1
+    epochs: int, batch_size: int, learning_rate: float, seed: int, batch_parts: int = 1
 ) -> None:
     """An `InputError` for the first option that `fit` cannot train with."""
     check_counts(0, epochs=epochs)
-    check_counts(batch_size=batch_size, shards=shards)
+    check_counts(batch_size=batch_size, batch_parts=batch_parts)
     check_number("learning_rate", learning_rate, 1e-12, 1e30)
     check_seed(seed)
 
 
 @checked
-def check_shards(shards: int, images: int, batch_size: int) -> None:
+def check_batch_parts(batch_parts: int, images: int, batch_size: int) -> None:
     """An `InputError` unless every process has a part of every batch, and every part an image."""
-    check_counts(shards=shards, images=images, batch_size=batch_size)
+    check_counts(batch_parts=batch_parts, images=images, batch_size=batch_size)
     smallest = images % batch_size or batch_size
-    if shards > smallest or shards < parallel.size():
+    if batch_parts > smallest or batch_parts < parallel.world_size():
         raise InputError(
-            f"shards must be at least the number of processes, {parallel.size()}, and at most the "
-            f"images of the smallest batch, {smallest}, not {shards}"
+            f"batch_parts must be at least the number of processes, {parallel.world_size()}, and "
+            f"at most the images of the smallest batch, {smallest}, not {batch_parts}"
         )
 
 
@@ -325,7 +328,7 @@ def _registered(program: Program, name: str) -> Program:
 
 
 @contextmanager
-def _in_use(modules: dict[str, nn.Module]) -> Iterator[None]:
+def _eval_mode(modules: dict[str, nn.Module]) -> Iterator[None]:
     """The modules not in training: in it a layer such as BatchNorm learns from all it is given."""
     before = [(part, part.training) for module in modules.values() for part in module.modules()]
     try:

@@ -13,7 +13,7 @@ from pyro_vae.errors import (
 from pyro_vae.training.stopping import TrainingError
 
 
-class WholeOptim(pyro.optim.PyroOptim):
+class SingleOptimizer(pyro.optim.PyroOptim):
     """One torch optimiser over all parameters, where Pyro makes one for each tensor.
 
     The updates are the same; one fused pass over all tensors is faster, and its state is one state
@@ -51,7 +51,7 @@ class WholeOptim(pyro.optim.PyroOptim):
             for parameter in group["params"]:
                 if parameter.grad is None:  # no part of the batch, of this process's, reached it
                     parameter.grad = torch.zeros_like(parameter)
-            parallel.add_up(parameter.grad for parameter in group["params"])
+            parallel.all_reduce_sum(parameter.grad for parameter in group["params"])
         self.optimiser.step(*args, **kwargs)
         # SVI would fill them with zeros, for the next step to add to: two passes over all weights
         self.optimiser.zero_grad(set_to_none=True)

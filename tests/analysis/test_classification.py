@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from pyro_vae.analysis.classification import (
-    calibration,
     class_log_likelihoods,
-    label_information,
+    label_mutual_information,
     label_probabilities,
+    reliability,
 )
 from pyro_vae.errors import InputError
 
@@ -35,9 +35,9 @@ def guide(x, y):
 
 @pytest.fixture(scope="module")
 def data():
-    random = torch.Generator().manual_seed(0)
-    y = torch.randint(3, (400,), generator=random)
-    noise = torch.randn(400, 2, generator=random, dtype=torch.float64)
+    rng = torch.Generator().manual_seed(0)
+    y = torch.randint(3, (400,), generator=rng)
+    noise = torch.randn(400, 2, generator=rng, dtype=torch.float64)
     return CENTRES[y] + math.sqrt(1.25) * noise, y.numpy()
 
 
@@ -48,7 +48,7 @@ def exact(x):
 
 def test_log_likelihoods_and_probabilities_are_the_closed_form(data):
     x, _ = data
-    found = class_log_likelihoods(model, guide, x, classes=3, num_samples=500)
+    found = class_log_likelihoods(model, guide, x, num_classes=3, num_samples=500)
     log_p = np.column_stack([one.value for one in found])
     se = np.column_stack([one.se for one in found])
     # 1,200 comparisons: 5.5 standard errors fail for one seed in 20,000
@@ -74,17 +74,17 @@ def test_label_information_is_the_mutual_information(data):
     x, labels = data
     p = label_probabilities(exact(x))
     conditional = -(p * np.log(p)).sum(1)  # H(y | x), image by image
-    found = label_information(exact(x), labels)
+    found = label_mutual_information(exact(x), labels)
     difference = found["mean"] - (np.log(3) - conditional.mean())
     spread = np.log(p[np.arange(400), labels]) + conditional  # mean zero over y given x
     assert abs(difference) < 5 * spread.std() / math.sqrt(400)
     assert found["mean"] < np.log(3)
-    assert label_information(np.zeros((400, 3)), labels)["mean"] == pytest.approx(0)
+    assert label_mutual_information(np.zeros((400, 3)), labels)["mean"] == pytest.approx(0)
 
 
 def test_calibration_counts_what_is_right():
     p = np.array([[0.9, 0.1], [0.95, 0.05], [0.4, 0.6], [0.45, 0.55]])
-    found = calibration(p, np.array([0, 1, 1, 1]), np.array([0.5, 0.8, 1.0]))
+    found = reliability(p, np.array([0, 1, 1, 1]), np.array([0.5, 0.8, 1.0]))
     assert [one["images"] for one in found] == [2, 2]
     assert [one["right"]["mean"] for one in found] == [1, 0.5]
     assert found[1]["sure"] == pytest.approx(0.925)
@@ -92,7 +92,7 @@ def test_calibration_counts_what_is_right():
 
 def test_calibration_leaves_out_what_lies_outside_its_edges():
     p = np.array([[0.9, 0.1], [0.6, 0.4], [0.75, 0.25], [1.0, 0.0]])
-    (found,) = calibration(p, np.zeros(4, int), np.array([0.7, 0.8]))
+    (found,) = reliability(p, np.zeros(4, int), np.array([0.7, 0.8]))
     assert found["images"] == 1
-    (found,) = calibration(p, np.zeros(4, int), np.array([0.95, 1.0]))
+    (found,) = reliability(p, np.zeros(4, int), np.array([0.95, 1.0]))
     assert found["images"] == 1  # the upper edge of the last belongs to it

@@ -9,8 +9,8 @@ from pyro_vae.errors import InputError
 
 
 def features(mean, scale, count=40_000, seed=0):
-    random = np.random.default_rng(seed)
-    return random.normal(size=(count, len(mean))) * scale + mean
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(count, len(mean))) * scale + mean
 
 
 def test_frechet_distance_of_gaussians_is_the_closed_form():
@@ -26,8 +26,8 @@ def test_frechet_distance_of_gaussians_is_the_closed_form():
 
 def test_frechet_distance_where_the_covariances_do_not_commute():
     """Against SciPy's square root of C C', which the function never forms."""
-    random = np.random.default_rng(3)
-    a, b = (random.normal(size=(500, 4)) @ random.normal(size=(4, 4)) for _ in range(2))
+    rng = np.random.default_rng(3)
+    a, b = (rng.normal(size=(500, 4)) @ rng.normal(size=(4, 4)) for _ in range(2))
     c, d = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
     assert np.abs(c @ d - d @ c).max() > 1
     apart = np.square(a.mean(0) - b.mean(0)).sum()

@@ -13,8 +13,8 @@ from tests.shapes import bar, ring
 CHANGES = {
     "thicken": lambda x: interventions.thicken(x, 1),
     "thin": lambda x: interventions.thicken(x, -1),
-    "lean": lambda x: interventions.lean(x, 0.25),
-    "upright": interventions.upright,
+    "lean": lambda x: interventions.shear(x, 0.25),
+    "upright": interventions.deslant,
     "resize": lambda x: interventions.resize(x, 0.8),
     "blur": lambda x: interventions.blur(x, 0.7),
     "binarise": interventions.binarise,
@@ -42,7 +42,7 @@ def test_nothing_asked_is_nothing_done():
     x = torch.cat([bar(), ring()])
     for same in (
         interventions.thicken(x, 0),
-        interventions.lean(x, 0.0),
+        interventions.shear(x, 0.0),
         interventions.resize(x, 1.0),
         interventions.shift(x, 0, 0),
     ):
@@ -60,13 +60,13 @@ def test_thicken_adds_to_the_width_of_a_bar(by):
 @pytest.mark.parametrize("by", [-0.3, 0.2])
 def test_lean_adds_to_the_slant(by, digits):
     for x in (bar(), digits.test_images[:10]):
-        change = features.slant(interventions.lean(x, by)) - features.slant(x)
+        change = features.slant(interventions.shear(x, by)) - features.slant(x)
         np.testing.assert_allclose(change, by, atol=0.06)
 
 
 def test_upright_leaves_no_slant(digits):
     x = digits.test_images[:10]
-    assert np.abs(features.slant(interventions.upright(x))).max() < 0.06
+    assert np.abs(features.slant(interventions.deslant(x))).max() < 0.06
 
 
 def test_resize_scales_height_and_width():

@@ -10,9 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from pyro_vae.analysis.rate_distortion import Tempered, guide_rate_distortion, model_rate_distortion
+from pyro_vae.analysis.rate_distortion import (
+    TemperedPixels,
+    guide_rate_distortion,
+    model_rate_distortion,
+)
 from pyro_vae.errors import InputError
-from pyro_vae.likelihood.importance import log_joint, log_likelihood
+from pyro_vae.likelihood.importance import log_joint_in_chunks, log_likelihood
 from pyro_vae.likelihood.quadrature import integrate_plane
 from pyro_vae.models import Model
 from pyro_vae.priors import LearnedPrior
@@ -21,12 +25,14 @@ from pyro_vae.priors import LearnedPrior
 @torch.no_grad()
 def exact(model, x, beta):
     """R(q_b) and D(q_b) by quadrature: the mean of log q_b / p, and of -log p(x | z), over q_b."""
-    tempered = Model(model.decoder, partial(Tempered, model.pixels, beta), model.prior)
+    tempered = Model(
+        model.decoder, partial(TemperedPixels, model.pixel_distribution, beta), model.prior
+    )
     plane = integrate_plane(tempered, x, points=81)
     w = plane.log_posterior.exp() * plane.cell
     log_prior = model.prior(x).log_prob(plane.z.to(x)).double()
     rate = (w * (plane.log_posterior - log_prior)).sum(0)
-    log_lik = log_joint(model, [x], {"z": plane.z.to(x)}) - log_prior
+    log_lik = log_joint_in_chunks(model, [x], {"z": plane.z.to(x)}) - log_prior
     return rate.numpy(), -(w * log_lik).sum(0).numpy()
 
 
@@ -35,7 +41,7 @@ def elsewhere(model):
     prior = LearnedPrior(2)
     with torch.no_grad():
         prior.affine.weight.copy_(torch.tensor([[1.0, 1.0, math.log(0.7), math.log(0.7)]]))
-    return Model(model.decoder, model.pixels, prior)
+    return Model(model.decoder, model.pixel_distribution, prior)
 
 
 @pytest.mark.parametrize(

@@ -7,20 +7,20 @@ import pytest
 import torch
 
 from experiments.question_a import lost_between
-from pyro_vae.analysis.active_units import unit_use
+from pyro_vae.analysis.active_units import active_units
 from pyro_vae.analysis.interventions import gaussian_noise, salt_and_pepper
-from pyro_vae.analysis.judges import nearest_neighbour_reader
+from pyro_vae.analysis.judges import knn_judge
 from pyro_vae.analysis.sampling import (
     decode,
+    decode_style,
+    encode_style,
     guide_samples,
-    guide_styles,
     pixel_samples,
     posterior_mean,
     posterior_samples,
-    styled_images,
 )
 from pyro_vae.problems import LinearGaussian
-from pyro_vae.seeds import seed_of
+from pyro_vae.seeds import derive_seed
 from pyro_vae.vae import build_vae
 from tests.problems import off_by
 
@@ -59,17 +59,17 @@ def test_the_posterior_mean_is_the_posteriors():
 def test_styles_go_through_the_prior_and_back():
     """More images than a block holds, each with its own label; latents known by hand."""
     torch.manual_seed(0)
-    model, guide = build_vae(2, classes=10, prior="learned")
+    model, guide = build_vae(2, num_classes=10, prior="learned")
     shift = torch.arange(10.0)[:, None].expand(-1, 2)
     model.prior.affine.weight.data = torch.cat([shift, torch.full((10, 2), math.log(2))], 1)
     y = torch.arange(600) % 10  # z = y + 2 e
     style = torch.randn(600, 2)
     expected = decode(model, y[:, None] + 2 * style, y)
-    torch.testing.assert_close(styled_images(model, style, y), expected)
+    torch.testing.assert_close(decode_style(model, style, y), expected)
     x = torch.rand(600, 1, 28, 28)
-    styles = guide_styles(model, guide, x, y, num_samples=2, seed=3)
+    styles = encode_style(model, guide, x, y, num_samples=2, seed=3)
     assert styles.shape == (2, 600, 2)
-    z = guide_samples(guide, x[500:], y[500:], num_samples=2, seed=seed_of(3, 1))
+    z = guide_samples(guide, x[500:], y[500:], num_samples=2, seed=derive_seed(3, 1))
     torch.testing.assert_close(styles[:, 500:], (z - y[500:, None]) / 2)
 
 
@@ -100,9 +100,9 @@ def test_decoded_means_and_pixels(trained):
 @pytest.mark.parametrize("noise", [gaussian_noise, salt_and_pepper])
 def test_noise(noise):
     x = torch.rand(50, 1, 28, 28)
-    random = torch.Generator().manual_seed(0)
-    assert torch.equal(noise(x, 0.0, random), x)
-    noisy = noise(x, 0.3, random)
+    rng = torch.Generator().manual_seed(0)
+    assert torch.equal(noise(x, 0.0, rng), x)
+    noisy = noise(x, 0.3, rng)
     assert noisy.min() >= 0
     assert noisy.max() <= 1
     if noise is salt_and_pepper:
@@ -121,7 +121,7 @@ def test_where_half_are_lost():
 
 
 def test_the_reader_reads(digits):
-    read, accuracy = nearest_neighbour_reader(digits)
+    read, accuracy = knn_judge(digits)
     assert accuracy > 0.9
     read_again = read(digits.test_images[:6].reshape(2, 3, 1, 28, 28))
     assert read_again.shape == (2, 3)
@@ -131,7 +131,7 @@ def test_the_reader_reads(digits):
 def test_unit_use_is_the_closed_form():
     """Two dimensions: one that says nothing, and one whose mean moves by 2 with deviation 0.5."""
     mean = torch.tensor([[0.0, 1.0], [0.0, -1.0]])
-    use = unit_use(mean, torch.tensor([[1.0, 0.5], [1.0, 0.5]]))
+    use = active_units(mean, torch.tensor([[1.0, 0.5], [1.0, 0.5]]))
     assert use.order == [1, 0]
     assert use.activity == [2, 0]
     assert use.kl == pytest.approx([0.5 * (1 + 0.25 - 1) + math.log(2), 0])

@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from pyro_vae.analysis.style import carried_over, shared_correlation, shared_interval, shuffled
+from pyro_vae.analysis.style import shared_correlation, shared_interval, shuffled, style_correlation
 from pyro_vae.errors import InputError
 
 
 def styles(share, count=3000):
     """Ten digits with levels and scales of their own, a `share` of their variance in common."""
-    random = np.random.default_rng(0)
-    common, own = random.normal(size=(count, 1)), random.normal(size=(count, 10))
+    rng = np.random.default_rng(0)
+    common, own = rng.normal(size=(count, 1)), rng.normal(size=(count, 10))
     values = np.sqrt(share) * common + np.sqrt(1 - share) * own
     return np.arange(10) * 5 + np.arange(1, 11) * values
 
@@ -37,10 +37,10 @@ def test_a_feature_that_never_moves_is_left_out():
 
 def test_the_interval_holds_the_share_in_common():
     """In about 95 of 100 data sets: 100 (binomial, 85 or fewer in one of 20,000 seeds)."""
-    random = np.random.default_rng(1)
+    rng = np.random.default_rng(1)
     held = 0
     for seed in range(100):
-        common, own = random.normal(size=(60, 1)), random.normal(size=(60, 5))
+        common, own = rng.normal(size=(60, 1)), rng.normal(size=(60, 5))
         low, high = shared_interval(np.sqrt(0.5) * (common + own), 200, seed)
         held += low <= 0.5 <= high
     assert 85 < held <= 100
@@ -59,11 +59,11 @@ def test_what_is_carried_over_from_images_to_other_digits(share):
     levels = np.arange(10) * 5
     values = levels + (values - levels) / np.arange(1, 11)
     own = values[np.arange(len(values)), labels]
-    found = carried_over(own, values, labels)
+    found = style_correlation(own, values, labels)
     expected = share / np.sqrt(share + (1 - share) / 9)
     # its standard error is below 1 / sqrt(3000); 5 of them in one of a million seeds
     assert found["correlation"] == pytest.approx(expected, abs=5 / np.sqrt(3000))
     assert found["ci95"][0] < found["correlation"] < found["ci95"][1]
-    assert np.isnan(carried_over(np.full(len(own), 7.0), values, labels)["correlation"])
+    assert np.isnan(style_correlation(np.full(len(own), 7.0), values, labels)["correlation"])
     with pytest.raises(InputError, match="2 of each at least"):
-        carried_over(own[:1], values[:1], labels[:1])
+        style_correlation(own[:1], values[:1], labels[:1])

@@ -15,7 +15,7 @@ import torch
 
 from experiments import compare_guides
 from pyro_vae.guides.gaussian import MeanField
-from pyro_vae.guides.prior import Prior
+from pyro_vae.guides.prior import PriorGuide
 from pyro_vae.models import Model
 from pyro_vae.networks.appendix import Decoder
 from tests.commands import ROOT, check_wrong_option, run_script
@@ -153,7 +153,7 @@ def test_a_warm_start_leaves_the_last_layer_new():
     compare_guides.warm_start(guide, known.encoder)
     for name, w in guide.encoder.state_dict().items():
         assert torch.equal(w, known.encoder.state_dict()[name]) == (not name.startswith("g.7."))
-    compare_guides.warm_start(Prior(model), known.encoder)  # nothing to start
+    compare_guides.warm_start(PriorGuide(model), known.encoder)  # nothing to start
 
 
 def test_the_fingerprint_tells_weights_apart():

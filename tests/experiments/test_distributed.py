@@ -12,7 +12,7 @@ import torch
 
 from tests.commands import ROOT, run_script
 
-OPTIONS = ["--dataset", "digits", "--epochs", "1", "--shards", "2", "--images", "150"]
+OPTIONS = ["--dataset", "digits", "--epochs", "1", "--batch-parts", "2", "--images", "150"]
 OPTIONS += ["--latent-dim", "3", "--num-samples", "20"]
 
 
@@ -47,7 +47,7 @@ def test_two_processes_do_what_one_does(tmp_path):
         for name in ("two", "one")
     )
     assert (found["processes"], expected["processes"]) == (2, 1)
-    assert found["training"]["shards"] == 2
+    assert found["training"]["batch_parts"] == 2
     values, others = (metrics["images"]["log_p"] for metrics in (found, expected))
     assert len(values) == 150
     np.testing.assert_allclose(values, others, rtol=1e-4)

@@ -24,10 +24,10 @@ def scored(**log_p):
 
 def test_the_interval_is_over_pairs():
     """Of images it would be a tenth as wide here: all images of a pair differ by the same."""
-    random = np.random.default_rng(0)
-    plain = random.normal(-100, 20, (4, 50))
+    rng = np.random.default_rng(0)
+    plain = rng.normal(-100, 20, (4, 50))
     apart = np.array([0.5, -1.0, 2.0, 0.1])
-    ours = plain + apart[:, None] + random.normal(0, 0.1, (4, 50))
+    ours = plain + apart[:, None] + rng.normal(0, 0.1, (4, 50))
     ways = equal_quality.compared(scored(plain=plain, sampled=ours, closed=plain - 1))["ways"]
     found = ways["sampled"]["minus_plain"]
     np.testing.assert_allclose([row["mean"] for row in found["of_pairs"]], apart, atol=0.1)
@@ -96,10 +96,15 @@ def test_each_way_has_a_bound_and_random_numbers_of_its_own(digits, monkeypatch)
     monkeypatch.setattr(
         equal_quality, "fit", lambda *_, elbo, **__: bounds.append(type(elbo).__name__)
     )
-    begin = contenders.fresh_weights(2, 0)
+    announce_and_load = contenders.fresh_weights(2, 0)
     for train in equal_quality.WAYS.values():
         for pair in (0, 1):
-            train(digits.train_images[:100], begin, {"epochs": 1, "precision": "float32"}, pair)
+            train(
+                digits.train_images[:100],
+                announce_and_load,
+                {"epochs": 1, "precision": "float32"},
+                pair,
+            )
     assert len(set(numbers)) == 6
     assert bounds == ["Trace_ELBO"] * 2 + ["TraceMeanField_ELBO"] * 2
 
@@ -208,9 +213,9 @@ def test_the_learning_rate_of_all_falls_alike(digits, monkeypatch):
         return step(self, *args, **options)
 
     monkeypatch.setattr(torch.optim.Adam, "step", recorded)
-    begin = contenders.fresh_weights(2, 0)
+    announce_and_load = contenders.fresh_weights(2, 0)
     for way in rates:
         settings = {"epochs": 2, "precision": "float32"}
-        equal_quality.WAYS[way](digits.train_images[:300], begin, settings, 0)
+        equal_quality.WAYS[way](digits.train_images[:300], announce_and_load, settings, 0)
     expected = [1e-3 * (1 + math.cos(math.pi * number / 6)) / 2 for number in range(6)]
     assert rates == {way: pytest.approx(expected) for way in rates}

@@ -41,10 +41,10 @@ SHARED = {
     ],
     "--precision": [("int8", "precision must be 'auto', 'float32' or 'bfloat16'")],
     "--seed": [("-1", "seed must be a whole number from 0")],
-    "--shards": [("0", "shards must be a whole number >= 1")],
+    "--batch-parts": [("0", "batch_parts must be a whole number >= 1")],
 }
 
-LEFT_OUT = ("--train", "--checkpoint", "--batch-size", "--learning-rate", "--seed", "--shards")
+LEFT_OUT = ("--train", "--checkpoint", "--batch-size", "--learning-rate", "--seed", "--batch-parts")
 
 
 def left_out(*options):

@@ -16,8 +16,8 @@ def estimates(value, se):
 
 
 def test_extremes_are_the_first_and_last_by_score():
-    random = np.random.default_rng(0)
-    scores, labels = random.normal(size=300), np.arange(300) % 10
+    rng = np.random.default_rng(0)
+    scores, labels = rng.normal(size=300), np.arange(300) % 10
     overall, by_digit = question_b.extremes(scores, labels)
     assert scores[overall[:10]].min() >= np.sort(scores)[-10]
     assert scores[overall[10:]].max() <= np.sort(scores)[9]
@@ -30,8 +30,8 @@ def test_extremes_are_the_first_and_last_by_score():
 def test_holds_and_agreement_count_in_standard_errors():
     rough = estimates([0, 0, 0, 0], [3, 3, 3, 3])
     fine = estimates([1, 9, -9.7, 50], [4, 4, 4, 4])  # both together: 5, and 1.96 times 5 is 9.8
-    assert question_b.holds(rough, fine) == 0.75
-    assert question_b.in_errors(fine, rough) == pytest.approx([0.2, 1.8, -1.94, 10])
+    assert question_b.coverage(rough, fine) == 0.75
+    assert question_b.z_scores(fine, rough) == pytest.approx([0.2, 1.8, -1.94, 10])
     found = question_b.agreement(fine, rough)
     assert found["share_within_2_se"] == 0.75
     assert found["median_abs_in_se"] == pytest.approx((1.8 + 1.94) / 2)

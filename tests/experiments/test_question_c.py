@@ -24,8 +24,8 @@ def test_seeds_become_mean_and_spread():
 
 
 def test_unpaired_differences_have_welchs_interval():
-    random = np.random.default_rng(0)
-    one, other = random.normal(1, 2, 400), random.normal(0, 1, 100)
+    rng = np.random.default_rng(0)
+    one, other = rng.normal(1, 2, 400), rng.normal(0, 1, 100)
     found = question_c.unpaired(one, other)["train_minus_test"]
     assert found["mean"] == pytest.approx(one.mean() - other.mean())
     half = found["ci95"][1] - found["mean"]

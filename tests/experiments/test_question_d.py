@@ -12,7 +12,7 @@ from torch.nn import functional
 from experiments import question_d
 from experiments.figures_d import mistakes_figure
 from pyro_vae.analysis.judges import Classifier
-from pyro_vae.guides.prior import Prior
+from pyro_vae.guides.prior import PriorGuide
 from pyro_vae.likelihood.importance import log_likelihood
 from pyro_vae.likelihood.intervals import mean_interval
 from pyro_vae.training.fit import fit
@@ -50,7 +50,7 @@ def test_every_mistake_is_shown(digits):
 
 
 def test_the_blind_guide_does_not_see_the_label():
-    model, _ = build_vae(3, classes=10)
+    model, _ = build_vae(3, num_classes=10)
     guide = question_d.Blind(model)
     x = torch.rand(4, 1, 28, 28)
     first, other = (guide.q(x, torch.full((4,), y)).mean for y in (1, 7))
@@ -58,15 +58,15 @@ def test_the_blind_guide_does_not_see_the_label():
 
 
 def test_a_guide_that_says_nothing_has_no_active_unit(digits):
-    model, _ = build_vae(3, classes=10, prior="learned")
-    _, metrics = question_d.active_units(question_d.Vae(model, Prior(model)), digits)
+    model, _ = build_vae(3, num_classes=10, prior="learned")
+    _, metrics = question_d.active_units(question_d.Vae(model, PriorGuide(model)), digits)
     assert metrics["active"] == 0
     assert len(metrics["activity"]) == 3
 
 
 def test_the_measures_catch_a_generator_that_ignores_y(digits):
     """The share read as y is then 1 / 10, whatever is read: 200 images, so 0.1 +- 5 x 0.021."""
-    model, guide = build_vae(3, classes=10)
+    model, guide = build_vae(3, num_classes=10)
     with torch.no_grad():
         model.decoder.f[0].weight[:, 3:] = 0
     classifier = Classifier().eval()
@@ -82,12 +82,12 @@ def test_the_probes_catch_a_guide_whose_latent_tells_y(digits):
         with pyro.plate("data", len(x)):
             pyro.sample("z", dist.Normal(loc, 1).to_event(1))
 
-    model, _ = build_vae(10, classes=10)
+    model, _ = build_vae(10, num_classes=10)
     parts = (
         (digits.train_images, digits.train_labels),
         (digits.test_images, digits.test_labels),
     )
-    for guide, low, high in ((telling, 0.9, 1.0), (Prior(model), 0.0, 0.2)):
+    for guide, low, high in ((telling, 0.9, 1.0), (PriorGuide(model), 0.0, 0.2)):
         (z, _), (other_z, _) = (
             question_d.codes(question_d.Vae(model, guide), *rows) for rows in parts
         )
@@ -99,8 +99,8 @@ def test_the_probes_catch_a_guide_whose_latent_tells_y(digits):
 
 @pytest.mark.parametrize("guide", ["mean_field", "full_rank", "spline"])
 def test_a_conditional_autoencoder_comes_back_from_its_checkpoint(tmp_path, guide):
-    model, q = build_vae(3, classes=10, guide=guide)
-    config = {"latent_dim": 3, "precision": "float32", "classes": 10, "guide": guide}
+    model, q = build_vae(3, num_classes=10, guide=guide)
+    config = {"latent_dim": 3, "precision": "float32", "num_classes": 10, "guide": guide}
     save_vae(tmp_path / "some.pt", model, q, config)
     torch.manual_seed(1)
     again, again_q, found = load_vae(tmp_path / "some.pt")
@@ -163,8 +163,8 @@ def test_the_metrics_agree_with_one_another(folder):
     assert 0 < found["binarised"]["accuracy"]["mean"] <= 1
     # the refined guide loses little of what 100 samples find (measured: 0.1)
     assert found["every_label_refined"]["rise_own_label"]["mean"] > -0.5
-    assert metrics["transfer"].keys() == {"images", *question_d.STYLE}
-    moved = [metrics["transfer"][feature] for feature in question_d.STYLE]
+    assert metrics["transfer"].keys() == {"images", *question_d.STYLE_FEATURES}
+    moved = [metrics["transfer"][feature] for feature in question_d.STYLE_FEATURES]
     moved = [one for one in moved if one["correlation"] is not None]
     assert moved  # the height of the small digits is all the same, and so may others be
     for one in moved:
@@ -191,7 +191,7 @@ def test_a_tables_own_and_other_entries():
 
 def test_local_steps_tighten_the_bound_of_a_wrong_label(digits):
     """The encoder has never seen wrong labels: on average over the images the steps must gain."""
-    model, guide = build_vae(3, classes=10)
+    model, guide = build_vae(3, num_classes=10)
     rows = (digits.train_images, digits.train_labels)
     fit(model, guide, rows, epochs=4, batch_size=50, progress=False)
     vae = question_d.Vae(model, guide)

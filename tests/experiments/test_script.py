@@ -12,12 +12,12 @@ import torch
 
 from experiments import cli
 from experiments import trained as trained_module
-from experiments.cli import begin, make_parser
-from experiments.trained import trained_vae
+from experiments.cli import announce_and_load, make_parser
+from experiments.trained import load_or_train
 from pyro_vae.data import MNIST_MD5
 from pyro_vae.errors import InputError
 from pyro_vae.networks.precision import resolve_precision
-from pyro_vae.storage.files import only_writer
+from pyro_vae.storage.files import lock_file
 from pyro_vae.training.stopping import Interrupted
 from pyro_vae.vae import load_vae, save_vae
 from tests.commands import ROOT, run_script
@@ -83,7 +83,7 @@ def test_auto_does_not_fall_back_where_mnist_is_damaged(tmp_path):
         (raw / name).write_bytes(b"0")
     args = make_parser("").parse_args(["--dataset", "auto", "--data-root", str(tmp_path)])
     with pytest.raises(InputError, match="train-images-idx3-ubyte is not MNIST's file"):
-        begin(args, "question")
+        announce_and_load(args, "question")
 
 
 def test_auto_falls_back_loudly(tmp_path):
@@ -155,7 +155,7 @@ def trained(data, results, *options):
     """As a script trains or loads its autoencoder, in a second: its config."""
     parser = make_parser("a script", latent_dim=2, epochs=1)
     args = parser.parse_args(["--results", str(results), "--batch-size", "500", *options])
-    return trained_vae(args, data, 2)[2]
+    return load_or_train(args, data, 2)[2]
 
 
 def test_a_checkpoint_that_is_finished_stays_what_an_earlier_run_made(
@@ -178,8 +178,8 @@ def test_training_afresh_leaves_no_earlier_state_to_resume(digits, tmp_path, mon
     def stopped(*args, **options):
         raise Interrupted("stopped in the first epoch")
 
-    with pytest.raises(InputError, match="shards must be"):
-        trained(digits, tmp_path, "--train", "--shards", "501")
+    with pytest.raises(InputError, match="batch_parts must be"):
+        trained(digits, tmp_path, "--train", "--batch-parts", "501")
     names = {path.name for path in (tmp_path / "checkpoints").iterdir()}
     assert names == {"d2.pt", "d2.training.pt"}  # what cannot begin removes nothing
     with monkeypatch.context() as patch:
@@ -201,7 +201,7 @@ def test_a_training_that_was_stopped_is_not_begun_again_unasked(digits, tmp_path
     with pytest.raises(InputError, match=r"add --resume, .* to take it up, or delete it"):
         trained(digits, tmp_path, "--epochs", "2", *options)
     with (
-        only_writer(path),
+        lock_file(path),
         pytest.raises(InputError, match=r"another run is writing .*d2\.pt"),
     ):
         trained(digits, tmp_path, "--epochs", "2", *options)

@@ -16,18 +16,18 @@ from pyro import poutine
 from torch.distributions import MixtureSameFamily
 
 from pyro_vae.analysis.comparison import evaluate
-from pyro_vae.analysis.gaps import elbo_samples, optimal
+from pyro_vae.analysis.gaps import best_in_family, log_weights_at
 from pyro_vae.errors import InputError
 from pyro_vae.guides import GUIDES
 from pyro_vae.guides.flows import InverseAutoregressive, Spline
 from pyro_vae.guides.gaussian import FullRank, MeanField
 from pyro_vae.guides.mixture import Mixture
 from pyro_vae.guides.refined import Refined
-from pyro_vae.guides.semi_amortised import ascend
+from pyro_vae.guides.semi_amortised import maximise_elbo
 from pyro_vae.likelihood.estimate import estimate, iwae
 from pyro_vae.likelihood.importance import log_likelihood, log_weights
 from pyro_vae.likelihood.quadrature import integrate_plane
-from pyro_vae.likelihood.traces import draw, score
+from pyro_vae.likelihood.traces import draw, log_joint
 from pyro_vae.models import Model
 from pyro_vae.networks.appendix import Decoder
 from pyro_vae.problems import LinearGaussian
@@ -85,7 +85,7 @@ def test_the_density_integrates_to_one_and_is_that_of_the_samples(name, fitted, 
         ticks = [torch.linspace(float(a), float(b), 601) for a, b in zip(low, high, strict=True)]
         grid = torch.cartesian_prod(*ticks)
         torch.manual_seed(0)  # the guide that adapts to the image draws the same
-        density = score(guide, rows, {"z": grid[:, None]})[:, 0].double().exp()
+        density = log_joint(guide, rows, {"z": grid[:, None]})[:, 0].double().exp()
     density *= math.prod(float(tick[1] - tick[0]) for tick in ticks)
     assert float(density.sum()) == pytest.approx(1, abs=2e-3)
     for power in (1, 2):
@@ -166,14 +166,14 @@ def test_the_best_member_is_found_where_the_encoder_is_at_a_lesser_mode():
             pyro.sample("x", dist.Normal(torch.zeros_like(x), 1).to_event(1), obs=x)
 
     x = torch.zeros(3, 2, dtype=torch.float64)
-    numbers = torch.tensor([-2.0, -2.0, *[2 * math.log(0.2)] * 2], dtype=torch.float64)
-    guide = Numbers(MeanField(Model(Decoder(2))), numbers.expand(3, 4))
+    params = torch.tensor([-2.0, -2.0, *[2 * math.log(0.2)] * 2], dtype=torch.float64)
+    guide = Numbers(MeanField(Model(Decoder(2))), params.expand(3, 4))
     log_p = -math.log(2 * math.pi)
     torch.manual_seed(0)
     z = draw(poutine.block(model, hide=["x"]), [x], 100)[0]["z"]
-    best = optimal(model, guide, [x], z)
-    for found, share in ((guide.numbers, 0.1), (best, 0.9)):
-        elbo = elbo_samples(model, guide, found, [x], 2000).mean(0)
+    best = best_in_family(model, guide, [x], z)
+    for found, share in ((guide.params, 0.1), (best, 0.9)):
+        elbo = log_weights_at(model, guide, found, [x], 2000).mean(0)
         np.testing.assert_allclose(elbo, log_p + math.log(share), atol=0.05)
 
 
@@ -185,10 +185,10 @@ def test_an_image_whose_gradient_is_not_finite_leaves_the_others_alone():
     torch.manual_seed(0)
     start = 0.1 * torch.randn(2, 20, dtype=torch.float64)
     start[1, 4:] = -120.0
-    numbers = ascend(problem.model, Numbers(member, start), start, [x], steps=30)
-    assert numbers.isfinite().all()
-    assert not torch.equal(numbers[0], start[0])
-    assert torch.equal(numbers[1], start[1])
+    params = maximise_elbo(problem.model, Numbers(member, start), start, [x], steps=30)
+    assert params.isfinite().all()
+    assert not torch.equal(params[0], start[0])
+    assert torch.equal(params[1], start[1])
 
 
 @pytest.mark.parametrize("name", GUIDES)
@@ -203,14 +203,14 @@ def test_saved_and_loaded_it_is_the_same(name, fitted, generator, digits):
     scores = []
     for which in (guide, again):
         torch.manual_seed(0)
-        scores.append(score(which, [x], {"z": z}))
+        scores.append(log_joint(which, [x], {"z": z}))
     assert torch.equal(*scores)
 
 
 @pytest.mark.parametrize("name", GUIDES)
 def test_it_works_with_labels(name, digits):
     torch.manual_seed(0)
-    model = Model(Decoder(3, classes=10))
+    model = Model(Decoder(3, num_classes=10))
     guide = GUIDES[name](model)
     x, y = digits.test_images[:6], digits.test_labels[:6]
     found = log_likelihood(model, guide, x, y, num_samples=10)
@@ -224,7 +224,7 @@ def test_it_works_with_labels(name, digits):
         scores = []
         for labels in (y, (y + 1) % 10):
             torch.manual_seed(0)
-            scores.append(score(guide, [x, labels], {"z": z}))
+            scores.append(log_joint(guide, [x, labels], {"z": z}))
         assert (scores[0] != scores[1]).any(0).all()
 
 
@@ -236,8 +236,8 @@ def test_a_flows_density_is_that_of_its_jacobian(family):
     for w in guide.layers.parameters():
         w.data += 0.3 * torch.randn_like(w)  # away from the near-identity of the start
     guide.double()
-    numbers = torch.randn(1, 6 + 32, dtype=torch.float64)
-    q = guide.distribution(numbers)
+    params = torch.randn(1, 6 + 32, dtype=torch.float64)
+    q = guide.distribution(params)
 
     def push(e):
         z = e[None]
@@ -257,23 +257,23 @@ def test_a_flows_density_is_that_of_its_jacobian(family):
 
 def test_full_rank_has_the_covariance_of_its_factor():
     guide = FullRank(Model(Decoder(3)))
-    numbers = torch.tensor([[1.0, 2.0, 3.0, 0.0, 2 * math.log(2), 0.0, 0.5, -1.0, 0.25]])
+    params = torch.tensor([[1.0, 2.0, 3.0, 0.0, 2 * math.log(2), 0.0, 0.5, -1.0, 0.25]])
     factor = torch.tensor([[1.0, 0, 0], [1.0, 2.0, 0], [-1.0, 0.25, 1.0]])
-    q = guide.distribution(numbers)
-    torch.testing.assert_close(q.mean, numbers[:, :3])
+    q = guide.distribution(params)
+    torch.testing.assert_close(q.mean, params[:, :3])
     torch.testing.assert_close(q.covariance_matrix[0], factor @ factor.T)
 
 
 def test_mixture_is_torchs_mixture():
     torch.manual_seed(0)
     guide = Mixture(Model(Decoder(3)))
-    numbers, z = torch.randn(5, 4 * 7), torch.randn(2, 5, 3)
-    logits, rest = numbers[:, :4], numbers[:, 4:].unflatten(1, (4, 6))
+    params, z = torch.randn(5, 4 * 7), torch.randn(2, 5, 3)
+    logits, rest = params[:, :4], params[:, 4:].unflatten(1, (4, 6))
     parts = torch.distributions.Normal(rest[..., :3], (rest[..., 3:] / 2).exp())
     expected = MixtureSameFamily(
         torch.distributions.Categorical(logits=logits), torch.distributions.Independent(parts, 1)
     )
-    q = guide.distribution(numbers)
+    q = guide.distribution(params)
     torch.testing.assert_close(q.log_prob(z), expected.log_prob(z), atol=1e-4, rtol=1e-5)
 
 
@@ -291,8 +291,8 @@ def test_the_optimum_of_a_gaussian_family_is_known(family):
     outputs = 4 if family is MeanField else 5
     guide = Numbers(member, torch.zeros(6, outputs, dtype=torch.float64))
     torch.manual_seed(0)
-    numbers = ascend(problem.model, guide, guide.numbers, [x], steps=400, draws=256)
-    q = member.distribution(numbers)
+    params = maximise_elbo(problem.model, guide, guide.params, [x], steps=400, draws=256)
+    q = member.distribution(params)
     torch.testing.assert_close(q.mean, loc, atol=0.03, rtol=0)
     if family is MeanField:
         expected = (1 / torch.linalg.inv(covariance).diagonal()).expand(6, -1)
@@ -301,8 +301,8 @@ def test_the_optimum_of_a_gaussian_family_is_known(family):
         expected = covariance.expand(6, -1, -1)
         torch.testing.assert_close(q.covariance_matrix, expected, atol=0.01, rtol=0.05)
         z = draw(problem.wide_guide, [x], 100)[0]["z"]
-        best = optimal(problem.model, guide, [x], z, steps=400, draws=256)
-        elbo = elbo_samples(problem.model, guide, best, [x], 2000).mean(0)
+        best = best_in_family(problem.model, guide, [x], z, steps=400, draws=256)
+        elbo = log_weights_at(problem.model, guide, best, [x], 2000).mean(0)
         torch.testing.assert_close(elbo, problem.log_likelihood(x), atol=0.01, rtol=0)
 
 
@@ -315,8 +315,8 @@ def test_every_family_climbs_to_each_images_own_posterior(family):
     member = family(Model(Decoder(2))).double()
     outputs = member.encoder.g[-1].out_features
     guide = Numbers(member, 0.1 * torch.randn(6, outputs, dtype=torch.float64))
-    numbers = ascend(problem.model, guide, guide.numbers, [x], steps=800, draws=16)
-    q = member.distribution(numbers)
+    params = maximise_elbo(problem.model, guide, guide.params, [x], steps=800, draws=16)
+    q = member.distribution(params)
     z = q.expand((500, 6)).rsample()
     loc, covariance = problem.posterior(x)
     off = (z.mean(0) - loc).abs() / covariance.diagonal().sqrt()

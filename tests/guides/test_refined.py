@@ -13,9 +13,9 @@ import torch
 from pyro import poutine
 
 from pyro_vae.errors import InputError
-from pyro_vae.guides.laplace import climb, curvature, laplace
+from pyro_vae.guides.laplace import curvature, laplace, newton_ascent
 from pyro_vae.guides.refined import Refined
-from pyro_vae.guides.student import RADIAL, StudentMixture
+from pyro_vae.guides.student import T_COMPONENTS, StudentMixture
 from pyro_vae.likelihood.importance import log_likelihood
 from pyro_vae.likelihood.quadrature import integrate_plane
 from pyro_vae.problems import LinearGaussian
@@ -39,9 +39,9 @@ def test_density_equals_that_of_pyros_student_t():
     value = torch.randn(7, 2, 2).double()
     expected = torch.full((7, 2), -math.inf).double()
     for c in range(2):
-        for share, df, factor in RADIAL:
+        for share, df, factor in T_COMPONENTS:
             t = dist.MultivariateStudentT(df, q.loc[:, c], factor * q.scale_tril[:, c])
-            term = t.log_prob(value) + q.log_share[:, c] + math.log(share)
+            term = t.log_prob(value) + q.log_mixture_weights[:, c] + math.log(share)
             expected = torch.logaddexp(expected, term)
     torch.testing.assert_close(q.log_prob(value), expected)
 
@@ -53,7 +53,7 @@ def test_samples_have_the_density():
     p = dist.MultivariateNormal(q.loc[:, 0], scale_tril=0.7 * q.scale_tril[:, 0])
     ratio = torch.exp(p.log_prob(z) - q.log_prob(z))
     assert ((ratio.mean(0) - 1).abs() < 5 * ratio.std(0) / math.sqrt(len(z))).all()
-    mean = (q.log_share.exp()[..., None] * q.loc).sum(1)
+    mean = (q.log_mixture_weights.exp()[..., None] * q.loc).sum(1)
     assert ((z.mean(0) - mean).abs() < 5 * z.std(0) / math.sqrt(len(z))).all()
 
 
@@ -61,15 +61,17 @@ def test_newton_and_curvature_are_exact_on_a_gaussian_posterior(problem):
     x = problem.data(3)
     loc, covariance = problem.posterior(x)
     exact = dist.MultivariateNormal(loc, covariance)
-    modes = climb(exact.log_prob, torch.randn(2, 3, 2).double(), 1)
+    modes = newton_ascent(exact.log_prob, torch.randn(2, 3, 2).double(), 1)
     torch.testing.assert_close(modes, loc.expand(2, 3, 2), atol=1e-9, rtol=0)
     value, gradient, precision = curvature(exact.log_prob, modes)
     torch.testing.assert_close(value, exact.log_prob(modes))
     torch.testing.assert_close(gradient, torch.zeros_like(gradient), atol=1e-8, rtol=0)
     torch.testing.assert_close(torch.linalg.inv(precision[0, 0]), covariance)
     proposal = laplace(exact.log_prob, modes)
-    assert (proposal.log_share.isinf().sum(-1) == 1).all()  # one mode, found twice: kept once
-    assert (proposal.log_share.exp().sum(-1) == 1).all()
+    assert (
+        proposal.log_mixture_weights.isinf().sum(-1) == 1
+    ).all()  # one mode, found twice: kept once
+    assert (proposal.log_mixture_weights.exp().sum(-1) == 1).all()
 
 
 def test_climbing_never_goes_down():
@@ -77,14 +79,16 @@ def test_climbing_never_goes_down():
         return torch.cos(5 * z).sum(-1) - z.square().sum(-1)
 
     start = 3 * torch.randn(4, 50, 2)
-    assert (rugged(climb(rugged, start, 5)) >= rugged(start)).all()
+    assert (rugged(newton_ascent(rugged, start, 5)) >= rugged(start)).all()
 
 
 def test_refined_guide_on_a_gaussian_posterior(problem):
     """From the prior as the guide: near-constant weights, and no bias on the likelihood scale."""
     x = problem.data(1).expand(400, -1)
     exact = problem.log_likelihood(x[:1]).numpy()
-    refined = Refined(problem.model, problem.prior_guide, starts=2, rounds=(100, 100))
+    refined = Refined(
+        problem.model, problem.prior_guide, num_starts=2, samples_per_round=(100, 100)
+    )
     result = log_likelihood(problem.model, refined, x, num_samples=100)
     assert np.median(result.ess) > 85
     assert result.trusted().mean() > 0.95
@@ -122,7 +126,7 @@ def start_at_zero(x):
 def test_posteriors_that_are_not_gaussian(model, x):
     """Within 5 standard errors of quadrature, also where it starts at a saddle."""
     exact = integrate_plane(model, x).log_evidence.numpy()
-    refined = Refined(model, start_at_zero, starts=6)
+    refined = Refined(model, start_at_zero, num_starts=6)
     result = log_likelihood(model, refined, x, num_samples=4000)
     assert (np.abs(result.value - exact) < 5 * result.se).all()
     assert result.trusted().all()
@@ -161,14 +165,14 @@ def test_it_is_a_guide_like_any_other(problem):
         seen.append(y)
         problem.model(x)
 
-    refined = Refined(model, lambda x, y: problem.wide_guide(x), rounds=(50,))
+    refined = Refined(model, lambda x, y: problem.wide_guide(x), samples_per_round=(50,))
     x = problem.data(130)
     trace = poutine.trace(refined).get_trace(x, labels)
     assert [name for name in trace.nodes if name[0] != "_"] == ["data", "z"]
     assert all(len(y) == 130 for y in seen)
     options = {"num_samples": 50}
     whole = log_likelihood(model, refined, x, labels, **options).value
-    cut = log_likelihood(model, refined, x, labels, chunk=7, **options).value
+    cut = log_likelihood(model, refined, x, labels, chunk_size=7, **options).value
     np.testing.assert_allclose(cut, whole, atol=1e-10)
 
 
@@ -187,7 +191,7 @@ def test_a_guide_without_a_mean_can_start_it(problem):
 
 
 def test_wrong_arguments_are_named(problem):
-    for wrong in ({"starts": 0}, {"climbs": -1}, {"rounds": (1,)}):
+    for wrong in ({"num_starts": 0}, {"newton_steps": -1}, {"samples_per_round": (1,)}):
         with pytest.raises(InputError, match=f"{next(iter(wrong))} must be a whole number"):
             Refined(problem.model, problem.wide_guide, **wrong)
 

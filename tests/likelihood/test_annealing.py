@@ -12,7 +12,13 @@ import torch
 from pyro_vae.errors import InputError
 from pyro_vae.guides.refined import Refined
 from pyro_vae.likelihood.annealing import _evaluate as evaluate
-from pyro_vae.likelihood.annealing import _hmc, _path, annealed_log_likelihood, sandwich, simulate
+from pyro_vae.likelihood.annealing import (
+    _hmc,
+    _path,
+    annealed_log_likelihood,
+    bidirectional_bounds,
+    simulate,
+)
 from pyro_vae.likelihood.importance import log_likelihood
 from pyro_vae.likelihood.quadrature import integrate_plane
 from pyro_vae.problems import LinearGaussian
@@ -65,7 +71,7 @@ def test_hmc_leaves_its_density_invariant(problem):
 
 def test_both_bounds_are_unbiased_and_enclose(problem):
     """E[exp(forward)] = p(x) and E[exp(-backward)] = 1 / p(x), each on simulated images."""
-    result = sandwich(problem.model, problem.wide_guide, torch.zeros(3000, 5).double(),
+    result = bidirectional_bounds(problem.model, problem.wide_guide, torch.zeros(3000, 5).double(),
                       num_chains=1, num_steps=8)  # fmt: skip
     exact = problem.log_likelihood(result.images)
     lower, upper = torch.from_numpy(result.lower.value), -torch.from_numpy(result.upper.value)
@@ -89,7 +95,7 @@ def test_trained_network_between_quadrature(trained, digits):
     """At d = 2 the bounds enclose the exact value within 5 of their standard errors."""
     model, guide = trained
     x = digits.test_images[:4]
-    result = sandwich(model, guide, x, num_chains=30, num_steps=20)
+    result = bidirectional_bounds(model, guide, x, num_chains=30, num_steps=20)
     exact = integrate_plane(model, result.images, points=101).log_evidence.numpy()
     lower, upper = result.lower.value, -result.upper.value
     assert (lower < exact + 5 * result.lower.se).all()
@@ -115,7 +121,7 @@ def test_wrong_arguments_are_named(problem):
     with pytest.raises(InputError, match="num_chains must be a whole number >= 1"):
         annealed_log_likelihood(problem.model, None, x, num_chains=0)
     with pytest.raises(InputError, match="num_steps must be a whole number"):
-        sandwich(problem.model, None, x, num_steps=2.5)
+        bidirectional_bounds(problem.model, None, x, num_steps=2.5)
 
     def two_latents(x):
         with pyro.plate("data", len(x)):

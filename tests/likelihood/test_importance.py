@@ -24,7 +24,7 @@ from pyro_vae.errors import InputError
 from pyro_vae.guides.refined import Refined
 from pyro_vae.likelihood.annealing import annealed_log_likelihood
 from pyro_vae.likelihood.estimate import estimate, iwae
-from pyro_vae.likelihood.importance import log_joint, log_likelihood, log_weights
+from pyro_vae.likelihood.importance import log_joint_in_chunks, log_likelihood, log_weights
 from pyro_vae.likelihood.quadrature import integrate_plane
 from pyro_vae.likelihood.traces import draw
 from pyro_vae.problems import LinearGaussian
@@ -85,7 +85,7 @@ def worst_weighted_most(log_w, log_q):
 def test_the_check_above_catches_planted_bugs(problem, bug):
     x, exact = repeated(problem)
     latents, log_q = draw(problem.wide_guide, [x], 10)
-    log_w = log_joint(problem.model, [x], latents) - log_q
+    log_w = log_joint_in_chunks(problem.model, [x], latents) - log_q
     assert abs(off_by(torch.exp(estimate_value(log_w) - exact), 1)) < SIGMAS
     assert abs(off_by(torch.exp(bug(log_w, log_q) - exact), 1)) > SIGMAS
 
@@ -172,16 +172,16 @@ def test_effective_sample_size_by_hand():
 @given(
     images=st.integers(1, 130),
     num_samples=st.integers(1, 60),
-    chunk=st.integers(1, 3000),
+    chunk_size=st.integers(1, 3000),
     seed=st.integers(0, 2**32 - 1),
 )
-@example(images=130, num_samples=2000, chunk=777, seed=0)  # in blocks of 50 images
+@example(images=130, num_samples=2000, chunk_size=777, seed=0)  # in blocks of 50 images
 def test_the_result_does_not_depend_on_the_chunks(images, num_samples, chunk, seed):
     problem = LinearGaussian()
     x = problem.data(images)
     options = {"num_samples": num_samples, "seed": seed}
-    whole = log_weights(problem.model, problem.wide_guide, x, chunk=10**9, **options)
-    cut = log_weights(problem.model, problem.wide_guide, x, chunk=chunk, **options)
+    whole = log_weights(problem.model, problem.wide_guide, x, chunk_size=10**9, **options)
+    cut = log_weights(problem.model, problem.wide_guide, x, chunk_size=chunk, **options)
     assert whole.shape == (num_samples, images)
     torch.testing.assert_close(cut, whole, atol=1e-12, rtol=0)
 
@@ -203,7 +203,7 @@ def test_exactly_k_samples_are_drawn_and_scored(problem, num_samples):
             pyro.sample("x", dist.Normal(z @ problem.w.T, 1).to_event(1), obs=x)
         scored.append(z.shape[:-1].numel())
 
-    result = log_likelihood(model, guide, problem.data(203), num_samples=num_samples, chunk=37)
+    result = log_likelihood(model, guide, problem.data(203), num_samples=num_samples, chunk_size=37)
     assert sum(drawn) == sum(scored) == 203 * num_samples
     assert result.num_samples == num_samples
     assert result.value.shape == (203,)
@@ -243,7 +243,7 @@ def test_sum_equals_pyros_renyi_elbo(problem, guide):
         theirs = -renyi.loss(problem.model, proposal, x)
         torch.manual_seed(3)
         latents, log_q = draw(proposal, [x], 64)
-        ours = estimate(log_joint(problem.model, [x], latents) - log_q)
+        ours = estimate(log_joint_in_chunks(problem.model, [x], latents) - log_q)
         assert ours.value[0] == pytest.approx(theirs, abs=1e-10)
 
 
@@ -358,7 +358,10 @@ def test_weights_that_no_distribution_takes_are_named(parameter):
         else:
             guide.encoder.g[7].bias.fill_(-300)  # exp(-300 / 2) is no float32 above 0
     message = f"parameter {parameter} .*; look for numbers in weights"
-    for proposal in (guide, Refined(model, guide, starts=1, climbs=1, rounds=(20,))):
+    for proposal in (
+        guide,
+        Refined(model, guide, num_starts=1, newton_steps=1, samples_per_round=(20,)),
+    ):
         with pytest.raises(InputError, match=message) as error:
             log_likelihood(model, proposal, torch.rand(2, 1, 28, 28), num_samples=5)
         assert "\n" not in str(error.value)
@@ -474,7 +477,7 @@ def test_inference_mode_changes_nothing():
     """The refined guide and annealing need gradients within."""
     model, guide = build_vae(2, architecture="dense")
     x = torch.rand(3, 1, 28, 28)
-    refined = Refined(model, guide, starts=1, climbs=1, rounds=(50,))
+    refined = Refined(model, guide, num_starts=1, newton_steps=1, samples_per_round=(50,))
 
     def values(x):
         options = {"num_samples": 100, "gap_images": 2}

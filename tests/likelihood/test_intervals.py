@@ -3,10 +3,10 @@ import pytest
 from scipy import stats
 
 from pyro_vae.likelihood.intervals import (
-    difference_interval,
+    mcnemar,
     mean_interval,
-    paired_shares,
-    share_interval,
+    proportion_interval,
+    welch_interval,
 )
 
 
@@ -31,18 +31,18 @@ def test_an_infinite_mean_has_an_infinite_interval():
     """log p(x) of an image that no sample explains is -inf."""
     found = mean_interval(np.array([-100.0, -np.inf, -90.0]))
     assert found == {"mean": -np.inf, "ci95": [-np.inf, np.inf], "images": 3}
-    found = difference_interval(np.array([-np.inf, 0.0]), np.array([1.0, 2.0]))
+    found = welch_interval(np.array([-np.inf, 0.0]), np.array([1.0, 2.0]))
     assert found == {"mean": -np.inf, "ci95": [-np.inf, np.inf]}
 
 
 def test_a_share_has_wilsons_interval():
-    found = share_interval(np.array([True] * 8 + [False] * 2))
+    found = proportion_interval(np.array([True] * 8 + [False] * 2))
     z, n, p = 1.959964, 10, 0.8
     middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     expected = {"mean": p, "ci95": pytest.approx([middle - half, middle + half]), "images": n}
     assert found == expected
-    low, high = share_interval(np.ones(50, bool))["ci95"]
+    low, high = proportion_interval(np.ones(50, bool))["ci95"]
     assert high == pytest.approx(1)
     assert 0.9 < low < 0.95  # all right of 50 does not mean that all are
 
@@ -50,11 +50,11 @@ def test_a_share_has_wilsons_interval():
 def test_two_readings_of_the_same_images():
     before = np.array([True] * 10 + [False] * 6)
     after = np.array([False] + [True] * 9 + [True] * 5 + [False])
-    found = paired_shares(before, after)
+    found = mcnemar(before, after)
     assert (found["mended"], found["spoilt"]) == (5, 1)
     assert found["difference"]["mean"] == pytest.approx(4 / 16)
     assert found["p_value"] == pytest.approx(2 * (1 + 6) / 2**6)  # at most 1 of 6 on either side
-    assert paired_shares(before, before)["p_value"] == 1
+    assert mcnemar(before, before)["p_value"] == 1
 
 
 def test_values_that_are_not_paired_have_welchs_interval():
@@ -62,6 +62,6 @@ def test_values_that_are_not_paired_have_welchs_interval():
     a, b = 7 / 3, 0.5 / 2  # s^2 / n of each
     freedom = (a + b) ** 2 / (a**2 / 2 + b**2 / 1)
     half = stats.t.ppf(0.975, freedom) * np.sqrt(a + b)
-    found = difference_interval(one, other)
+    found = welch_interval(one, other)
     assert found == {"mean": 2.5, "ci95": pytest.approx([2.5 - half, 2.5 + half])}
-    assert difference_interval(one, other[:1])["ci95"] == [-np.inf, np.inf]
+    assert welch_interval(one, other[:1])["ci95"] == [-np.inf, np.inf]

@@ -16,7 +16,7 @@ from torch import nn
 
 from pyro_vae.guides.refined import Refined
 from pyro_vae.likelihood.estimate import estimate
-from pyro_vae.likelihood.importance import log_joint, log_likelihood, log_weights
+from pyro_vae.likelihood.importance import log_joint_in_chunks, log_likelihood, log_weights
 from pyro_vae.likelihood.traces import draw
 from pyro_vae.problems import LinearGaussian
 from pyro_vae.training.fit import fit
@@ -46,14 +46,14 @@ def vae(latent_dim, saturation=1.0):
 class At(nn.Module):
     """A guide at the same place for every image: z ~ N(loc, exp(tau) I_d)."""
 
-    def __init__(self, latent_dim, loc, tau):
+    def __init__(self, latent_dim, loc, log_var):
         super().__init__()
         self.loc = nn.Parameter(torch.full((latent_dim,), float(loc)))
-        self.tau = nn.Parameter(torch.full((latent_dim,), float(tau)))
+        self.log_var = nn.Parameter(torch.full((latent_dim,), float(log_var)))
 
     def forward(self, x):
         with pyro.plate("data", len(x)):
-            pyro.sample("z", dist.Normal(self.loc, (self.tau / 2).exp()).to_event(1))
+            pyro.sample("z", dist.Normal(self.loc, (self.log_var / 2).exp()).to_event(1))
 
 
 def in_float64(model, guide, x, num_samples):
@@ -61,10 +61,10 @@ def in_float64(model, guide, x, num_samples):
     torch.manual_seed(1)
     with torch.no_grad():
         latents, log_q = draw(guide, [x], num_samples)
-        found = log_joint(model, [x], latents) - log_q.double()
+        found = log_joint_in_chunks(model, [x], latents) - log_q.double()
         doubled = {name: z.double() for name, z in latents.items()}
         wide, narrow = copy.deepcopy(model).double(), copy.deepcopy(guide).double()
-        log_p = log_joint(wide, [x.double()], doubled)
+        log_p = log_joint_in_chunks(wide, [x.double()], doubled)
         condition = pyro.poutine.condition(narrow, data=doubled)
         trace = pyro.poutine.trace(
             pyro.plate("particles", num_samples, dim=-2)(condition)
@@ -83,10 +83,10 @@ def test_extreme_images_and_saturated_pixels(latent_dim, saturation):
 
 
 @pytest.mark.parametrize(("loc", "tau"), [(0, -30), (3, -60), (0, 20), (1e4, 0)])
-def test_guides_that_are_very_narrow_very_wide_or_far_away(loc, tau):
+def test_guides_that_are_very_narrow_very_wide_or_far_away(loc, log_var):
     """Narrower than float32 can tell z from loc, log q must still be that of the z used."""
     model, _ = vae(4)
-    found, exact = in_float64(model, At(4, loc, tau), IMAGES, 20)
+    found, exact = in_float64(model, At(4, loc, log_var), IMAGES, 20)
     assert found.isfinite().all()
     torch.testing.assert_close(found, exact, rtol=1e-5, atol=1e-3)
 
@@ -105,7 +105,9 @@ def test_log_weights_of_any_size(value):
 def test_the_refined_guide_at_both_ends_of_d(latent_dim):
     """Finite, and never below the amortised guide by more than its error (fails 1 in 10^6)."""
     model, guide = vae(latent_dim, 30.0)
-    refined = log_likelihood(model, Refined(model, guide, starts=2, rounds=(100, 100)), IMAGES)
+    refined = log_likelihood(
+        model, Refined(model, guide, num_starts=2, samples_per_round=(100, 100)), IMAGES
+    )
     amortised = log_likelihood(model, guide, IMAGES)
     assert np.isfinite(refined.value).all()
     assert np.isfinite(refined.khat).all()
@@ -155,12 +157,16 @@ def test_a_refined_proposal_is_rounded_and_scored_as_one(digits):
     """In float32 as in float64: log q is that of the draw as rounded, by the same proposal."""
     model, guide, _ = load_vae(CHECKPOINTS / "d4.pt")
     x = digits.test_images[:3]
-    _, proposal = Refined(model, guide, starts=1, climbs=1, rounds=(100, 100)).fit(x)
+    _, proposal = Refined(
+        model, guide, num_starts=1, newton_steps=1, samples_per_round=(100, 100)
+    ).fit(x)
     z = proposal.sample((100,))
     assert z.dtype == torch.float32
-    found = log_joint(model, [x], {"z": z}) - proposal.log_prob(z)
+    found = log_joint_in_chunks(model, [x], {"z": z}) - proposal.log_prob(z)
     wide = copy.deepcopy(model).double()
-    exact = log_joint(wide, [x.double()], {"z": z.double()}) - proposal.log_prob(z.double())
+    exact = log_joint_in_chunks(wide, [x.double()], {"z": z.double()}) - proposal.log_prob(
+        z.double()
+    )
     torch.testing.assert_close(found, exact, rtol=1e-5, atol=1e-3)
 
 

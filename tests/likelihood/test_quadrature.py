@@ -3,7 +3,7 @@ import torch
 
 from pyro_vae.analysis.sampling import guide_samples
 from pyro_vae.errors import InputError
-from pyro_vae.guides.exact import Exact
+from pyro_vae.guides.exact import ExactGuide
 from pyro_vae.likelihood.estimate import iwae
 from pyro_vae.likelihood.importance import log_weights
 from pyro_vae.likelihood.quadrature import integrate_plane
@@ -58,14 +58,14 @@ def test_weights_under_the_exact_posterior_are_constant(trained, digits):
     """And equal p(x): to what the density moves within a cell, here 1%; on a Gaussian as well."""
     problem = LinearGaussian()
     x = problem.data(4)
-    log_w = log_weights(problem.model, Exact(problem.model), x, num_samples=500)
+    log_w = log_weights(problem.model, ExactGuide(problem.model), x, num_samples=500)
     assert log_w.std(0).max() < 0.05
     se = log_w.std(0) / 500**0.5
     log_p = iwae(log_w, 500)
     assert ((log_p - problem.log_likelihood(x)).abs() < 5 * se + 1e-3).all()
     model, guide = trained
     x = digits.test_images[:2]
-    exact = log_weights(model, Exact(model, points=161), x, num_samples=300)
+    exact = log_weights(model, ExactGuide(model, points=161), x, num_samples=300)
     assert exact.std(0).max() < 0.1 < log_weights(model, guide, x, num_samples=300).std(0).min()
 
 
@@ -73,7 +73,7 @@ def test_draws_of_the_exact_posterior_have_its_moments():
     problem = LinearGaussian()
     x = problem.data(1)
     loc, covariance = problem.posterior(x)
-    z = guide_samples(Exact(problem.model), x, num_samples=20_000)[:, 0]
+    z = guide_samples(ExactGuide(problem.model), x, num_samples=20_000)[:, 0]
     white = torch.linalg.solve(torch.linalg.cholesky(covariance), (z - loc).T)
     assert (white.mean(1).abs() < 5 / 20_000**0.5).all()
     assert ((white.square().mean(1) - 1).abs() < 5 * (2 / 20_000) ** 0.5 + 1e-3).all()

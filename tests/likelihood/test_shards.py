@@ -31,7 +31,7 @@ def guide(x):
     problem.wide_guide(x)
 
 found = sharded_log_likelihood(folder / "blocks", problem.model, guide, problem.data(450),
-                               num_samples=50, same={"guide": "wide"})
+                               num_samples=50, must_match={"guide": "wide"})
 torch.save({"value": torch.from_numpy(found.value), "calls": calls},
            folder / f"{parallel.rank()}.pt")
 """

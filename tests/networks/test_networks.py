@@ -8,13 +8,13 @@ from torch.nn import functional
 
 from experiments.appendix import BernoulliImageGenerator, GaussianEncoder
 from pyro_vae.errors import InputError
-from pyro_vae.likelihood.importance import log_joint
+from pyro_vae.likelihood.importance import log_joint_in_chunks
 from pyro_vae.models import Model
 from pyro_vae.networks import ARCHITECTURES
 from pyro_vae.networks.appendix import Decoder, Encoder, join_appendix, split_appendix
 from pyro_vae.networks.dense import DenseDecoder
 from pyro_vae.networks.labelled import LabelEncoder
-from pyro_vae.networks.labels import PerLabel
+from pyro_vae.networks.labels import LabelLinear
 from pyro_vae.networks.precision import channels_last, resolve_precision
 from pyro_vae.vae import build_vae
 
@@ -45,12 +45,12 @@ def test_weights_trained_in_the_appendix_give_the_same_log_joint_here(latent_dim
     model.decoder.load_state_dict(decoder)
     guide.encoder.load_state_dict(encoder)
     x, z = torch.rand(8, 1, 28, 28), torch.randn(8, latent_dim)
-    ours = log_joint(model, [x], {"z": z[None]})[0]
+    ours = log_joint_in_chunks(model, [x], {"z": z[None]})[0]
     torch.testing.assert_close(
         ours, appendix_log_joint(theirs, x, z).double(), atol=1e-3, rtol=2e-6
     )
     # in double precision nothing is left of the difference
-    ours = log_joint(model.double(), [x.double()], {"z": z[None].double()})[0]
+    ours = log_joint_in_chunks(model.double(), [x.double()], {"z": z[None].double()})[0]
     theirs.double()
     expected = appendix_log_joint(theirs, x.double(), z.double())
     torch.testing.assert_close(ours, expected, atol=1e-9, rtol=0)
@@ -68,7 +68,7 @@ def test_weights_from_here_load_into_the_appendix(latent_dim):
     )
     x, z = torch.rand(8, 1, 28, 28), torch.randn(8, latent_dim)
     expected = appendix_log_joint(theirs, x, z).double()
-    ours = log_joint(model, [x], {"z": z[None]})[0]
+    ours = log_joint_in_chunks(model, [x], {"z": z[None]})[0]
     torch.testing.assert_close(ours, expected, atol=1e-4, rtol=0)
 
 
@@ -81,11 +81,11 @@ def test_the_autoencoders_of_record_load_into_the_appendix(record, digits):
     x = digits.test_images[:8].clone()
     with torch.no_grad():
         z = guide.q(x).mean
-        ours = log_joint(model, [x], {"z": z[None]})[0]
+        ours = log_joint_in_chunks(model, [x], {"z": z[None]})[0]
         expected = appendix_log_joint(theirs, x, z).double()
         torch.testing.assert_close(ours, expected, atol=1e-4, rtol=1e-6)
         exact = Model(copy.deepcopy(model.decoder).double())
-        ours = log_joint(exact, [x.double()], {"z": z[None].double()})[0]
+        ours = log_joint_in_chunks(exact, [x.double()], {"z": z[None].double()})[0]
         expected = appendix_log_joint(theirs.double(), x.double(), z.double())
     torch.testing.assert_close(ours, expected, atol=1e-9, rtol=0)
 
@@ -141,7 +141,7 @@ def test_a_saturated_pixel_has_a_finite_likelihood():
     theirs.load_state_dict(model.decoder.state_dict())
     x, z = torch.zeros(1, 1, 28, 28), torch.zeros(1, 4)
     assert not theirs.loglik(x, z).isfinite().all()
-    ours = log_joint(model, [x], {"z": z[None]})
+    ours = log_joint_in_chunks(model, [x], {"z": z[None]})
     logits = model.decoder(z).double()
     prior = -2 * math.log(2 * math.pi)
     expected = -functional.softplus(logits).sum() + prior
@@ -151,7 +151,7 @@ def test_a_saturated_pixel_has_a_finite_likelihood():
 @pytest.mark.parametrize("architecture", ["appendix", "per_label"])
 def test_the_last_layers_in_blocks_are_the_layers_themselves(architecture):
     """Without gradients the decoder takes another way to the same logits: in float64, the same."""
-    decoder = ARCHITECTURES[architecture](3, classes=10).double()
+    decoder = ARCHITECTURES[architecture](3, num_classes=10).double()
     z, y = torch.randn(5, 7, 3, dtype=torch.float64), torch.arange(7)
     layer_by_layer = decoder(z, y)
     assert layer_by_layer.requires_grad
@@ -183,7 +183,7 @@ def test_networks_accept_leading_dimensions(batch):
 
 @pytest.mark.parametrize("batch", [(3,), (5, 3)])
 def test_labels_reach_every_sample_of_their_image(batch):
-    decoder, encoder = Decoder(4, classes=10), Encoder(8, classes=10)
+    decoder, encoder = Decoder(4, num_classes=10), Encoder(8, num_classes=10)
     z, x, y = torch.randn(*batch, 4), torch.rand(*batch, 1, 28, 28), torch.tensor([7, 0, 3])
     for network, inputs in ((decoder, z), (encoder, x)):
         together = network(inputs, y)
@@ -201,7 +201,7 @@ def test_labels_reach_every_sample_of_their_image(batch):
 
 
 @pytest.mark.parametrize(
-    ("classes", "labels", "message"),
+    ("num_classes", "labels", "message"),
     [
         (0, (torch.zeros(3, dtype=torch.int64),), "takes no labels"),
         (10, (), "takes labels y of 10 classes"),
@@ -211,10 +211,10 @@ def test_labels_reach_every_sample_of_their_image(batch):
         (10, (torch.tensor([0, -1, 2]),), "labels from 0 to 9"),
     ],
 )
-def test_wrong_labels_are_named(classes, labels, message):
+def test_wrong_labels_are_named(num_classes, labels, message):
     for network, inputs in (
-        (Decoder(4, classes), torch.zeros(3, 4)),
-        (Encoder(8, classes=classes), torch.zeros(3, 1, 28, 28)),
+        (Decoder(4, num_classes), torch.zeros(3, 4)),
+        (Encoder(8, num_classes=num_classes), torch.zeros(3, 1, 28, 28)),
     ):
         with pytest.raises(InputError, match=message):
             network(inputs, *labels)
@@ -262,16 +262,16 @@ def test_a_torch_that_does_not_know_the_processor_stays_in_float32(monkeypatch):
 
 
 @pytest.mark.parametrize("make", [Encoder, LabelEncoder])
-@pytest.mark.parametrize("classes", [0, 10])
-def test_the_encoder_is_its_layers_one_after_the_other(make, classes):
+@pytest.mark.parametrize("num_classes", [0, 10])
+def test_the_encoder_is_its_layers_one_after_the_other(make, num_classes):
     """It runs its layers in another memory layout: output and gradients as of the plain ones."""
-    if make is LabelEncoder and not classes:
+    if make is LabelEncoder and not num_classes:
         pytest.skip("a last layer for each label needs labels")
-    encoder = make(6, classes=classes).double()
+    encoder = make(6, num_classes=num_classes).double()
     x = torch.rand(5, 1, 28, 28, dtype=torch.float64)
-    y = [torch.tensor([3, 0, 9, 3, 1])] if classes else []
+    y = [torch.tensor([3, 0, 9, 3, 1])] if num_classes else []
     flat = encoder.g[:5](x)
-    one_hot = [functional.one_hot(label, classes).double() for label in y]
+    one_hot = [functional.one_hot(label, num_classes).double() for label in y]
     hidden = encoder.g[6](encoder.g[5](torch.cat([flat, *one_hot], 1)))
     last = encoder.g[7]
     plain = last(hidden, *y) if make is LabelEncoder else last(hidden)
@@ -342,7 +342,7 @@ def test_the_dense_networks_are_pytorchs_example():
     q = guide.q(x)
     z = q.mean + noise * q.variance.sqrt()
     prior = torch.distributions.Normal(0, 1).log_prob(z).sum(1)
-    ours = log_joint(model, [x], {"z": z[None]})[0] - prior
+    ours = log_joint_in_chunks(model, [x], {"z": z[None]})[0] - prior
     torch.testing.assert_close(ours, log_lik, atol=1e-9, rtol=0)
     standard = torch.distributions.Normal(torch.zeros(6, 20).double(), 1)
     ours = torch.distributions.kl_divergence(q.base_dist, standard).sum(1)
@@ -350,13 +350,13 @@ def test_the_dense_networks_are_pytorchs_example():
 
 
 @pytest.mark.parametrize(
-    ("architecture", "classes"),
+    ("architecture", "num_classes"),
     [("appendix", 0), ("appendix", 10), ("dense", 0), ("dense", 10), ("per_label", 10)],
 )
-def test_every_architecture_takes_particles_and_labels(architecture, classes):
-    model, guide = build_vae(3, architecture=architecture, classes=classes)
+def test_every_architecture_takes_particles_and_labels(architecture, num_classes):
+    model, guide = build_vae(3, architecture=architecture, num_classes=num_classes)
     x, y = torch.rand(5, 1, 28, 28), torch.arange(5)
-    labels = [y] if classes else []
+    labels = [y] if num_classes else []
     z = torch.randn(7, 5, 3)
     logits = model.decoder(z, *labels)
     assert logits.shape == (7, 5, 1, 28, 28)
@@ -364,7 +364,7 @@ def test_every_architecture_takes_particles_and_labels(architecture, classes):
     numbers = guide.encoder(x, *labels)
     assert numbers.shape == (5, 6)
     torch.testing.assert_close(guide.encoder(x.expand(2, 5, 1, 28, 28), *labels)[1], numbers)
-    if classes:
+    if num_classes:
         assert not torch.allclose(guide.encoder(x, y.flip(0))[0], numbers[0])
         assert not torch.allclose(model.decoder(z, y.flip(0))[:, 0], logits[:, 0])
 
@@ -378,7 +378,7 @@ def test_an_encoder_is_of_its_decoders_make():
 
 
 def test_each_label_has_a_layer_of_its_own():
-    layer = PerLabel(3, 4, classes=5, apart=0.5)
+    layer = LabelLinear(3, 4, num_classes=5, bias_spread=0.5)
     x, y = torch.randn(7, 6, 3), torch.tensor([0, 1, 2, 3, 4, 0])
     with torch.no_grad():
         layer.weight += torch.randn(4, 5, 3)
@@ -390,7 +390,7 @@ def test_each_label_has_a_layer_of_its_own():
 
 def test_threads_add_up_the_gradient_of_labels_in_one_order():
     """Indexing by the labels instead gives other bits in each of 20 passes."""
-    layer = PerLabel(10, 64, classes=10)
+    layer = LabelLinear(10, 64, num_classes=10)
     x, y = torch.randn(1000, 10), torch.randint(0, 10, (1000,))
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
@@ -406,7 +406,7 @@ def test_threads_add_up_the_gradient_of_labels_in_one_order():
 
 
 def test_labels_start_alike_but_for_the_biases_of_the_generator():
-    model, guide = build_vae(3, architecture="per_label", classes=10)
+    model, guide = build_vae(3, architecture="per_label", num_classes=10)
     first, last = model.decoder.f[0], guide.encoder.g[7]
     for weight in (first.weight, last.weight, last.bias):
         assert (weight == weight[:, :1]).all()
@@ -417,7 +417,7 @@ def test_labels_start_alike_but_for_the_biases_of_the_generator():
 def test_a_layer_for_each_label_needs_labels():
     with pytest.raises(InputError, match="classes must be a whole number >= 1, not 0"):
         build_vae(3, architecture="per_label")
-    model, guide = build_vae(3, architecture="per_label", classes=10)
+    model, guide = build_vae(3, architecture="per_label", num_classes=10)
     for network, inputs in (
         (model.decoder, torch.zeros(4, 3)),
         (guide.encoder, torch.zeros(4, 1, 28, 28)),

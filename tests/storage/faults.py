@@ -30,7 +30,7 @@ from matplotlib.image import imread
 from experiments.cli import run
 from pyro_vae.analysis.plots import save_figure
 from pyro_vae.likelihood.shards import sharded_log_likelihood
-from pyro_vae.storage.files import hold_folder, whole_file
+from pyro_vae.storage.files import atomic_write, lock_folder
 from pyro_vae.storage.tensors import load_tensors
 from pyro_vae.training.fit import fit
 from pyro_vae.vae import build_vae, load_vae, save_vae
@@ -39,7 +39,7 @@ from pyro_vae.vae import build_vae, load_vae, save_vae
 def work(folder: Path) -> None:
     """Training, a checkpoint, log-likelihoods, a figure, metrics: what a script does, in small."""
     torch.set_num_threads(1)
-    hold_folder(folder)
+    lock_folder(folder)
     random_images = torch.Generator().manual_seed(0)
     x = torch.rand(420, 1, 28, 28, generator=random_images)
     torch.manual_seed(0)
@@ -56,7 +56,7 @@ def work(folder: Path) -> None:
     figure = Figure(figsize=(3, 2))
     figure.subplots().plot(found.value, ".")
     save_figure(figure, folder / "figure.png", "mnist")
-    with whole_file(folder / "metrics.json") as partial:
+    with atomic_write(folder / "metrics.json") as partial:
         metrics = {"log_p": found.value.tolist(), "history": config["history"]}
         partial.write_text(json.dumps(metrics))
 

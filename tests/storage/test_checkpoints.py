@@ -11,7 +11,7 @@ import torch
 
 from experiments.trained import trained_classifier
 from pyro_vae.errors import InputError
-from pyro_vae.guides.prior import Prior
+from pyro_vae.guides.prior import PriorGuide
 from pyro_vae.guides.refined import Refined
 from pyro_vae.guides.semi_amortised import SemiAmortised
 from pyro_vae.likelihood.importance import log_likelihood
@@ -143,7 +143,7 @@ def test_what_could_not_be_read_again_is_not_written(tmp_path):
         save_vae(path, MODEL, GUIDE, {})
     options = {"epochs": 1, "progress": False, "state_path": path}
     with pytest.raises(InputError, match="content must be"):
-        fit(MODEL, GUIDE, (X,), same={"of": np.int64(3)}, **options)
+        fit(MODEL, GUIDE, (X,), must_match={"of": np.int64(3)}, **options)
     assert list(tmp_path.iterdir()) == []
     model, guide = copy.deepcopy((MODEL, GUIDE))
     fit(model, guide, (X,), learning_rate=np.float64(1e-3), **options)
@@ -158,15 +158,22 @@ def test_a_state_of_other_images_is_refused(tmp_path):
 
 
 def refined(**options):
-    return Refined(MODEL, GUIDE, **{"starts": 1, "climbs": 1, "rounds": (50,)} | options)
+    return Refined(
+        MODEL, GUIDE, **{"num_starts": 1, "newton_steps": 1, "samples_per_round": (50,)} | options
+    )
 
 
 def test_blocks_of_another_model_or_guide_are_refused(tmp_path):
     others = [
-        (MODEL, Prior(MODEL)),
+        (MODEL, PriorGuide(MODEL)),
         (MODEL, GUIDE),
-        (MODEL, refined(climbs=2)),
-        (MODEL, Refined(MODEL, Prior(MODEL), starts=1, climbs=1, rounds=(50,))),
+        (MODEL, refined(newton_steps=2)),
+        (
+            MODEL,
+            Refined(
+                MODEL, PriorGuide(MODEL), num_starts=1, newton_steps=1, samples_per_round=(50,)
+            ),
+        ),
         (Model(MODEL.decoder, ContinuousBernoulli), refined()),
         (build_vae(2, architecture="dense")[0], refined()),
     ]

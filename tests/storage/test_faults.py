@@ -20,7 +20,7 @@ from experiments.record import save_metrics
 from pyro_vae.analysis.plots import save_figure
 from pyro_vae.data import load_digits
 from pyro_vae.errors import InputError
-from pyro_vae.storage.files import hold_folder, only_writer, whole_file
+from pyro_vae.storage.files import atomic_write, lock_file, lock_folder
 from pyro_vae.storage.tensors import save_tensors
 from pyro_vae.training.fit import fit
 from pyro_vae.vae import build_vae
@@ -134,7 +134,7 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
     (tmp_path / f"file.{ended.pid}.partial").write_text("half")
     (tmp_path / f"file.{os.getppid()}.partial").write_text("another process at work")
     (tmp_path / f"other.{ended.pid}.partial").write_text("another file")
-    with whole_file(tmp_path / "file") as partial:
+    with atomic_write(tmp_path / "file") as partial:
         partial.write_text("whole")
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"file", f"file.{os.getppid()}.partial", f"other.{ended.pid}.partial"}
@@ -227,11 +227,11 @@ def test_a_second_run_in_one_folder_is_refused_until_the_first_is_dead(tmp_path)
     first = start("-c", HOLD, tmp_path)
     assert first.stdout.readline() == "held\n"
     with pytest.raises(InputError, match=r"another run is writing to .*--results"):
-        hold_folder(tmp_path)
+        lock_folder(tmp_path)
     first.kill()
     first.communicate()
-    hold_folder(tmp_path)
-    hold_folder(tmp_path)  # a run may ask twice
+    lock_folder(tmp_path)
+    lock_folder(tmp_path)  # a run may ask twice
     second = start("-c", HOLD, tmp_path)
     _, err = second.communicate("")
     assert "another run is writing to" in err
@@ -242,10 +242,10 @@ def test_one_run_at_a_time_writes_a_checkpoint(tmp_path):
     path = tmp_path / "some.pt"
     first = start("-c", WRITE, path)
     assert first.stdout.readline() == "writing\n"
-    with pytest.raises(InputError, match=r"another run is writing .*some.pt"), only_writer(path):
+    with pytest.raises(InputError, match=r"another run is writing .*some.pt"), lock_file(path):
         pass
     first.kill()
     first.communicate()
-    with only_writer(path):
+    with lock_file(path):
         pass
     assert list(tmp_path.iterdir()) == []

@@ -1,11 +1,11 @@
 import pytest
 
 from pyro_vae.errors import InputError
-from pyro_vae.storage.files import whole_file
+from pyro_vae.storage.files import atomic_write
 
 
 def test_the_file_appears_whole(tmp_path):
-    with whole_file(tmp_path / "new" / "file") as partial:
+    with atomic_write(tmp_path / "new" / "file") as partial:
         partial.write_text("one")
         assert not (tmp_path / "new" / "file").exists()
     assert (tmp_path / "new" / "file").read_text() == "one"
@@ -17,7 +17,7 @@ def test_an_error_leaves_the_old_file(tmp_path):
     path.write_text("old")
 
     def write_half():
-        with whole_file(path) as partial:
+        with atomic_write(path) as partial:
             partial.write_text("half")
             raise RuntimeError
 
@@ -31,7 +31,7 @@ def test_a_disk_error_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(InputError, match=r"cannot write .*; free some space"),
-        whole_file(tmp_path / "file" / "below"),
+        atomic_write(tmp_path / "file" / "below"),
     ):
         pass
 
@@ -42,7 +42,7 @@ def test_a_link_is_kept_and_what_it_points_to_is_replaced(tmp_path):
     path.write_text("old")
     link = tmp_path / "link"
     link.symlink_to(path)
-    with whole_file(link) as partial:
+    with atomic_write(link) as partial:
         partial.write_text("new")
     assert link.is_symlink()
     assert path.read_text() == "new"

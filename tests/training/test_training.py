@@ -16,9 +16,9 @@ from pyro_vae.errors import InputError
 from pyro_vae.guides.gaussian import MeanField
 from pyro_vae.guides.semi_amortised import SemiAmortised
 from pyro_vae.likelihood.importance import log_likelihood
-from pyro_vae.seeds import seed_of
+from pyro_vae.seeds import derive_seed
 from pyro_vae.training.fit import fit
-from pyro_vae.training.optimiser import WholeOptim
+from pyro_vae.training.optimiser import SingleOptimizer
 from pyro_vae.training.stopping import Interrupted, TrainingError
 from pyro_vae.vae import build_vae
 
@@ -108,7 +108,7 @@ def train_by_pyro(digits, images, optim, elbo):
     svi = SVI(registered_model, registered_guide, optim, elbo)
     order = torch.randperm(images, generator=torch.Generator().manual_seed(0))
     for step, batch in enumerate(order.split(50)):
-        torch.manual_seed(seed_of(0, 0, step, 0))
+        torch.manual_seed(derive_seed(0, 0, step, 0))
         svi.step(digits.train_images[batch])
     return model, guide
 
@@ -144,9 +144,17 @@ class StopAfter(nn.Module):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(
-    ("step", "decay"), [(1, False), (3, True), (4, False), (5, False), (6, True), (10, False)]
+    ("step", "schedule"),
+    [
+        (1, "constant"),
+        (3, "cosine"),
+        (4, "constant"),
+        (5, "constant"),
+        (6, "cosine"),
+        (10, "constant"),
+    ],
 )
-def test_resume_in_the_middle_of_an_epoch_is_exact(digits, tmp_path, step, decay, number):
+def test_resume_in_the_middle_of_an_epoch_is_exact(digits, tmp_path, step, schedule, number):
     """4 steps an epoch, then one call for the test ELBO: stops at start, middle, end and there."""
     path = tmp_path / "state.pt"
 
@@ -156,7 +164,8 @@ def test_resume_in_the_middle_of_an_epoch_is_exact(digits, tmp_path, step, decay
         guide = StopAfter(guide, calls, number)
         history = fit(
             model, guide, (digits.train_images[:200],), (digits.test_images[:50],),
-            epochs=2, batch_size=50, decay=decay, state_path=path, resume=resume, progress=False,
+            epochs=2, batch_size=50, schedule=schedule, state_path=path, resume=resume,
+            progress=False,
         )  # fmt: skip
         return model, guide, history
 
@@ -170,17 +179,17 @@ def test_resume_in_the_middle_of_an_epoch_is_exact(digits, tmp_path, step, decay
 
 def test_the_learning_rate_falls_to_zero_on_a_cosine(digits, monkeypatch):
     used = []
-    step = WholeOptim.__call__
+    step = SingleOptimizer.__call__
 
     def noted(optim, *args):
         step(optim, *args)
         (group,) = optim.optimiser.param_groups
         used.append(group["lr"])
 
-    monkeypatch.setattr(WholeOptim, "__call__", noted)
+    monkeypatch.setattr(SingleOptimizer, "__call__", noted)
     model, guide = build_vae(2)
     options = {"epochs": 2, "batch_size": 50, "learning_rate": 1e-3, "progress": False}
-    fit(model, guide, (digits.train_images[:100],), decay=True, **options)
+    fit(model, guide, (digits.train_images[:100],), schedule="cosine", **options)
     quarter = (1 + math.sqrt(0.5)) / 2
     assert used == pytest.approx([1e-3, 1e-3 * quarter, 5e-4, 1e-3 * (1 - quarter)])
     used.clear()
@@ -217,7 +226,7 @@ def test_resume_with_other_settings_is_refused(digits, tmp_path):
     with pytest.raises(InputError, match="resume with the same options"):
         train(digits, path, epochs=2, resume=True, batch_size=40)
     with pytest.raises(InputError, match="resume with the same options"):
-        train(digits, path, epochs=2, resume=True, same={"dataset": "another"})
+        train(digits, path, epochs=2, resume=True, must_match={"dataset": "another"})
     with pytest.raises(InputError, match="already seen 1 epochs, and 0 are asked"):
         train(digits, path, epochs=0, resume=True)
     with pytest.raises(InputError, match="another architecture"):
@@ -279,7 +288,7 @@ def test_the_bound_is_the_one_that_is_asked_for(digits, tmp_path):
     path = tmp_path / "state.pt"
     bound = TraceMeanField_ELBO()
     ours = train(digits, path, epochs=1, images=100, elbo=bound)
-    model, guide = train_by_pyro(digits, 100, WholeOptim(torch.optim.Adam, 1e-3), bound)
+    model, guide = train_by_pyro(digits, 100, SingleOptimizer(torch.optim.Adam, 1e-3), bound)
     sampled = train(digits, epochs=1, images=100)
     torch.testing.assert_close(weights(*ours[:2]), weights(model, guide), atol=1e-6, rtol=1e-5)
     pairs = zip(weights(*ours[:2]), weights(*sampled[:2]), strict=True)
@@ -309,7 +318,7 @@ def test_a_state_knows_what_it_is_a_state_of(digits, tmp_path):
         train(digits, path, epochs=1, images=100, elbo=weighted(table), resume=True)
         with pytest.raises(InputError, match=r"elbo=.*: resume with the same options"):
             train(digits, path, images=100, elbo=weighted(other), resume=True)
-    train(digits, path, epochs=1, images=100, same={"note": None})
+    train(digits, path, epochs=1, images=100, must_match={"note": None})
     with pytest.raises(InputError, match="note=None, not unset: resume with the same"):
         train(digits, path, images=100, resume=True)
     train(digits, path, epochs=1, images=100)
@@ -321,8 +330,8 @@ def test_a_state_knows_what_it_is_a_state_of(digits, tmp_path):
         fit(model, guide, rows[0], (digits.test_images[50:100],), **options)
     with pytest.raises(InputError, match=r"guide_kind=.*resume with the same options"):
         fit(model, SemiAmortised(model), *rows, **options)
-    with pytest.raises(InputError, match="same must not hold 'seed'"):
-        fit(model, guide, *rows, same={"seed": 0}, **options)
+    with pytest.raises(InputError, match="must_match must not hold 'seed'"):
+        fit(model, guide, *rows, must_match={"seed": 0}, **options)
 
 
 def test_a_training_that_would_train_nothing_is_refused(digits, tmp_path):
@@ -433,7 +442,7 @@ def test_a_parameter_that_a_step_does_not_reach_has_a_gradient_of_zero():
     late, always = (pyro.param(name, torch.ones(())) for name in ("late", "always"))
     expected = [torch.ones((), requires_grad=True) for _ in range(2)]
     adam = torch.optim.Adam(expected, lr=0.1)
-    optim = WholeOptim(torch.optim.Adam, 0.1)
+    optim = SingleOptimizer(torch.optim.Adam, 0.1)
     for step in range(4):
         always.grad, late.grad = torch.tensor(2.0), torch.tensor(1.0) if step > 1 else None
         expected[1].grad, expected[0].grad = torch.tensor(2.0), torch.tensor(float(step > 1))
