@@ -40,9 +40,9 @@ from experiments.cli import (
     TRAINING,
     announce_and_load,
     check_at_least,
+    folder_name,
     make_parser,
     reject_options,
-    result_folder,
     run,
 )
 from experiments.contenders import (
@@ -57,13 +57,12 @@ from experiments.contenders import (
     pythae_likelihood,
     refined_likelihood,
 )
-from experiments.record import save_metrics
-from pyro_vae.analysis.plots import COLOURS, save_figure
+from experiments.record import Results
+from pyro_vae.analysis.plots import COLOURS
 from pyro_vae.likelihood.importance import log_likelihood
 from pyro_vae.likelihood.intervals import mean_interval
 from pyro_vae.networks.appendix import State
 from pyro_vae.networks.precision import resolve_precision
-from pyro_vae.storage.files import lock_folder
 from pyro_vae.training.fit import fit
 from pyro_vae.training.stopping import Interrupted
 
@@ -479,14 +478,14 @@ def main() -> None:
     args = parser.parse_args()
     check_at_least("--rounds", args.rounds, 1)
     check_at_least("--images", args.images, 2)
-    reject_options(parser, args, *TRAINING, "checkpoint", "train", "resume")
+    reject_options(args, *TRAINING, "checkpoint", "train", "resume")
     data = announce_and_load(
         args,
         "benchmark: about 30 minutes on 2 cores, 6 on one GPU. Leave the machine to it.",
     )
     name = "benchmark" if args.device == "cpu" else "benchmark_gpu"
-    folder = result_folder(args, name, 20)
-    lock_folder(folder)
+    results = Results(args, data, folder_name(args, name, 20))
+    results.training = {"epochs": 1}
     start = fresh_weights(args.latent_dim, SEED)
     # weights that are no longer random
     state = our_training(data.train_images.to(args.device), start, "auto")()
@@ -499,9 +498,10 @@ def main() -> None:
         "scaling": scaling(args, args.images, min(3, args.rounds)),
     }
     print(as_text(metrics))
-    save_figure(benchmark_figure(metrics), folder / "benchmark.png", data.name)
-    save_metrics(folder / "metrics.json", metrics, args, data, {"epochs": 1})
-    print(f"figure and metrics.json in {folder}")
+    results.draw(benchmark=benchmark_figure(metrics))
+    for part, measured in metrics.items():
+        results.add(part, measured)
+    print(f"figure and metrics.json in {results.folder}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the experiment scripts share: options, data, errors."""
+"""What the scripts share on the command line: options, the data set, errors as one line."""
 
 import argparse
 import ctypes
@@ -8,6 +8,7 @@ import select
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import matplotlib as mpl
@@ -15,8 +16,7 @@ import torch
 
 from pyro_vae.analysis.plots import RC_PARAMS
 from pyro_vae.data import Dataset, NoData, load_dataset
-from pyro_vae.errors import InputError
-from pyro_vae.networks.checks import check_latent_dim
+from pyro_vae.errors import InputError, check_counts
 from pyro_vae.networks.precision import resolve_precision
 from pyro_vae.training.fit import check_training_options
 from pyro_vae.training.stopping import Interrupted, TrainingError
@@ -31,6 +31,9 @@ TRAINING = {
     "batch_parts": 1,
 }
 
+# What the package's messages call an argument, and the option of the scripts that sets it.
+OPTIONS = {"resume=True": "--resume", "root=": "--data-root ", 'device="cuda"': "--device cuda"}
+
 
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line."""
@@ -39,11 +42,23 @@ class Parser(argparse.ArgumentParser):
         """Print the one line and exit with code 2."""
         self.exit(2, f"error: {message} (see --help)\n")
 
+    def parse_args(self, args: list[str] | None = None) -> argparse.Namespace:
+        """Parse the options; `given` names the training options that are not mere defaults.
+
+        A checkpoint must agree with those that are given, and may have any other.
+        """
+        parsed = super().parse_args(args)
+        parsed.given = [name for name in TRAINING if hasattr(parsed, name)]
+        for name, default in TRAINING.items():
+            if name not in parsed.given:
+                setattr(parsed, name, default)
+        return parsed
+
 
 def make_parser(
     description: str, latent_dim: int | None = 4, **training: object
 ) -> argparse.ArgumentParser:
-    """A parser of the options that every question script has.
+    """Return a parser of the options that every question's script has.
 
     A script about one autoencoder, of `latent_dim` dimensions unless asked otherwise, has
     `--latent-dim` and `--checkpoint` too; `latent_dim` is None for one that compares several.
@@ -65,7 +80,11 @@ def make_parser(
         parser.set_defaults(checkpoint=None)
     else:
         parser.add_argument("--latent-dim", type=int, default=latent_dim, help="dimensions of z")
-        train.add_argument("--checkpoint", type=Path, help="weights (in RESULTS/checkpoints)")
+        train.add_argument(
+            "--checkpoint",
+            type=Path,
+            help="checkpoint file (default: RESULTS/checkpoints/dN.pt, N the dimensions)",
+        )
     train.add_argument("--train", action="store_true", help="train even if there is a checkpoint")
     train.add_argument(
         "--resume", action="store_true", help="go on with a training that stopped, if there is one"
@@ -74,8 +93,9 @@ def make_parser(
         train.add_argument(
             f"--{name.replace('_', '-')}",
             type=type(default),
-            default=training.get(name, argparse.SUPPRESS),  # a default can be told from a wish
-            help="for this question" if name in training else f"(default: {default})",
+            # absent unless given, so that a given option differs from a default
+            default=training.get(name, argparse.SUPPRESS),
+            help="default of this script" if name in training else f"(default: {default})",
         )
     return parser
 
@@ -117,6 +137,8 @@ def run(main: Callable[[], None]) -> None:
 
 def _reader_has_gone() -> bool:
     """Whether whoever read the output has seen enough of it; what is left is then thrown away."""
+    if not hasattr(select, "poll"):  # Windows, where pipes are not polled
+        return False
     output = select.poll()
     output.register(1, 0)  # asks for nothing: only a broken pipe is told
     gone = bool(output.poll(0))
@@ -126,7 +148,9 @@ def _reader_has_gone() -> bool:
 
 
 def _end(code: int, message: str) -> None:
-    """End the script with its exit code, and what there is to say on stderr."""
+    """End the script with its exit code, and say why on stderr, by the options' names."""
+    for argument, option in OPTIONS.items():
+        message = message.replace(argument, option)
     print(message, file=sys.stderr)
     sys.exit(code)
 
@@ -137,28 +161,25 @@ def keep_memory() -> None:
     By default each activation of several MB is given back to the system when it is freed and
     faulted in again, page by page, at the next step: a third of the time of a training step.
     """
-    try:
+    with suppress(AttributeError, TypeError, OSError):
         mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, TypeError, OSError):
-        return
-    m_trim_threshold, m_mmap_threshold = -1, -3  # from malloc.h
-    mallopt(m_mmap_threshold, 2**30)
-    mallopt(m_trim_threshold, 2**31 - 1)
+        m_trim_threshold, m_mmap_threshold = -1, -3  # from malloc.h
+        mallopt(m_mmap_threshold, 2**30)
+        mallopt(m_trim_threshold, 2**31 - 1)
 
 
 def announce_and_load(args: argparse.Namespace, what: str) -> Dataset:
-    """The data set asked for, after a look at the options of `make_parser` and a word on `what`.
+    """Check the shared options, print `what` is to come, and return the data set asked for.
 
-    So that a wrong option is known, and the reader knows what is to come, before a download. Only
-    `--dataset auto` falls back to the digits, and says so loudly. Results on the digits go to a
-    subfolder of `args.results`, and never replace those on MNIST.
+    In this order, so that a wrong option is known before a download. Only `--dataset auto` falls
+    back to the digits, and says so loudly.
     """
     check_device(args.device)
-    check_latent_dim(getattr(args, "latent_dim", 1))
+    check_counts(latent_dim=getattr(args, "latent_dim", 1))
     training_settings(args)
     print(what)
     try:
-        data = load_dataset("mnist" if args.dataset == "auto" else args.dataset, args.data_root)
+        return load_dataset("mnist" if args.dataset == "auto" else args.dataset, args.data_root)
     except NoData as error:  # and not one that is there and damaged
         if args.dataset != "auto":
             raise
@@ -168,15 +189,22 @@ def announce_and_load(args: argparse.Namespace, what: str) -> Dataset:
             f"Going on with scikit-learn's 1,797 small digits: the figures show THEM.\n{banner}",
             file=sys.stderr,
         )
-        data = load_dataset("digits")
-    if data.name != "mnist":
-        args.results = args.results / data.name
-    return data
+        return load_dataset("digits")
 
 
-def training_settings(args: argparse.Namespace) -> dict:
-    """The training options, those asked for and the defaults of the others, checked."""
-    settings = {option: getattr(args, option, value) for option, value in TRAINING.items()}
+def results_root(args: argparse.Namespace, data: Dataset) -> Path:
+    """Return the folder of all results on `data`: those on the digits never replace MNIST's."""
+    return args.results if data.name == "mnist" else args.results / data.name
+
+
+def folder_name(args: argparse.Namespace, name: str, latent_dim: int = 4) -> str:
+    """Return `name`, or name_dN for another number of dimensions than `latent_dim`."""
+    return name if args.latent_dim == latent_dim else f"{name}_d{args.latent_dim}"
+
+
+def training_settings(args: argparse.Namespace, **changed: object) -> dict:
+    """Return the training options, checked, with those in `changed` in place of the given ones."""
+    settings = {name: getattr(args, name) for name in TRAINING} | changed
     precision = resolve_precision(settings.pop("precision"), args.device)
     check_training_options(**settings)
     return settings | {"precision": precision}
@@ -188,17 +216,16 @@ def check_at_least(option: str, value: int, least: int) -> None:
         raise InputError(f"{option} must be >= {least}, not {value}")
 
 
-def reject_options(parser: argparse.ArgumentParser, args: argparse.Namespace, *names: str) -> None:
+def reject_options(args: argparse.Namespace, *names: str) -> None:
     """Raise InputError if one of these options was given to a script that sets it itself."""
     for name in names:
-        default = parser.get_default(name)
-        if getattr(args, name, default) != default:
+        if name in args.given or (name not in TRAINING and getattr(args, name)):
             option = f"--{name.replace('_', '-')}"
             raise InputError(f"{option}: this script sets it itself: leave it out")
 
 
 def check_device(name: str) -> torch.device:
-    """The device of `--device name`, if this machine has it; else an `InputError`."""
+    """Return the device of `--device name`; raise InputError if this machine does not have it."""
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -208,8 +235,3 @@ def check_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise InputError(f"--device {name!r} is not on this machine: use --device cpu")
     return device
-
-
-def result_folder(args: argparse.Namespace, name: str, latent_dim: int = 4) -> Path:
-    """RESULTS/name, or RESULTS/name_dN for another number of dimensions than `latent_dim`."""
-    return args.results / (name if args.latent_dim == latent_dim else f"{name}_d{args.latent_dim}")

@@ -28,10 +28,10 @@ from experiments.cli import (
     run,
     training_settings,
 )
-from experiments.record import save_metrics
-from experiments.trained import load_or_train
+from experiments.record import Results
+from experiments.trained import Spec, load_or_train
 from pyro_vae.analysis.comparison import Evaluation, as_text, evaluate, pairs, table
-from pyro_vae.analysis.plots import COLOURS, save_figure, show_image
+from pyro_vae.analysis.plots import COLOURS, show_image
 from pyro_vae.analysis.sampling import guide_samples
 from pyro_vae.data import Dataset
 from pyro_vae.errors import InputError, check_counts
@@ -45,8 +45,6 @@ from pyro_vae.likelihood.quadrature import GridPosterior, integrate_plane
 from pyro_vae.likelihood.traces import Program, log_joint
 from pyro_vae.models import Model
 from pyro_vae.networks.appendix import Decoder
-from pyro_vae.networks.checks import check_latent_dim
-from pyro_vae.storage.files import lock_folder
 from pyro_vae.storage.fingerprint import fingerprint
 from pyro_vae.training.fit import fit
 
@@ -400,7 +398,7 @@ def main() -> None:
         "--images", type=int, default=1000, metavar="N", help="test images; gaps on a tenth of them"
     )
     args = parser.parse_args()
-    check_latent_dim(args.latent_dim)
+    check_counts(latent_dim=args.latent_dim)
     if args.guide_epochs is None:
         args.guide_epochs = 5 if args.frozen_decoder else 10
     check_counts(guide_epochs=args.guide_epochs)
@@ -409,7 +407,7 @@ def main() -> None:
     names = [name for name, _ in builders]
     if len({*names, "refined"}) <= len(names):
         raise InputError(f"--guides: the labels {names} must differ, and none be 'refined'")
-    if not args.frozen_decoder and (hasattr(args, "epochs") or args.checkpoint or args.train):
+    if not args.frozen_decoder and ("epochs" in args.given or args.checkpoint or args.train):
         raise InputError(
             "--epochs, --checkpoint and --train are for a generator that is there before the "
             "guides: add --frozen-decoder, or use --guide-epochs"
@@ -425,10 +423,11 @@ def main() -> None:
     settings = training_settings(args)
     args.guide_precision = settings["precision"]
     kind = "frozen" if args.frozen_decoder else "joint"
-    folder = args.results / f"compare_guides_{kind}_d{args.latent_dim}"
-    lock_folder(folder)
+    results = Results(args, data, f"compare_guides_{kind}_d{args.latent_dim}")
+    folder = results.folder
     if args.frozen_decoder:
-        base_model, base_guide, config = load_or_train(args, data, args.latent_dim)
+        base = load_or_train(args, data, Spec(args.latent_dim), path=args.checkpoint)
+        base_model, base_guide, config = base.model, base.guide, base.config
         settings = TRAINING | {key: config[key] for key in TRAINING if key in config}
     else:
         config = settings | {"epochs": args.guide_epochs}
@@ -489,9 +488,10 @@ def main() -> None:
         shown, names = four_posteriors(gap, spread, labels)
         guides = {name: guide for name, (_, guide) in made.items()} | {"refined": refined}
         figures["posteriors"] = posteriors_figure(base_model, guides, x[shown], names)
-    for name, figure in figures.items():
-        save_figure(figure, folder / f"{name}.png", data.name)
-    save_metrics(folder / "metrics.json", metrics, args, data, config)
+    results.training = config
+    results.draw(**figures)
+    for name, found_metrics in metrics.items():
+        results.add(name, found_metrics)
     print(as_text(rows))
     print(f"figures and metrics.json in {folder}")
 

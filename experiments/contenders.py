@@ -26,7 +26,7 @@ from pyro_vae.models import Model
 from pyro_vae.networks.appendix import State, join_appendix, split_appendix
 from pyro_vae.networks.precision import resolve_precision
 from pyro_vae.training.fit import fit
-from pyro_vae.vae import build_vae
+from pyro_vae.vae import Vae
 
 Work = Callable[[], object]
 
@@ -44,7 +44,8 @@ def ours(
     """This package's model and guide with these weights."""
     decoder, encoder = split_appendix(state)
     precision = resolve_precision(precision, str(device))
-    model, guide = build_vae(decoder["f.0.weight"].shape[1], precision)
+    vae = Vae.build(decoder["f.0.weight"].shape[1], precision=precision)
+    model, guide = vae.model, vae.guide
     model.decoder.load_state_dict(decoder)
     guide.encoder.load_state_dict(encoder)
     return model.to(device), guide.to(device)
@@ -53,7 +54,8 @@ def ours(
 def fresh_weights(latent_dim: int, seed: int) -> State:
     """Untrained weights, the same for all contenders."""
     torch.manual_seed(seed)
-    model, guide = build_vae(latent_dim)
+    vae = Vae.build(latent_dim, precision="float32")
+    model, guide = vae.model, vae.guide
     return join_appendix(model.decoder.state_dict(), guide.encoder.state_dict())
 
 

@@ -17,16 +17,14 @@ from experiments.cli import (
     announce_and_load,
     check_at_least,
     check_device,
+    folder_name,
     make_parser,
-    result_folder,
     run,
 )
-from experiments.record import save_metrics
-from experiments.trained import load_or_train
+from experiments.record import Results
+from experiments.trained import Spec, load_or_train
 from pyro_vae import parallel
-from pyro_vae.guides.refined import Refined
 from pyro_vae.likelihood.shards import sharded_log_likelihood
-from pyro_vae.storage.files import check_folder, lock_folder
 
 
 def main() -> None:
@@ -46,17 +44,17 @@ def main() -> None:
             f"{parallel.world_size()} processes: log p(x) by {args.num_samples} samples an image. "
             "About 6 minutes on 2 cores to train, half a minute for 10,000 images by 100 samples.",
         )
-        folder = result_folder(args, "distributed")
-        (lock_folder if parallel.rank() == 0 else check_folder)(folder)
+        results = Results(args, data, folder_name(args, "distributed"))
         parallel.barrier()  # none begins before the first has the folder
         start = time.perf_counter()
-        model, guide, config = load_or_train(args, data, args.latent_dim)
+        vae = load_or_train(args, data, Spec(args.latent_dim), path=args.checkpoint)
+        results.training = vae.config
         trained = time.perf_counter()
         x = data.test_images[: args.images].to(device)
         found = sharded_log_likelihood(
-            folder / "blocks",
-            model,
-            Refined(model, guide) if args.refined else guide,
+            results.folder / "blocks",
+            vae.model,
+            vae.refined().guide if args.refined else vae.guide,
             x,
             num_samples=args.num_samples,
             seed=0,
@@ -73,12 +71,13 @@ def main() -> None:
             "images": {"log_p": found.value.tolist(), "se": found.se.tolist()},
             "seconds": {"train_or_load": trained - start, "score": scored - trained},
         }
-        save_metrics(folder / "metrics.json", metrics, args, data, config)
-        shutil.rmtree(folder / "blocks")  # all of it is in metrics.json now
+        for name, value in metrics.items():
+            results.add(name, value)
+        shutil.rmtree(results.folder / "blocks")  # all of it is in metrics.json now
         summary = metrics["log_p"]
         print(
             f"log p(x) = {summary['mean']:.2f} nats per image, {summary['verdict']}; "
-            f"{scored - trained:.0f} s for {len(x)} images; metrics.json in {folder}"
+            f"{scored - trained:.0f} s for {len(x)} images; metrics.json in {results.folder}"
         )
 
 

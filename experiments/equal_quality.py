@@ -25,14 +25,14 @@ from tqdm import tqdm
 from experiments.cli import (
     announce_and_load,
     check_at_least,
+    folder_name,
     make_parser,
     reject_options,
-    result_folder,
     run,
 )
 from experiments.contenders import fresh_weights, ours, plain_training
-from experiments.record import save_metrics
-from pyro_vae.analysis.plots import COLOURS, save_figure
+from experiments.record import Results
+from pyro_vae.analysis.plots import COLOURS
 from pyro_vae.data import Dataset
 from pyro_vae.errors import InputError
 from pyro_vae.guides.refined import Refined
@@ -42,7 +42,6 @@ from pyro_vae.likelihood.psis import khat_threshold
 from pyro_vae.networks.appendix import State, join_appendix
 from pyro_vae.networks.precision import resolve_precision, without_tf32
 from pyro_vae.seeds import derive_seed
-from pyro_vae.storage.files import lock_folder
 from pyro_vae.storage.tensors import blaming, load_tensors, save_tensors
 from pyro_vae.training.fit import fit
 from pyro_vae.training.stopping import Interrupted
@@ -199,14 +198,13 @@ def main() -> None:
     check_at_least("--images", args.images, 2)
     check_at_least("--epochs", args.epochs, 1)
     own = ("batch_size", "learning_rate", "seed", "batch_parts", "checkpoint", "train")
-    reject_options(parser, args, *own)
+    reject_options(args, *own)
     data = announce_and_load(
         args,
         "equal quality: about 15 minutes a pair on 2 cores, 1 to 2 on a GPU. --resume keeps the "
         "scores that a stopped run has written.",
     )
-    folder = result_folder(args, "equal_quality", 20)
-    lock_folder(folder)
+    results = Results(args, data, folder_name(args, "equal_quality", 20))
     settings = {
         "dataset": data.name,
         "latent_dim": args.latent_dim,
@@ -214,15 +212,15 @@ def main() -> None:
         "epochs": args.epochs,
         "num_samples": NUM_SAMPLES,
         "device": args.device,
-        "precision": resolve_precision(getattr(args, "precision", "auto"), args.device),
+        "precision": resolve_precision(args.precision, args.device),
     }
     if not args.resume:  # or a later --resume would take the scores of an earlier run
-        for left in folder.glob("*.training.pt"):
+        for left in results.folder.glob("*.training.pt"):
             left.unlink()
     found: dict[str, list[dict[str, Tensor]]] = {way: [] for way in WAYS}
     for pair in range(args.pairs):
         for way in WAYS:
-            path = folder / f"{way}_{pair}.training.pt"
+            path = results.folder / f"{way}_{pair}.training.pt"
             if args.resume and path.exists():
                 one = read_scores(path, settings)
             else:
@@ -247,9 +245,11 @@ def main() -> None:
             )
     trusted = min(row["share_trusted"] for row in metrics["ways"].values())
     print(f"k-hat is low enough for {trusted:.1%} of the images or more")
-    save_figure(quality_figure(metrics), folder / "equal_quality.png", data.name)
-    save_metrics(folder / "metrics.json", metrics, args, data, settings)
-    print(f"figure and metrics.json in {folder}")
+    results.training = settings
+    results.draw(equal_quality=quality_figure(metrics))
+    for name, value in metrics.items():
+        results.add(name, value)
+    print(f"figure and metrics.json in {results.folder}")
 
 
 if __name__ == "__main__":

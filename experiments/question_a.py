@@ -12,12 +12,12 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from tqdm import tqdm
 
-from experiments.cli import announce_and_load, check_at_least, make_parser, result_folder, run
-from experiments.record import save_metrics
-from experiments.trained import load_or_train
+from experiments.cli import announce_and_load, check_at_least, folder_name, make_parser, run
+from experiments.record import Results
+from experiments.trained import Spec, load_or_train
 from pyro_vae.analysis.interventions import gaussian_noise, salt_and_pepper
 from pyro_vae.analysis.judges import Reader, knn_judge
-from pyro_vae.analysis.plots import COLOURS, image_rows, save_figure
+from pyro_vae.analysis.plots import COLOURS, image_rows
 from pyro_vae.analysis.sampling import decode, guide_samples, pixel_samples, posterior_samples
 from pyro_vae.data import Dataset, check_indices
 from pyro_vae.errors import InputError
@@ -25,7 +25,6 @@ from pyro_vae.guides.gaussian import MeanField
 from pyro_vae.guides.refined import Refined
 from pyro_vae.likelihood.importance import log_likelihood
 from pyro_vae.models import Model
-from pyro_vae.storage.files import lock_folder
 
 SEED = 1  # of everything drawn for the figures; the training has its own
 
@@ -293,9 +292,10 @@ def main() -> None:
     shown = check_indices(args.images or list(data.showcase), data.train_images, "--images")
     if len(set(shown)) < 4:
         raise InputError(f"--images: {shown} must be four different images")
-    folder = result_folder(args, "question_a")
-    lock_folder(folder)
-    model, guide, config = load_or_train(args, data, args.latent_dim)
+    results = Results(args, data, folder_name(args, "question_a"))
+    vae = load_or_train(args, data, Spec(args.latent_dim), path=args.checkpoint)
+    model, guide, config = vae.model, vae.guide, vae.config
+    results.training = config
     x = data.train_images[shown].to(args.device)
     names = [f"image {index}" for index in shown]
     noise_x, noise_name, noise_label = x[2:3], names[2], int(data.train_labels[shown[2]])
@@ -320,8 +320,7 @@ def main() -> None:
         model, guide, data.test_images.to(args.device), num_samples=1, progress="test ELBO"
     ).elbo
 
-    for name, figure in figures.items():
-        save_figure(figure, folder / f"{name}.png", data.name)
+    results.draw(**figures)
     metrics = {
         "test_elbo": {
             "estimator": "ELBO, one sample an image, grey pixels",
@@ -340,8 +339,11 @@ def main() -> None:
         "interpolation": path,
         "endpoint_posteriors": posterior,
     }
-    save_metrics(folder / "metrics.json", metrics, args, data, config)
-    print(f"test ELBO {elbo.mean():.2f} nats per image; figures and metrics.json in {folder}")
+    for name, value in metrics.items():
+        results.add(name, value)
+    print(
+        f"test ELBO {elbo.mean():.2f} nats per image; figures and metrics.json in {results.folder}"
+    )
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ from experiments.cli import (
     announce_and_load,
     check_at_least,
     check_device,
+    folder_name,
     make_parser,
-    result_folder,
     run,
 )
 from experiments.figures_b import (
@@ -36,8 +36,8 @@ from experiments.figures_b import (
     pixels_figure,
     typical_figure,
 )
-from experiments.record import save_metrics
-from experiments.trained import load_or_train
+from experiments.record import Results
+from experiments.trained import Spec, load_or_train
 from pyro_vae.analysis.explained import held_out_r2
 from pyro_vae.analysis.features import FEATURES, entropy_floor, nearest_distance
 from pyro_vae.analysis.interventions import (
@@ -50,7 +50,6 @@ from pyro_vae.analysis.interventions import (
     shuffle_pixels,
     thicken,
 )
-from pyro_vae.analysis.plots import save_figure
 from pyro_vae.analysis.sampling import decode, pixel_samples, posterior_mean
 from pyro_vae.data import Dataset, load_digits
 from pyro_vae.guides.gaussian import MeanField
@@ -61,7 +60,6 @@ from pyro_vae.likelihood.importance import log_likelihood, log_weights
 from pyro_vae.likelihood.intervals import mean_interval
 from pyro_vae.likelihood.traces import Program
 from pyro_vae.models import ContinuousBernoulli, Model
-from pyro_vae.storage.files import lock_folder
 
 SEED = 2  # of everything drawn here; the training has its own
 CURVE = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
@@ -554,9 +552,10 @@ def main() -> None:
         "on 2 cores with a trained checkpoint; --images 200 takes about 6.",
     )
     device = check_device(args.device)
-    folder = result_folder(args, "question_b")
-    lock_folder(folder)
-    model, guide, config = load_or_train(args, data, args.latent_dim)
+    results = Results(args, data, folder_name(args, "question_b"))
+    trained = load_or_train(args, data, Spec(args.latent_dim), path=args.checkpoint)
+    results.training = trained.config
+    model, guide = trained.model, trained.guide
     vae = Vae(model, guide, device)
 
     figures: dict[str, Figure] = {}
@@ -594,13 +593,13 @@ def main() -> None:
         {name: value[chosen][part] for name, value in features.items()},
     )
 
-    for name, figure in figures.items():
-        save_figure(figure, folder / f"{name}.png", data.name)
-    save_metrics(folder / "metrics.json", metrics, args, data, config)
+    results.draw(**figures)
+    for name, found in metrics.items():
+        results.add(name, found)
     print(
         f"mean score by 100 samples {amortised.value.mean():.2f}, of {len(x)} images by the "
         f"refined guide {refined.value.mean():.2f} nats per image; figures and metrics.json in "
-        f"{folder}"
+        f"{results.folder}"
     )
 
 

@@ -7,7 +7,6 @@ what the latents know of the labels, cost; each over several training seeds.
     python -m experiments.question_c
 """
 
-import argparse
 import copy
 import time
 from itertools import pairwise
@@ -28,14 +27,13 @@ from experiments.figures_c import (
     samples_figure,
     units_figure,
 )
-from experiments.record import save_metrics
-from experiments.trained import load_or_train, trained_classifier
+from experiments.record import Results
+from experiments.trained import Spec, load_or_train, trained_classifier
 from pyro_vae.analysis.active_units import active_units
 from pyro_vae.analysis.features import entropy_floor, nearest_distance
 from pyro_vae.analysis.fidelity import frechet_distance, precision_recall
 from pyro_vae.analysis.interventions import gaussian_noise, salt_and_pepper
 from pyro_vae.analysis.judges import Classifier, class_features, class_probabilities
-from pyro_vae.analysis.plots import save_figure
 from pyro_vae.analysis.probes import linear_probe, neighbour_probe
 from pyro_vae.analysis.rate_distortion import guide_rate_distortion, model_rate_distortion
 from pyro_vae.analysis.sampling import encode_style, mean_images, posterior_moments
@@ -49,7 +47,6 @@ from pyro_vae.likelihood.intervals import mean_interval, welch_interval
 from pyro_vae.likelihood.psis import khat_threshold
 from pyro_vae.models import ContinuousBernoulli, Model
 from pyro_vae.seeds import derive_seed
-from pyro_vae.storage.files import lock_folder
 from pyro_vae.training.fit import fit
 
 SEED = 4  # of everything drawn for the comparison; the trainings have their own
@@ -638,17 +635,16 @@ def main() -> None:
         "minutes on 2 cores once they are trained; the two of the appendix's make take 6 minutes "
         "each to train.",
     )
-    folder = args.results / "question_c"
-    lock_folder(folder)
-    base = getattr(args, "seed", TRAINING["seed"])
+    results = Results(args, data, "question_c")
+    base = args.seed
     check_seed(base + args.seeds - 1)
     vaes: Vaes = {key: [] for key in CONTENDERS}
     for seed in range(base, base + args.seeds):
         for key, contender in CONTENDERS.items():
             name = key if seed == TRAINING["seed"] else f"{key}_seed{seed}"
-            own = argparse.Namespace(**vars(args) | {"seed": seed})
-            kind = (contender.latent_dim, name, contender.architecture)
-            vaes[key].append(Vae(*load_or_train(own, data, *kind)))
+            spec = Spec(contender.latent_dim, contender.architecture)
+            trained = load_or_train(args, data, spec, name, seed=seed)
+            vaes[key].append(Vae(trained.model, trained.guide, trained.config))
             check_alike(vaes)  # before hours go into the next
     classifier = trained_classifier(args, data)
 
@@ -722,14 +718,14 @@ def main() -> None:
         "samples": samples_figure(shown, metrics["samples"], labels_of),
         "maps": maps_figure(maps, data.test_labels[mapped].numpy()),
     }
-    for name, figure in figures.items():
-        save_figure(figure, folder / f"{name}.png", data.name)
-    trainings = {key: [vae.config for vae in seeds] for key, seeds in vaes.items()}
-    save_metrics(folder / "metrics.json", metrics, args, data, trainings)
+    results.draw(**figures)
+    results.training = {key: [vae.config for vae in seeds] for key, seeds in vaes.items()}
+    for name, found in metrics.items():
+        results.add(name, found)
     print(as_text(metrics))
     print(
         f"means over {args.seeds} trainings of each (standard deviation); "
-        f"figures and metrics.json in {folder}"
+        f"figures and metrics.json in {results.folder}"
     )
 
 

@@ -7,7 +7,6 @@ is worth in nats; and failures made on purpose, which the measures must catch.
     python -m experiments.question_d
 """
 
-import argparse
 from typing import NamedTuple
 
 import numpy as np
@@ -22,8 +21,8 @@ from experiments.cli import (
     announce_and_load,
     check_at_least,
     check_device,
+    folder_name,
     make_parser,
-    result_folder,
     run,
 )
 from experiments.figures_d import (
@@ -38,8 +37,8 @@ from experiments.figures_d import (
     units_figure,
     ways_figure,
 )
-from experiments.record import save_metrics
-from experiments.trained import load_or_train, trained_classifier
+from experiments.record import Results
+from experiments.trained import Spec, load_or_train, trained_classifier
 from pyro_vae.analysis.active_units import ACTIVE_VARIANCE
 from pyro_vae.analysis.classification import (
     class_log_likelihoods,
@@ -49,7 +48,6 @@ from pyro_vae.analysis.classification import (
 )
 from pyro_vae.analysis.features import height, slant, stroke_width, width
 from pyro_vae.analysis.judges import Classifier, class_probabilities
-from pyro_vae.analysis.plots import save_figure
 from pyro_vae.analysis.probes import linear_probe, neighbour_probe, tree_probe
 from pyro_vae.analysis.sampling import decode_style, encode_style, posterior_samples
 from pyro_vae.analysis.style import shared_correlation, shared_interval, shuffled, style_correlation
@@ -66,9 +64,8 @@ from pyro_vae.likelihood.intervals import mcnemar, mean_interval, proportion_int
 from pyro_vae.likelihood.quadrature import integrate_plane
 from pyro_vae.likelihood.traces import Program
 from pyro_vae.models import Model
-from pyro_vae.storage.files import lock_folder
 from pyro_vae.training.fit import fit
-from pyro_vae.vae import build_vae
+from pyro_vae.vae import Vae as Build
 
 SEED = 5  # of everything drawn here; the training has its own
 DIM, EPOCHS = 10, 40  # latent dimensions and epochs, unless asked otherwise
@@ -570,7 +567,8 @@ def failures(
     metrics, sets = {}, {}
     for name, (kind, guide_type, labels) in kinds.items():
         torch.manual_seed(SEED)
-        model, guide = build_vae(**kind)
+        built = Build.build(**kind)
+        model, guide = built.model, built.guide
         if guide_type is not None:
             guide = guide_type(model, precision=kind["precision"])
         vae = Vae(model.to(device), guide.to(device))
@@ -621,43 +619,29 @@ def main() -> None:
     )
     device = check_device(args.device)
     name = "question_d" if args.guide == "mean_field" else f"question_d_{args.guide}"
-    folder = result_folder(args, name, DIM)
-    lock_folder(folder)
+    results = Results(args, data, folder_name(args, name, DIM))
     own = "conditional" if args.latent_dim == DIM else f"conditional_d{args.latent_dim}"
     own += "" if args.guide == "mean_field" else f"_{args.guide}"
-    kind = {
-        "architecture": "per_label",
-        "num_classes": 10,
-        "prior": "learned",
-        "schedule": "cosine",
-    }
-    model, guide, config = load_or_train(
-        args, data, args.latent_dim, own, guide_name=args.guide, **kind
-    )
-    vae = Vae(model, guide)
-    others = argparse.Namespace(**vars(args) | {"checkpoint": None})
-    plain = load_or_train(
-        others,
-        data,
-        args.latent_dim,
-        f"unconditional_d{args.latent_dim}",
-        **kind | {"architecture": "appendix", "num_classes": 0},
-    )
-    others.epochs = min(args.epochs, 5)  # a posterior to look at needs no more
-    plane_model, plane_guide, _ = load_or_train(
-        others, data, 2, "conditional_plane", **kind | {"prior": "standard"}
-    )
+    spec = Spec(args.latent_dim, "per_label", 10, args.guide, "learned", "cosine")
+    trained = load_or_train(args, data, spec, own, path=args.checkpoint)
+    config = results.training = trained.config
+    vae = Vae(trained.model, trained.guide)
+    blind = spec._replace(architecture="appendix", num_classes=0, guide="mean_field")
+    plain = load_or_train(args, data, blind, f"unconditional_d{args.latent_dim}")
+    plane_spec = spec._replace(latent_dim=2, guide="mean_field", prior="standard")
+    few = min(args.epochs, 5)  # a posterior to look at needs no more
+    plane = load_or_train(args, data, plane_spec, "conditional_plane", epochs=few)
     classifier = trained_classifier(args, data)
 
     metrics: dict = {}
 
     def keep(**figures: Figure) -> None:
         """Write figures, and the metrics so far: a run that is stopped has not been for nothing."""
-        for figure_name, figure in figures.items():
-            save_figure(figure, folder / f"{figure_name}.png", data.name)
-        save_metrics(folder / "metrics.json", metrics, args, data, config)
+        results.draw(**figures)
+        for metric_name, metric in metrics.items():
+            results.add(metric_name, metric)
 
-    shown, metrics["theory"] = theory(Vae(plane_model.cpu(), plane_guide.cpu()), data)
+    shown, metrics["theory"] = theory(Vae(plane.model.cpu(), plane.guide.cpu()), data)
     keep(theory=shown)
     count = 10 * args.images
     labels = data.test_labels.numpy()
@@ -674,7 +658,9 @@ def main() -> None:
     )
     keep(**shown)
     chosen = np.random.default_rng(SEED).permutation(len(labels))[: args.images]
-    shown, metrics["label_worth"] = label_worth(vae, plain[:2], data, chosen, log_p)
+    shown, metrics["label_worth"] = label_worth(
+        vae, (plain.model, plain.guide), data, chosen, log_p
+    )
     keep(label_worth=shown)
     shown, metrics["failures"] = failures(
         data,
@@ -689,7 +675,7 @@ def main() -> None:
     bayes = metrics["classification"]["with_refined"]["accuracy"]["mean"]
     print(
         f"f(z, y) is read as y for {generated:.1%}; Bayes' rule reads {bayes:.2%} of the test "
-        f"images; figures and metrics.json in {folder}"
+        f"images; figures and metrics.json in {results.folder}"
     )
 
 

@@ -1,4 +1,4 @@
-"""What a script leaves: metrics as JSON, with what they depend on."""
+"""What a script leaves behind: figures, and metrics as JSON with all that they depend on."""
 
 import argparse
 import json
@@ -9,16 +9,58 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from matplotlib.figure import Figure
 
+from experiments.cli import TRAINING, results_root
+from pyro_vae import parallel
+from pyro_vae.analysis.plots import save_figure
 from pyro_vae.data import Dataset
 from pyro_vae.networks.precision import resolve_precision
-from pyro_vae.storage.files import atomic_write
+from pyro_vae.storage.files import atomic_write, check_folder, lock_folder
 
 PACKAGES = ("torch", "torchvision", "pyro-ppl", "arviz", "numpy", "scipy", "scikit-learn")
 
 
+class Results:
+    """The results of one run in a folder of their own, which no other run may write to.
+
+    Each investigation is written as soon as it is finished, so that a run that stops has not been
+    for nothing. Set `training` to the config of what was trained or loaded.
+    """
+
+    def __init__(self, args: argparse.Namespace, data: Dataset, name: str):
+        self.args, self.data = args, data
+        self.folder = results_root(args, data) / name
+        self.training: dict = {}
+        self.metrics: dict = {}
+        # of several processes the first writes
+        (lock_folder if parallel.rank() == 0 else check_folder)(self.folder)
+
+    def add(self, name: str, metrics: object, **figures: Figure) -> None:
+        """Write what an investigation has measured, as the entry `name`, and its figures."""
+        self.draw(**figures)
+        self.metrics[name] = metrics
+        # but for where the results lie, which says nothing of them, and defaults of the training
+        unsaid = {"results", "given", *TRAINING} - {*self.args.given}
+        options = {k: v for k, v in vars(self.args).items() if k not in unsaid}
+        content = {
+            "dataset": self.data.name,
+            **self.metrics,
+            "options": {k: str(v) if isinstance(v, Path) else v for k, v in options.items()},
+            "training": self.training,
+            "provenance": provenance(),
+        }
+        with atomic_write(self.folder / "metrics.json") as partial:
+            partial.write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
+
+    def draw(self, **figures: Figure) -> None:
+        """Write figures by their names."""
+        for name, figure in figures.items():
+            save_figure(figure, self.folder / f"{name}.png", self.data.name)
+
+
 def provenance() -> dict[str, object]:
-    """What a result depends on beside its options: versions, git revision, machine."""
+    """Return what a result depends on beside its options: versions, git revision, machine."""
     git = ["git", "-C", str(Path(__file__).parents[1])]
 
     def ask(*words: str) -> str:
@@ -44,26 +86,8 @@ def provenance() -> dict[str, object]:
     }
 
 
-def save_metrics(
-    path: Path, metrics: dict, args: argparse.Namespace, data: Dataset, config: dict
-) -> None:
-    """Write `metrics` as JSON, with the data set, the options, the training and the versions."""
-    # but for where the results lie, which says nothing of them
-    given = {k: v for k, v in vars(args).items() if k != "results"}
-    options = {k: str(v) if isinstance(v, Path) else v for k, v in given.items()}
-    content = {
-        "dataset": data.name,
-        **metrics,
-        "options": options,
-        "training": config,
-        "provenance": provenance(),
-    }
-    with atomic_write(path) as partial:
-        partial.write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
-
-
 def _finite(value: object) -> object:
-    """`value` with NaN and infinities as null: JSON has no others."""
+    """Return `value` with NaN and infinities as null: JSON has no others."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -4,111 +4,129 @@ import argparse
 import os
 from contextlib import nullcontext
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
-from experiments.cli import TRAINING, check_device, training_settings
+from experiments.cli import check_device, results_root, training_settings
 from experiments.record import provenance
 from pyro_vae import parallel
 from pyro_vae.analysis.judges import Classifier, train_classifier
 from pyro_vae.data import Dataset
 from pyro_vae.errors import InputError
-from pyro_vae.guides.amortised import Amortised
-from pyro_vae.models import Model
 from pyro_vae.storage.files import check_folder, lock_file
 from pyro_vae.storage.fingerprint import fingerprint
 from pyro_vae.storage.tensors import blaming, load_tensors, load_weights, save_tensors
 from pyro_vae.training.fit import check_batch_parts, fit
-from pyro_vae.vae import build_vae, load_vae, save_vae
+from pyro_vae.vae import Vae
 
-# What a checkpoint that does not say otherwise holds: the appendix's autoencoder, as it trains it.
-APPENDIX = {
-    "architecture": "appendix",
-    "num_classes": 0,
-    "guide": "mean_field",
-    "prior": "standard",
-    "schedule": "constant",
-    "batch_parts": 1,
-}
+
+class Spec(NamedTuple):
+    """What is trained: the arguments of `Vae.build`, and the schedule of the learning rate.
+
+    The defaults are the appendix's autoencoder, which is also what an old checkpoint holds that
+    does not say otherwise.
+    """
+
+    latent_dim: int
+    architecture: str = "appendix"
+    num_classes: int = 0
+    guide: str = "mean_field"
+    prior: str = "standard"
+    schedule: str = "constant"
 
 
 def load_or_train(
     args: argparse.Namespace,
     data: Dataset,
-    latent_dim: int,
+    spec: Spec,
     name: str | None = None,
-    architecture: str = "appendix",
-    num_classes: int = 0,
-    guide_name: str = "mean_field",
-    prior: str = "standard",
-    schedule: str = "constant",
-) -> tuple[Model, Amortised, dict]:
-    """An autoencoder with `latent_dim` dimensions: from its checkpoint, or trained now.
+    path: Path | None = None,
+    **changed: object,
+) -> Vae:
+    """Return the autoencoder of `spec` on `args.device`: from its checkpoint, or trained now.
 
-    The checkpoint is RESULTS/checkpoints/name.pt (by default dN.pt) unless `--checkpoint` says
-    otherwise. With `num_classes` > 0 model and guide take the labels too; `schedule` is `fit`'s.
-    Returns both on `args.device`, and the config with the training's history.
+    The checkpoint is `path`, or RESULTS/checkpoints/name.pt (by default dN.pt). A checkpoint that
+    was trained otherwise than the given options and `spec` ask for is an InputError. `changed` has
+    training options that the script sets itself. The config has the history of the training.
     """
+    given = {option: getattr(args, option) for option in args.given} | changed
+    settings = training_settings(args, **changed)
     device = check_device(args.device)
-    asked = {option: getattr(args, option) for option in TRAINING if hasattr(args, option)}
-    settings = training_settings(args)
-    kind = {
-        "latent_dim": latent_dim,
-        "architecture": architecture,
-        "num_classes": num_classes,
-        "guide": guide_name,
-        "prior": prior,
-        "schedule": schedule,
-    }
-    name = name or f"d{latent_dim}"
-    path = args.checkpoint or args.results / "checkpoints" / f"{name}.pt"
+    named = path is not None
+    path = path or results_root(args, data) / "checkpoints" / f"{name or f'd{spec.latent_dim}'}.pt"
     if os.path.isdir(path):  # Path's own fails for names that are too long
         raise InputError(f"--checkpoint {path} is a folder: name a file")
-    own = path.stem if path.suffix in (".pt", ".pth") else path.name
-    state_path = path.with_name(f"{own}.training.pt")
-    trained, begun = os.path.exists(path), os.path.exists(state_path)
-    if args.checkpoint and not (trained or begun or args.train or args.resume):
+    trained, begun = os.path.exists(path), os.path.exists(_state_path(path))
+    if named and not (trained or begun or args.train or args.resume):
         raise InputError(f"--checkpoint {path} is not a file: name another, or add --train")
     if trained and not args.train and not (args.resume and begun):
-        model, guide, config = load_vae(path)
-        if asked.get("precision") == "auto":
-            asked.pop("precision")
-        found = APPENDIX | config
-        for option, value in (asked | kind | {"dataset": data.name}).items():
-            if found.get(option) != value:
-                raise InputError(
-                    f"{path} was trained with {option}={found.get(option)}, not {value}: "
-                    "add --train to train afresh, or name another --checkpoint"
-                )
-        print(f"autoencoder: {path}, of {config['dataset']}, epochs: {config.get('epochs')}")
-        return model.to(device), guide.to(device), config
+        return _load_matching(path, spec, given, data).to(device)
+    return _train_and_save(args, data, spec, settings, path, device)
 
+
+def _state_path(path: Path) -> Path:
+    """Return where the training state of the checkpoint at `path` is kept."""
+    name = path.stem if path.suffix in (".pt", ".pth") else path.name
+    return path.with_name(f"{name}.training.pt")
+
+
+def _load_matching(path: Path, spec: Spec, given: dict, data: Dataset) -> Vae:
+    """Load a checkpoint; raise InputError unless it is of `spec`, `given` options and `data`."""
+    vae = Vae.load(path)
+    if given.get("precision") == "auto":
+        given = {option: value for option, value in given.items() if option != "precision"}
+    stored = Spec(0)._asdict() | {"batch_parts": 1} | vae.config
+    for option, value in (given | spec._asdict() | {"dataset": data.name}).items():
+        if stored.get(option) != value:
+            raise InputError(
+                f"{path} was trained with {option}={stored.get(option)}, not {value}: "
+                "add --train to train afresh, or name another --checkpoint"
+            )
+    print(f"autoencoder: {path}, of {vae.config['dataset']}, epochs: {vae.config.get('epochs')}")
+    return vae
+
+
+def _train_and_save(
+    args: argparse.Namespace,
+    data: Dataset,
+    spec: Spec,
+    settings: dict,
+    path: Path,
+    device: torch.device,
+) -> Vae:
+    """Train the autoencoder of `spec`, or go on with its training, and save it at `path`."""
+    schedule = spec.schedule
+    build = {option: value for option, value in spec._asdict().items() if option != "schedule"}
     torch.manual_seed(settings["seed"])
-    model, guide = build_vae(
-        latent_dim, settings["precision"], architecture, num_classes, guide_name, prior
-    )
+    vae = Vae.build(**build, precision=settings["precision"])
     check_folder(path.parent)
     check_batch_parts(settings["batch_parts"], len(data.train_images), settings["batch_size"])
-    with lock_file(path) if parallel.rank() == 0 else nullcontext():
+    first = parallel.rank() == 0
+    state_path = _state_path(path)
+    with lock_file(path) if first else nullcontext():
         if os.path.exists(state_path) and not (args.train or args.resume):
             raise InputError(
                 f"{state_path} is of an earlier training, and {path} is not there: add --resume, "
                 "with the same options, to take it up, or delete it to train afresh"
             )
-        print(f"autoencoder: training {own} on {data.name}, epochs: {settings['epochs']}")
-        if args.train and not args.resume and parallel.rank() == 0:
+        print(
+            f"autoencoder: training {state_path.name.removesuffix('.training.pt')} on {data.name}, "
+            f"epochs: {settings['epochs']}"
+        )
+        if args.train and not args.resume and first:
             state_path.unlink(missing_ok=True)  # or a later --resume would go on with it
-        model.to(device), guide.to(device)
+        vae.to(device)
         train, test = (
-            tuple(rows.to(device) for rows in (images, labels)[: 2 if num_classes else 1])
-            for images, labels in (
+            tuple(tensor.to(device) for tensor in (x, y)[: 2 if spec.num_classes else 1])
+            for x, y in (
                 (data.train_images, data.train_labels),
                 (data.test_images, data.test_labels),
             )
         )
         history = fit(
-            model,
-            guide,
+            vae.model,
+            vae.guide,
             train,
             test,
             state_path=state_path,
@@ -117,29 +135,30 @@ def load_or_train(
             must_match={"dataset": data.name, "precision": settings["precision"]},
             **{option: value for option, value in settings.items() if option != "precision"},
         )
-        config = {"dataset": data.name, **kind, **settings}
-        config |= {"history": history, "provenance": provenance()}
-        known = _known(path, model, guide) if args.resume else {}
-        if known | {"provenance": None} == config | {"provenance": None}:
-            config = known  # nothing was left to train: it stays what an earlier run made
-        elif parallel.rank() == 0:
-            save_vae(path, model, guide, config)
+        vae.config = {"dataset": data.name, **spec._asdict(), **settings, "history": history}
+        vae.config["provenance"] = provenance()
+        stored = _stored_config(path, vae) if args.resume else {}
+        if stored | {"provenance": None} == vae.config | {"provenance": None}:
+            vae.config = stored  # nothing was left to train: it stays what an earlier run made
+        elif first:
+            vae.save(path)
             print(f"autoencoder: saved to {path}")
-    return model, guide, config
+    return vae
 
 
-def _known(path: Path, model: Model, guide: Amortised) -> dict:
-    """The config of the checkpoint at `path`, if it can be read and holds just these weights."""
+def _stored_config(path: Path, vae: Vae) -> dict:
+    """Return the config of the checkpoint at `path`, if it can be read and has these weights."""
     try:
-        *saved, config = load_vae(path)
+        stored = Vae.load(path)
     except InputError:
         return {}
-    return config if fingerprint(*saved) == fingerprint(model, guide) else {}
+    same = fingerprint(stored.model, stored.guide) == fingerprint(vae.model, vae.guide)
+    return stored.config if same else {}
 
 
 def trained_classifier(args: argparse.Namespace, data: Dataset) -> Classifier:
-    """The independent classifier of the data set: from its checkpoint, or trained now."""
-    path = args.results / "checkpoints" / "classifier.pt"
+    """Return the independent classifier of the data set: from its checkpoint, or trained now."""
+    path = results_root(args, data) / "checkpoints" / "classifier.pt"
     classifier = Classifier()
     if path.exists():
         content = load_tensors(path, "a classifier", {"classifier", "config"})

@@ -1,71 +1,248 @@
-"""A trained autoencoder: model, guide and config, built, saved and loaded."""
+"""One trained autoencoder as one object: a model, a guide, and the config that both come from.
 
+Everything here is a few lines over the functions of the other modules, which take any model and
+guide. The networks keep the appendix's parameter names, so that a checkpoint holds `f.N.*` for the
+generator and `g.N.*` for the encoder.
+"""
+
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from pyro_vae.errors import InputError, check_choice, checked
+from pyro_vae.analysis.sampling import (
+    decode,
+    decode_style,
+    guide_samples,
+    pixel_samples,
+    posterior_moments,
+)
+from pyro_vae.errors import InputError, check_choice, check_counts, check_rows, check_seed, checked
 from pyro_vae.guides import AMORTISED
 from pyro_vae.guides.amortised import Amortised
+from pyro_vae.guides.refined import Refined
+from pyro_vae.likelihood.estimate import Estimate
+from pyro_vae.likelihood.importance import log_likelihood
+from pyro_vae.likelihood.traces import Program
 from pyro_vae.models import Model
 from pyro_vae.networks import ARCHITECTURES
+from pyro_vae.networks.precision import resolve_precision
 from pyro_vae.priors import PRIORS
 from pyro_vae.seeds import seeded
 from pyro_vae.storage.fingerprint import fingerprint
 from pyro_vae.storage.tensors import blaming, load_tensors, load_weights, save_tensors
 
+# The settings that `Vae.build` takes. A config without one of the last four is the appendix's.
+BUILD = ("latent_dim", "precision", "architecture", "num_classes", "guide", "prior")
 
-@checked
-def save_vae(path: str | Path, model: Model, guide: Amortised, config: dict) -> None:
-    """Write the checkpoint of a trained autoencoder: `decoder`, `prior`, `encoder`, `config`.
 
-    And as `family` the weights that a guide has beside its encoder's: a flow's, for instance.
-    Raises InputError where `load_vae` would make another autoencoder of it.
+@dataclass(eq=False, repr=False)
+class Vae:
+    """A variational autoencoder: `model`, `guide`, and the `config` by which both are built again.
+
+    Images are `(B, 1, 28, 28)`. A conditional autoencoder also takes the labels y, `(B,)`, after
+    the images or latents. Arguments are moved to the device of the weights.
+
+        >>> from pyro_vae import Vae
+        >>> vae = Vae.build(latent_dim=2)
+        >>> vae.sample(3).shape
+        torch.Size([3, 1, 28, 28])
     """
-    if not {"latent_dim", "precision"} <= config.keys():
-        raise InputError("config must hold latent_dim and precision, by which it is built again")
-    built = _built_again(config, guide.encoder.state_dict())
-    for name, given, again in zip(("model", "guide"), (model, guide), built, strict=True):
-        if fingerprint(given, weights=False) != fingerprint(again, weights=False):
+
+    model: Model
+    guide: Program
+    config: dict = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Name the networks, the guide and d."""
+        decoder, guide = type(self.model.decoder).__name__, type(self.guide).__name__
+        return f"Vae(decoder={decoder}, guide={guide}, latent_dim={self.latent_dim})"
+
+    @classmethod
+    @checked
+    def build(
+        cls,
+        latent_dim: int = 4,
+        *,
+        architecture: str = "appendix",
+        num_classes: int = 0,
+        guide: str = "mean_field",
+        prior: str = "standard",
+        precision: str = "auto",
+    ) -> "Vae":
+        """Return an untrained autoencoder: Bernoulli pixels, and a guide of `AMORTISED` by name.
+
+        With `num_classes` > 0 model and guide take labels. `precision` is the encoder's. Raises
+        InputError for an unknown name, and for a guide that cannot have so few dimensions.
+        """
+        check_choice(ARCHITECTURES, architecture=architecture)
+        check_choice(PRIORS, prior=prior)
+        check_choice(AMORTISED, guide=guide)
+        precision = resolve_precision(precision)
+        decoder = ARCHITECTURES[architecture](latent_dim, num_classes)
+        model = Model(decoder, prior=PRIORS[prior](latent_dim, num_classes))
+        config = {
+            "latent_dim": latent_dim,
+            "architecture": architecture,
+            "num_classes": num_classes,
+            "guide": guide,
+            "prior": prior,
+            "precision": precision,
+        }
+        return cls(model, AMORTISED[guide](model, precision=precision), config)
+
+    @classmethod
+    @checked
+    def load(cls, path: str | Path, *, device: str = "cpu") -> "Vae":
+        """Read a checkpoint. No code in the file is run.
+
+        Raises InputError, which names the remedy, if the file is absent, damaged or of another
+        program, or if its weights are not finite or not of the shapes its config asks for.
+        """
+        content = load_tensors(path, "a checkpoint", {"decoder", "encoder", "config"})
+        with blaming(path):
+            config = _in_current_terms(content["config"])
+            vae = _built_again(config, content["encoder"])
+            load_weights(vae.model.decoder, content["decoder"], path)
+            load_weights(vae.model.prior, content.get("prior", {}), path)
+            weights = {f"encoder.{name}": w for name, w in content["encoder"].items()}
+            load_weights(vae.guide, weights | content.get("family", {}), path)
+        return cls(vae.model, vae.guide, config).to(device)
+
+    @checked
+    def save(self, path: str | Path) -> None:
+        """Write a checkpoint: state dicts `decoder`, `prior`, `encoder`, and the `config`.
+
+        `family` holds the weights that a guide has beside its encoder's, such as a flow's. Raises
+        InputError where `load` would build another autoencoder from the config.
+        """
+        if not isinstance(self.guide, Amortised):
             raise InputError(
-                f"{name} is not what `build_vae` makes of the config, {_building(config)}: save "
-                f"the weights of another by save_tensors(path, {name}.state_dict())"
+                f"guide is a {type(self.guide).__name__}, which is made from model and guide: "
+                "save the autoencoder that it is made from"
             )
-    family = {k: w for k, w in guide.state_dict().items() if not k.startswith("encoder.")}
-    save_tensors(
-        path,
-        {
-            "decoder": model.decoder.state_dict(),
-            "prior": model.prior.state_dict(),
-            "encoder": guide.encoder.state_dict(),
-            "family": family,
-            "config": config,
-        },
-    )
+        if not {"latent_dim", "precision"} <= self.config.keys():
+            raise InputError("config must hold latent_dim and precision, to build from it again")
+        encoder = self.guide.encoder.state_dict()
+        again = _built_again(self.config, encoder)
+        for name in ("model", "guide"):
+            module: nn.Module = getattr(self, name)
+            if fingerprint(module, weights=False) != fingerprint(
+                getattr(again, name), weights=False
+            ):
+                raise InputError(
+                    f"{name} does not match the config, {_building(self.config)}: save the weights "
+                    f"of a {name} of your own by torch.save({name}.state_dict(), path)"
+                )
+        save_tensors(
+            path,
+            {
+                "decoder": self.model.decoder.state_dict(),
+                "prior": self.model.prior.state_dict(),
+                "encoder": encoder,
+                "family": {
+                    name: w
+                    for name, w in self.guide.state_dict().items()
+                    if not name.startswith("encoder.")
+                },
+                "config": self.config,
+            },
+        )
 
+    def to(self, device: str | torch.device | torch.dtype) -> "Vae":
+        """Move the weights to a device or dtype, in place, and return the autoencoder."""
+        for program in (self.model, self.guide):
+            if isinstance(program, nn.Module):
+                program.to(device)
+        return self
 
-@checked
-def load_vae(path: str | Path) -> tuple[Model, Amortised, dict]:
-    """An autoencoder from a checkpoint: model, guide, and the config it came from.
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
 
-    A config without `architecture`, `num_classes`, `guide` or `prior` is the appendix's: no labels,
-    mean-field, N(0, I). Raises InputError, which says what to do, if the file is absent, damaged or
-    of another program, or if its weights are not finite or not of the shapes its config asks for.
-    """
-    content = load_tensors(path, "a checkpoint", {"decoder", "encoder", "config"})
-    with blaming(path):
-        config = _in_current_terms(content["config"])
-        model, guide = _built_again(config, content["encoder"])
-        load_weights(model.decoder, content["decoder"], path)
-        load_weights(model.prior, content.get("prior", {}), path)
-        weights = {f"encoder.{name}": w for name, w in content["encoder"].items()}
-        load_weights(guide, weights | content.get("family", {}), path)
-    return model, guide, config
+    @property
+    def latent_dim(self) -> int:
+        """The number d of latent dimensions."""
+        return self.model.decoder.latent_dim
+
+    def here(self, *tensors: Tensor) -> list[Tensor]:
+        """Return `tensors` on the device of the weights."""
+        return [tensor.to(self.device) for tensor in tensors]
+
+    def refined(self, **options: object) -> "Vae":
+        """Return the same model with the refined guide: a proposal fitted to each image.
+
+        It passes the k-hat rule where this guide does not. `options` are those of `Refined`.
+        """
+        return Vae(self.model, Refined(self.model, self.guide, **options), self.config)
+
+    @checked
+    def log_likelihood(
+        self,
+        x: Tensor,
+        *labels: Tensor,
+        num_samples: int = 100,
+        seed: int = 0,
+        progress: str | None = None,
+    ) -> Estimate:
+        """Estimate log p(x), or log p(x | y), of each image, in nats; see `log_likelihood`."""
+        return log_likelihood(
+            self.model,
+            self.guide,
+            *self.here(x, *labels),
+            num_samples=num_samples,
+            seed=seed,
+            progress=progress,
+        )
+
+    @checked
+    def reconstruct(
+        self, x: Tensor, *labels: Tensor, num_samples: int = 1, seed: int = 0
+    ) -> Tensor:
+        """Return the mean images at samples of the guide, `(num_samples, B, 1, 28, 28)`."""
+        batch = self.here(x, *labels)
+        z = guide_samples(self.guide, *batch, num_samples=num_samples, seed=seed)
+        return decode(self.model, z, *batch[1:])
+
+    @checked
+    def decode(self, z: Tensor, *labels: Tensor) -> Tensor:
+        """Return the mean image of each latent `z`, `(*, d)`: `(*, 1, 28, 28)`."""
+        return decode(self.model, *self.here(z, *labels))
+
+    @checked
+    def sample(self, n: int, *labels: Tensor, seed: int = 0, pixels: bool = False) -> Tensor:
+        """Draw `n` images from the model, with the labels y, `(n,)`, where it takes them.
+
+        They are mean images, or with `pixels` draws of p(x | z), which are black or white.
+        """
+        check_counts(n=n)
+        check_seed(seed)
+        style = torch.randn(n, self.latent_dim, generator=torch.Generator().manual_seed(seed))
+        images = decode_style(self.model, style, *labels)
+        return pixel_samples(images, seed) if pixels else images
+
+    @checked
+    def interpolate(self, x0: Tensor, x1: Tensor, *labels: Tensor, steps: int = 11) -> Tensor:
+        """Return the mean images along the line between two images, `(steps, B, 1, 28, 28)`.
+
+        The line joins the guide's means of `x0` and `x1`, both `(B, 1, 28, 28)`. It is straight in
+        the style e, which is z itself under the prior N(0, I).
+        """
+        check_counts(2, steps=steps)
+        check_rows(x0, x1, first="x0")
+        x, *both = self.here(torch.cat([x0, x1]), *(torch.cat([y, y]) for y in labels))
+        mean, _ = posterior_moments(self.guide, x, *both)
+        with torch.no_grad():
+            start, end = self.model.prior.style(mean.to(x), *both).split(len(x0))
+        line = torch.lerp(start, end, torch.linspace(0, 1, steps).to(x)[:, None, None])
+        images = decode_style(self.model, line.flatten(0, 1), *(y.repeat(steps) for y in labels))
+        return images.unflatten(0, (steps, len(x0)))
 
 
 def _in_current_terms(config: dict) -> dict:
-    """A checkpoint's config by today's names of the settings: older files are read too."""
+    """Return a checkpoint's config by today's names of the settings: older files are read too."""
     former = {"classes": "num_classes", "shards": "batch_parts"}
     current = {former.get(name, name): value for name, value in config.items()}
     if "decay" in current:
@@ -74,39 +251,15 @@ def _in_current_terms(config: dict) -> dict:
 
 
 def _building(config: dict) -> dict:
-    """Those entries of a checkpoint's config by which `build_vae` makes model and guide."""
-    names = ("latent_dim", "precision", "architecture", "num_classes", "guide", "prior")
-    return {name: config[name] for name in names if name in config}
+    """Return those entries of a checkpoint's config that `Vae.build` takes."""
+    return {name: config[name] for name in BUILD if name in config}
 
 
-def _built_again(config: dict, encoder: dict[str, Tensor]) -> tuple[Model, Amortised]:
-    """Model and guide of a checkpoint's config, untrained, of the type of the weights `encoder`.
+def _built_again(config: dict, encoder: dict[str, Tensor]) -> Vae:
+    """Build the untrained autoencoder of a config, in the dtype of the stored weights `encoder`.
 
-    That may not be torch's default type of now. No random numbers of the caller are used up.
+    The caller's random state is left as it was.
     """
     with seeded(0, torch.empty(0)):
-        model, guide = build_vae(**_building(config))
-    dtype = next(iter(encoder.values()), torch.empty(0)).dtype
-    return model.to(dtype), guide.to(dtype)
-
-
-@checked
-def build_vae(
-    latent_dim: int = 4,
-    precision: str = "float32",
-    architecture: str = "appendix",
-    num_classes: int = 0,
-    guide: str = "mean_field",
-    prior: str = "standard",
-) -> tuple[Model, Amortised]:
-    """An autoencoder, untrained: a Bernoulli generator, and one of the guides by name.
-
-    With `num_classes` > 0 both take labels as well. Raises InputError for an unknown name, and for
-    a guide that cannot have so few dimensions.
-    """
-    check_choice(ARCHITECTURES, architecture=architecture)
-    check_choice(PRIORS, prior=prior)
-    check_choice(AMORTISED, guide=guide)
-    decoder = ARCHITECTURES[architecture](latent_dim, num_classes)
-    model = Model(decoder, prior=PRIORS[prior](latent_dim, num_classes))
-    return model, AMORTISED[guide](model, precision=precision)
+        vae = Vae.build(**_building(config))
+    return vae.to(next(iter(encoder.values()), torch.empty(0)).dtype)

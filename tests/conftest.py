@@ -7,7 +7,7 @@ import pytest
 
 from pyro_vae.data import MNIST_MD5, RAW, data_root, load_digits, load_mnist
 from pyro_vae.training.fit import fit
-from pyro_vae.vae import build_vae, load_vae
+from tests.autoencoders import build_vae, load_vae
 
 CHECKPOINTS = Path(__file__).parents[1] / "results" / "checkpoints"
 

@@ -17,7 +17,6 @@ from pyro_vae import (
     errors,
     models,
     priors,
-    vae,
 )
 from pyro_vae.analysis import (
     active_units,
@@ -39,7 +38,8 @@ from pyro_vae.likelihood import annealing, estimate, importance, intervals, psis
 from pyro_vae.networks import appendix, checks, dense, labelled, labels, precision
 from pyro_vae.storage import tensors
 from pyro_vae.training import fit
-from pyro_vae.vae import build_vae
+from pyro_vae.vae import Vae
+from tests.autoencoders import build_vae
 
 MODEL, GUIDE = build_vae(2)
 OTHER_MODEL, OTHER_GUIDE = build_vae(3)
@@ -64,7 +64,7 @@ def train(*rows, model=MODEL, guide=GUIDE, **options):
 
 def leave_out_seed(*words):
     parser = cli.make_parser("")
-    cli.reject_options(parser, parser.parse_args(words), "seed")
+    cli.reject_options(parser.parse_args(words), "seed")
 
 
 def only_whole(n: int) -> int:
@@ -224,23 +224,23 @@ CASES = [
         COUNT,
     ),
     # autoencoders
-    ("build_vae", "d = 0", lambda: build_vae(0), f"latent_dim {COUNT} 0"),
-    ("build_vae", "d = 2.0", lambda: build_vae(2.0), f"latent_dim {WHOLE} 2.0"),
+    ("Vae", "d = 0", lambda: build_vae(0), f"latent_dim {COUNT} 0"),
+    ("Vae", "d = 2.0", lambda: build_vae(2.0), f"latent_dim {WHOLE} 2.0"),
     (
-        "build_vae",
+        "Vae",
         "num_classes",
         lambda: build_vae(2, num_classes=-1),
         "classes must be a whole number >= 0",
     ),
-    ("build_vae", "precision", lambda: build_vae(2, "half"), "'auto', 'float32' or 'bfloat16'"),
+    ("Vae", "precision", lambda: build_vae(2, "half"), "'auto', 'float32' or 'bfloat16'"),
     (
-        "build_vae",
+        "Vae",
         "architecture",
         lambda: build_vae(2, architecture="deep"),
         "choose from appendix",
     ),
-    ("build_vae", "guide", lambda: build_vae(2, guide="best"), "choose from mean_field"),
-    ("build_vae", "prior", lambda: build_vae(2, prior="flat"), "choose from standard"),
+    ("Vae", "guide", lambda: build_vae(2, guide="best"), "choose from mean_field"),
+    ("Vae", "prior", lambda: build_vae(2, prior="flat"), "choose from standard"),
     ("resolve_precision", "unknown", lambda: precision.resolve_precision("int8"), "not 'int8'"),
     ("check_latent_dim", "0", lambda: checks.check_latent_dim(0), COUNT),
     ("Decoder", "z", lambda: appendix.Decoder(2)(torch.zeros(3, 5)), "(*, 2), not (3, 5)"),
@@ -259,7 +259,7 @@ CASES = [
         lambda: appendix.split_appendix(MODEL.decoder.state_dict()),
         "names f.f.* and g.*, not of ['f.0.weight'",
     ),
-    ("build_vae", "priors", lambda: build_vae(2, prior=[]), "prior must be a text, not list()"),
+    ("Vae", "priors", lambda: build_vae(2, prior=[]), "prior must be a text, not list()"),
     ("DenseDecoder", "z", lambda: dense.DenseDecoder(2)(torch.zeros(5)), "(*, 2), not (5,)"),
     ("LabelDecoder", "z", lambda: labelled.LabelDecoder(2)(torch.zeros(3, 1), Y[:3]), "(*, 2)"),
     ("LabelDecoder", "no labels", lambda: labelled.LabelDecoder(2)(torch.zeros(3, 2)), "labels y"),
@@ -306,20 +306,20 @@ CASES = [
         "steps",
     ),
     (
-        "load_vae",
+        "Vae",
         "missing",
-        lambda: vae.load_vae("typo.pt"),
+        lambda: Vae.load("typo.pt"),
         "train first, or name another",
     ),
     (
-        "load_vae",
+        "Vae",
         "None",
-        lambda: vae.load_vae(None),
+        lambda: Vae.load(None),
         "path must be a text or a path, not None",
     ),
     ("fit", "state", lambda: train(X, state_path=3), "state_path must be a text or a path"),
-    ("load_vae", "a folder", lambda: vae.load_vae("."), "is not a file"),
-    ("load_vae", "a text", lambda: vae.load_vae(__file__), "is not a checkpoint"),
+    ("Vae", "a folder", lambda: Vae.load("."), "is not a file"),
+    ("Vae", "a text", lambda: Vae.load(__file__), "is not a checkpoint"),
     (
         "load_tensors",
         "missing",
@@ -525,7 +525,7 @@ CASES = [
         lambda: fidelity.frechet_distance(1e300 * Z, Z),
         "1e100 at most",
     ),
-    ("load_vae", "long name", lambda: vae.load_vae("a" * 300), "is not a file"),
+    ("Vae", "long name", lambda: Vae.load("a" * 300), "is not a file"),
     (
         "save_tensors",
         "NUL",
@@ -685,13 +685,14 @@ CASES = [
 # Held elsewhere, or with nothing to get wrong that is not the same as above.
 ELSEWHERE = {
     # files and options: test_files, test_faults, test_script, test_data
-    *("atomic_write", "lock_file", "lock_folder", "check_folder", "save_vae"),
-    *("load_mnist", "check_mnist", "data_root", "load_digits", "save_metrics", "make_parser"),
+    *("atomic_write", "lock_file", "lock_folder", "check_folder"),
+    *("load_mnist", "check_mnist", "data_root", "load_digits", "make_parser"),
     *(
         "run",
         "announce_and_load",
         "training_settings",
-        "result_folder",
+        "results_root",
+        "folder_name",
         "load_or_train",
         "trained_classifier",
         "provenance",

@@ -11,7 +11,7 @@ from pyro_vae.models import Model
 from pyro_vae.networks.dense import DenseDecoder
 from pyro_vae.priors import PRIORS, LearnedPrior, StandardPrior
 from pyro_vae.training.fit import fit
-from pyro_vae.vae import build_vae, load_vae, save_vae
+from tests.autoencoders import build_vae, load_vae, save_vae
 
 
 def stirred(latent_dim, num_classes, seed=0):

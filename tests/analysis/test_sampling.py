@@ -21,7 +21,7 @@ from pyro_vae.analysis.sampling import (
 )
 from pyro_vae.problems import LinearGaussian
 from pyro_vae.seeds import derive_seed
-from pyro_vae.vae import build_vae
+from tests.autoencoders import build_vae
 from tests.problems import off_by
 
 

@@ -16,7 +16,7 @@ from pyro_vae.guides.prior import PriorGuide
 from pyro_vae.likelihood.importance import log_likelihood
 from pyro_vae.likelihood.intervals import mean_interval
 from pyro_vae.training.fit import fit
-from pyro_vae.vae import build_vae, load_vae, save_vae
+from tests.autoencoders import build_vae, load_vae, save_vae
 from tests.commands import run_script
 
 pytestmark = pytest.mark.timeout(600)  # the script takes up to four minutes

@@ -13,13 +13,13 @@ import torch
 from experiments import cli
 from experiments import trained as trained_module
 from experiments.cli import announce_and_load, make_parser
-from experiments.trained import load_or_train
+from experiments.trained import Spec, load_or_train
 from pyro_vae.data import MNIST_MD5
 from pyro_vae.errors import InputError
 from pyro_vae.networks.precision import resolve_precision
 from pyro_vae.storage.files import lock_file
 from pyro_vae.training.stopping import Interrupted
-from pyro_vae.vae import load_vae, save_vae
+from tests.autoencoders import load_vae, save_vae
 from tests.commands import ROOT, run_script
 
 FAST = ["--dataset", "digits", "--epochs", "1", "--batch-size", "500", "--fits", "2"]
@@ -155,18 +155,20 @@ def trained(data, results, *options):
     """As a script trains or loads its autoencoder, in a second: its config."""
     parser = make_parser("a script", latent_dim=2, epochs=1)
     args = parser.parse_args(["--results", str(results), "--batch-size", "500", *options])
-    return load_or_train(args, data, 2)[2]
+    return load_or_train(args, data, Spec(2)).config
 
 
 def test_a_checkpoint_that_is_finished_stays_what_an_earlier_run_made(
     digits, tmp_path, monkeypatch
 ):
     first = trained(digits, tmp_path)
-    before = (tmp_path / "checkpoints" / "d2.pt").read_bytes()
+    before = (tmp_path / "digits" / "checkpoints" / "d2.pt").read_bytes()
     monkeypatch.setattr(trained_module, "provenance", lambda: {"git": "another"})
     assert trained(digits, tmp_path, "--resume") == first
-    assert (tmp_path / "checkpoints" / "d2.pt").read_bytes() == before
-    (tmp_path / "checkpoints" / "d2.pt").write_bytes(before[:100])  # then it is made again
+    assert (tmp_path / "digits" / "checkpoints" / "d2.pt").read_bytes() == before
+    (tmp_path / "digits" / "checkpoints" / "d2.pt").write_bytes(
+        before[:100]
+    )  # then it is made again
     assert trained(digits, tmp_path, "--resume")["provenance"] == {"git": "another"}
     more = trained(digits, tmp_path, "--resume", "--epochs", "2")
     assert len(more["history"]) == 2
@@ -180,18 +182,18 @@ def test_training_afresh_leaves_no_earlier_state_to_resume(digits, tmp_path, mon
 
     with pytest.raises(InputError, match="batch_parts must be"):
         trained(digits, tmp_path, "--train", "--batch-parts", "501")
-    names = {path.name for path in (tmp_path / "checkpoints").iterdir()}
+    names = {path.name for path in (tmp_path / "digits" / "checkpoints").iterdir()}
     assert names == {"d2.pt", "d2.training.pt"}  # what cannot begin removes nothing
     with monkeypatch.context() as patch:
         patch.setattr(trained_module, "fit", stopped)
         with pytest.raises(Interrupted):
             trained(digits, tmp_path, "--train")
-    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["d2.pt"]
+    assert [path.name for path in (tmp_path / "digits" / "checkpoints").iterdir()] == ["d2.pt"]
 
 
 @pytest.mark.parametrize("named", [False, True])
 def test_a_training_that_was_stopped_is_not_begun_again_unasked(digits, tmp_path, named):
-    path = tmp_path / "checkpoints" / "d2.pt"
+    path = tmp_path / "digits" / "checkpoints" / "d2.pt"
     options = ["--checkpoint", str(path)] if named else []
     whole = trained(digits, tmp_path / "whole", "--epochs", "2")
     trained(digits, tmp_path)

@@ -28,7 +28,7 @@ from pyro_vae.likelihood.importance import log_joint_in_chunks, log_likelihood, 
 from pyro_vae.likelihood.quadrature import integrate_plane
 from pyro_vae.likelihood.traces import draw
 from pyro_vae.problems import LinearGaussian
-from pyro_vae.vae import build_vae
+from tests.autoencoders import build_vae
 from tests.problems import GUIDES, off_by
 
 SIGMAS = 5

@@ -20,7 +20,7 @@ from pyro_vae.likelihood.importance import log_joint_in_chunks, log_likelihood, 
 from pyro_vae.likelihood.traces import draw
 from pyro_vae.problems import LinearGaussian
 from pyro_vae.training.fit import fit
-from pyro_vae.vae import build_vae, load_vae
+from tests.autoencoders import build_vae, load_vae
 from tests.conftest import CHECKPOINTS
 
 IMAGES = torch.stack(

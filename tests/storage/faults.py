@@ -33,7 +33,7 @@ from pyro_vae.likelihood.shards import sharded_log_likelihood
 from pyro_vae.storage.files import atomic_write, lock_folder
 from pyro_vae.storage.tensors import load_tensors
 from pyro_vae.training.fit import fit
-from pyro_vae.vae import build_vae, load_vae, save_vae
+from tests.autoencoders import build_vae, load_vae, save_vae
 
 
 def work(folder: Path) -> None:

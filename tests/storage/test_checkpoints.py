@@ -20,7 +20,7 @@ from pyro_vae.models import ContinuousBernoulli, Model
 from pyro_vae.storage.fingerprint import fingerprint
 from pyro_vae.storage.tensors import save_tensors
 from pyro_vae.training.fit import fit
-from pyro_vae.vae import build_vae, load_vae, save_vae
+from tests.autoencoders import build_vae, load_vae, save_vae
 
 MODEL, GUIDE = build_vae(2, architecture="dense")
 X = torch.rand(4, 1, 28, 28, generator=torch.Generator().manual_seed(0))

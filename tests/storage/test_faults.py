@@ -16,14 +16,14 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from experiments.record import save_metrics
+from experiments.record import Results
 from pyro_vae.analysis.plots import save_figure
 from pyro_vae.data import load_digits
 from pyro_vae.errors import InputError
 from pyro_vae.storage.files import atomic_write, lock_file, lock_folder
 from pyro_vae.storage.tensors import save_tensors
 from pyro_vae.training.fit import fit
-from pyro_vae.vae import build_vae
+from tests.autoencoders import build_vae
 from tests.commands import ROOT, run_script
 from tests.storage import faults
 
@@ -167,7 +167,10 @@ def write_figure(path, size):
 
 
 def write_metrics(path, size):
-    save_metrics(path, {"x": "x" * size}, Namespace(), load_digits(), {})
+    args = Namespace(results=path.parent, given=[])
+    results = Results(args, load_digits(), "metrics")
+    results.folder = path.parent
+    results.add("x", "x" * size)
 
 
 WRITERS = {

@@ -20,7 +20,7 @@ from pyro_vae.seeds import derive_seed
 from pyro_vae.training.fit import fit
 from pyro_vae.training.optimiser import SingleOptimizer
 from pyro_vae.training.stopping import Interrupted, TrainingError
-from pyro_vae.vae import build_vae
+from tests.autoencoders import build_vae
 
 
 def train(digits, path=None, epochs=2, resume=False, latent_dim=2, seed=0, images=200, **options):
