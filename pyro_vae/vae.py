@@ -108,7 +108,10 @@ class Vae:
             load_weights(vae.model.prior, content.get("prior", {}), path)
             weights = {f"encoder.{name}": w for name, w in content["encoder"].items()}
             load_weights(vae.guide, weights | content.get("family", {}), path)
-        return cls(vae.model, vae.guide, config).to(device)
+        try:
+            return cls(vae.model, vae.guide, config).to(device)
+        except (RuntimeError, AssertionError) as error:  # unknown, or not of this machine
+            raise InputError(f"device {device!r} cannot be used here: try 'cpu'") from error
 
     @checked
     def save(self, path: str | Path) -> None:

@@ -186,11 +186,13 @@ RIGHT = {
     "style.style_correlation": {"own": STYLES[:, 0], "drawn": STYLES, "labels": DIGIT[:8]},
     "fit.fit": {
         "model": MODEL, "guide": GUIDE, "train": (X,), "test": None, "epochs": 1, "batch_size": 2,
-        "learning_rate": 1e-3, "schedule": "constant", "elbo": None, "seed": 0, "batch_parts": 1,
+        "learning_rate": 1e-3, "schedule": "constant", "elbo": None, "transform": None,
+        "on_epoch": None, "seed": 0, "batch_parts": 1,
         "state_path": None, "resume": False, "must_match": None, "progress": False,
     },
     "fit.check_training_options": {
-        "epochs": 1, "batch_size": 2, "learning_rate": 1e-3, "seed": 0, "batch_parts": 1
+        "epochs": 1, "batch_size": 2, "learning_rate": 1e-3, "seed": 0, "batch_parts": 1,
+        "schedule": "cosine",
     },
     "fit.check_batch_parts": {"batch_parts": 1, "images": 4, "batch_size": 2},
     # classes, as they are made

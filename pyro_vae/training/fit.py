@@ -1,9 +1,8 @@
 """Training of any model and guide by SVI, with Trace_ELBO or another bound, with exact resume."""
 
 import math
-import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,33 +21,29 @@ from pyro_vae.errors import (
     check_rows,
     check_seed,
     checked,
-    refused_by_distribution,
 )
 from pyro_vae.likelihood.importance import log_likelihood
 from pyro_vae.likelihood.traces import Program
-from pyro_vae.seeds import GLOBAL_STATE_LOCK
+from pyro_vae.seeds import GLOBAL_STATE_LOCK, derive_seed, seeded
 from pyro_vae.storage.fingerprint import fingerprint
-from pyro_vae.storage.tensors import blaming, load_tensors, load_weights, pack, save_tensors
-from pyro_vae.training.elbo import ShardedELBO, _described
+from pyro_vae.training.divergence import Divergence
+from pyro_vae.training.elbo import ShardedELBO
 from pyro_vae.training.optimiser import SingleOptimizer
-from pyro_vae.training.stopping import Interrupted, TrainingError, _stop_signals, _stopped
+from pyro_vae.training.state import Position, TrainingState, settings_of
+from pyro_vae.training.stopping import StopRequest, agree, interrupted
 
-# what a training state holds
-STATE = {
-    "model",
-    "guide",
-    "optimiser",
-    "order",
-    "position",
-    "history",
-    "settings",
+# The factor on the learning rate when the share `done` of all steps is taken.
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": lambda done: 1.0,
+    "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
 }
+
 _fitting = threading.Lock()
 
 
 @contextmanager
 def _training_alone() -> Iterator[None]:
-    """Pyro's parameter store is the whole process's: one training at a time."""
+    """Pyro's parameter store belongs to the whole process: one training at a time."""
     if not _fitting.acquire(blocking=False):
         raise InputError("another training runs in this process: use fit in a process of its own")
     try:
@@ -70,6 +65,8 @@ def fit(
     learning_rate: float = 1e-3,
     schedule: str = "constant",
     elbo: ELBO | None = None,
+    transform: Callable[[Tensor], Tensor] | None = None,
+    on_epoch: Callable[[dict], object] | None = None,
     seed: int = 0,
     batch_parts: int = 1,
     state_path: str | Path | None = None,
@@ -79,17 +76,23 @@ def fit(
 ) -> list[dict[str, float]]:
     """Maximise the ELBO of `model` and `guide`, in place, over the images of `train`.
 
+    Modules need not call `pyro.module`: they are registered here, in a cleared parameter store.
+
     Args:
         train: the arguments of model and guide over all images: `(x,)` or `(x, y)`.
         test: the same for held-out images; their ELBO is measured after each epoch.
         schedule: of the learning rate: "constant", or "cosine", which lets it fall to zero over all
             epochs along half a cosine. At a constant rate the weights keep fluctuating around the
             optimum.
-        elbo: how the bound is estimated, by default `Trace_ELBO()`, which samples all of it.
-            `TraceMeanField_ELBO()` takes the KL term in closed form where Pyro knows it.
-        batch_parts: parts of a batch, each with random numbers of its own; the processes of a group
-            (`pyro_vae.parallel`) share them. The weights depend on how many there are, and, but for
-            rounding, not on how many processes work on them.
+        elbo: the bound, by default `Trace_ELBO()`, which samples all of it. `TraceMeanField_ELBO()`
+            takes the KL term in closed form where Pyro knows it.
+        transform: applied to the images of each batch, such as `torch.bernoulli` for images that
+            are binarised anew each time. Its random numbers come from `seed`.
+        on_epoch: called with the record of each epoch that this call trains. If it returns False,
+            training ends there; it is then not taken up again by `resume`.
+        batch_parts: parts of a batch, each with random numbers of its own, which the processes of a
+            group share (`pyro_vae.parallel`). The weights depend on how many parts there are, and,
+            but for rounding, not on how many processes work on them.
         state_path: where the training state is kept: weights, optimiser, order of the images and
             position. It is written after each epoch, and when SIGINT or SIGTERM asks to stop. Model
             and guide must then be modules.
@@ -107,198 +110,105 @@ def fit(
             off, or another thread is training.
         TrainingError: the loss or a weight became NaN or infinite; the last good state is kept.
         Interrupted: SIGINT or SIGTERM asked to stop; the state is saved, if there is a path.
-
-    Modules need not call `pyro.module`: they are registered here, in a cleared parameter store.
     """
-    check_training_options(epochs, batch_size, learning_rate, seed, batch_parts)
-    for rows in (train, test if test is not None else train):
-        check_rows(*rows)
+    check_training_options(epochs, batch_size, learning_rate, seed, batch_parts, schedule)
+    check_rows(*train)
+    if test is not None:
+        check_rows(*test)
     check_batch_parts(batch_parts, len(train[0]), batch_size)
     if not torch.is_grad_enabled():
         raise InputError("gradients are off: call fit outside torch.no_grad and inference_mode")
-    path = Path(state_path) if state_path is not None else None
-    if path is not None and os.path.isdir(path):
-        raise InputError(f"state_path {path} is a folder: name a file")
-    learning_rate = float(learning_rate)  # a state with NumPy's numbers could not be read again
-    settings = {"batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
+
+    modules = _prepared(model, guide)
     elbo = elbo or Trace_ELBO()
-    settings |= {"batch_parts": batch_parts, "elbo": _described(elbo)}
-    check_choice(("constant", "cosine"), schedule=schedule)
-    if schedule == "cosine":
-        settings["cosine_epochs"] = epochs
-    modules = {
-        name: program
-        for name, program in {"model": model, "guide": guide}.items()
-        if isinstance(program, nn.Module)
-    }
-    if path is not None and len(modules) < 2:
-        raise InputError(
-            "state_path: only modules can be saved; make model and guide torch.nn.Modules, or "
-            "train without state_path"
-        )
-    if path is not None:
-        settings |= {"images": len(train[0]), "train": fingerprint(*train)}
-        for name, module in modules.items():  # by classes: attributes may change as it is trained
-            kinds = [[inner, type(part)] for inner, part in module.named_modules()]
-            settings[f"{name}_kind"] = fingerprint(kinds)
-        if test is not None:
-            settings["test"] = fingerprint(*test)
-    for name in must_match or {}:
-        if name in settings:
-            raise InputError(f"must_match must not hold {name!r}: that is compared in any case")
-    settings |= must_match or {}
-    if path is not None:
-        pack(settings)
-    for module in modules.values():
-        for parameter in module.parameters():
-            # Pyro's store would copy any other memory layout, and SVI then trains the copy alone
-            parameter.data = parameter.data.contiguous()
-            parameter.grad = None  # what was computed before is no part of this training
+    # Python's own numbers: NumPy's could not be read again
+    options = {"batch_size": int(batch_size), "learning_rate": float(learning_rate)}
+    options |= {"seed": int(seed), "batch_parts": int(batch_parts), "images": len(train[0])}
+    if schedule != "constant":
+        options |= {"schedule": schedule, "epochs": int(epochs)}
+    path = None if state_path is None else Path(state_path)
+    data = {} if path is None else {"train": train, "test": test}
+    settings = settings_of(options, modules, data, elbo, transform, must_match or {})
 
     with GLOBAL_STATE_LOCK:
         pyro.clear_param_store()
         pyro.set_rng_seed(seed)
-    order = torch.Generator().manual_seed(seed)  # of the images, apart from the samples' generator
-    optim = SingleOptimizer(torch.optim.Adam, learning_rate, fused=True)
-    bound = ShardedELBO(elbo, batch_parts)
+    stop = StopRequest()
+    shuffle = torch.Generator().manual_seed(seed)  # apart from the generator of the samples
+    optimiser = SingleOptimizer(torch.optim.Adam, learning_rate, fused=True)
+    bound = ShardedELBO(elbo, batch_parts, stop)
+    state = TrainingState(path, modules, optimiser, shuffle, settings)
+    position, history = state.resume(epochs) if resume else (Position(), [])
+    parallel.check_alike(weights=fingerprint([m.state_dict() for m in modules.values()]))
     svi = SVI(
         _registered(model, "model"),
         _registered(guide, "guide"),
-        optim,
+        optimiser,
         loss=bound.elbo.loss,
         loss_and_grads=bound.loss_and_grads,
     )
-    history: list[dict[str, float]] = []
-    position = {"epoch": 0, "step": 0, "total": 0.0}
-    resumed = resume and path is not None and os.path.exists(path)
-    kept = resumed  # whether what lies at `path` is of this run
-    if resumed:
-        state = load_tensors(path, "a training state", STATE)
-        if state["settings"] != settings:
-            with blaming(path):
-                names = sorted(state["settings"].keys() | settings.keys())
-                both = (state["settings"], settings)
-                pairs = [(name, *(one.get(name, "unset") for one in both)) for name in names]
-            other = [f"{name}={then}, not {now}" for name, then, now in pairs if then != now]
-            raise InputError(
-                f"{path} was trained with {'; '.join(other)}: resume with the same options, or "
-                "delete it to train afresh"
-            )
-        with blaming(path):
-            history, position = state["history"], state["position"]
-            if len(history) > epochs:
-                raise InputError(
-                    f"{path} has already seen {len(history)} epochs, and {epochs} are asked: "
-                    "raise epochs, or delete it to train afresh"
-                )
-            if position["epoch"] != len(history) or not 0 <= position["step"] < math.inf:
-                raise ValueError
-            position["total"] + 0.0
-            for name, module in modules.items():
-                load_weights(module, state[name], path)
-            if not isinstance(state["optimiser"], dict):
-                raise TypeError
-            optim.set_state(state["optimiser"])
-            order.set_state(state["order"])
-
-    parallel.check_alike(weights=fingerprint([m.state_dict() for m in modules.values()]))
-
-    def save(order_state: Tensor) -> None:
-        nonlocal kept
-        kept = path is not None
-        if path is None or parallel.rank() > 0:
-            return
-        weights = {name: module.state_dict() for name, module in modules.items()}
-        save_tensors(
-            path,
-            weights
-            | {
-                "optimiser": optim.get_state(),
-                "order": order_state,
-                "position": position,
-                "history": history,
-                "settings": settings,
-            },
-        )
-
-    def failed(what: str) -> TrainingError:
-        left = f"the last good state is in {path}" if kept else "nothing is saved"
-        epoch, step = position["epoch"] + 1, position["step"] + 1
-        where = f"in epoch {epoch}, step {step}" if step <= steps else f"after epoch {epoch}"
-        return TrainingError(f"{what} {where}: lower the learning rate ({learning_rate:g}); {left}")
-
-    @contextmanager
-    def in_range() -> Iterator[None]:
-        """Pyro refuses a distribution with wrong parameters before there is a loss."""
-        try:
-            yield
-        except ValueError as error:
-            if "Expected parameter" not in refused_by_distribution(error):
-                raise
-            raise failed("a distribution got parameters that are NaN or invalid") from error
 
     images = len(train[0])
     steps = math.ceil(images / batch_size)
-    bar = tqdm(
-        total=epochs * steps,
-        initial=min(position["epoch"], epochs) * steps + position["step"],
-        unit="step",
-        disable=not progress or parallel.rank() > 0,
-        desc="training",
-    )
-    with bar, _stop_signals(bound.stop):
-        while position["epoch"] < epochs:
-            order_state = order.get_state()
-            batches = torch.randperm(images, generator=order).split(batch_size)
-            for step in range(position["step"], steps):
-                if schedule == "cosine":
-                    done = (position["epoch"] * steps + step) / (epochs * steps)
-                    optim.learning_rate = learning_rate * (1 + math.cos(math.pi * done)) / 2
-                batch = [tensor[batches[step]] for tensor in train]
-                bound.seeds = (seed, position["epoch"], step)
-                with in_range(), GLOBAL_STATE_LOCK:
+    check = Divergence(position, steps, learning_rate, state)
+    with _progress_bar(progress, epochs, steps, position) as bar, stop.caught():
+        while position.epoch < epochs and not (position.ended and on_epoch is not None):
+            shuffle_state = shuffle.get_state()
+            batches = torch.randperm(images, generator=shuffle).split(batch_size)
+            for step in range(position.step, steps):
+                done = (position.epoch * steps + step) / (epochs * steps)
+                optimiser.learning_rate = learning_rate * SCHEDULES[schedule](done)
+                bound.seeds = (seed, position.epoch, step)
+                batch = [rows[batches[step]] for rows in train]
+                if transform is not None:
+                    batch[0] = _transformed(transform, batch[0], bound.seeds)
+                with check.distributions(), GLOBAL_STATE_LOCK:
                     loss = svi.step(*batch)
-                if not math.isfinite(loss):
-                    raise failed(f"the loss became {loss}")
-                position["total"] += loss
-                position["step"] = step + 1
+                check.loss(loss)
+                position.total += loss
+                position.step = step + 1
                 bar.update()
                 bar.set_postfix(elbo=f"{-loss / len(batch[0]):.1f}", refresh=False)
-                if bound.stopping and step + 1 < steps:
-                    save(order_state)
-                    raise Interrupted(_stopped(path))
-            record = {"epoch": position["epoch"] + 1, "train_elbo": -position["total"] / images}
-            if not (all_finite(modules) and math.isfinite(record["train_elbo"])):
-                raise failed("the weights or the ELBO became NaN or infinite")
+                if stop.agreed and position.step < steps:
+                    state.save(position, history, shuffle_state)
+                    raise interrupted(path)
+            record = {"epoch": position.epoch + 1, "train_elbo": -position.total / images}
+            check.weights(modules, record["train_elbo"])
             if test is not None:
-                with in_range(), _eval_mode(modules):
-                    score = log_likelihood(model, guide, *test, num_samples=1)
-                record["test_elbo"] = float(score.elbo.mean())
+                with check.distributions(), _eval_mode(modules):
+                    result = log_likelihood(model, guide, *test, num_samples=1)
+                record["test_elbo"] = float(result.elbo.mean())
             history.append(record)
-            position = {"epoch": position["epoch"] + 1, "step": 0, "total": 0.0}
-            save(order.get_state())
-            elbos = [f"{k.replace('_elbo', '')} {v:.2f}" for k, v in record.items() if k != "epoch"]
-            if progress and parallel.rank() == 0:
-                bar.write(f"epoch {record['epoch']}: ELBO {', '.join(elbos)} nats per image")
-            if bound.agree_to_stop(train[0].device):
-                raise Interrupted(_stopped(path))
+            unwanted = on_epoch is not None and on_epoch(dict(record)) is False
+            position.epoch, position.step, position.total = position.epoch + 1, 0, 0.0
+            position.ended = agree(unwanted, train[0].device)
+            state.save(position, history, shuffle.get_state())
+            _write_record(bar, record)
+            if agree(stop.asked.is_set(), train[0].device):
+                raise interrupted(path)
     return history
 
 
 @checked
 def check_training_options(
-    epochs: int, batch_size: int, learning_rate: float, seed: int, batch_parts: int = 1
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+    batch_parts: int = 1,
+    schedule: str = "constant",
 ) -> None:
-    """An `InputError` for the first option that `fit` cannot train with."""
+    """Raise InputError for the first option that `fit` cannot train with."""
     check_counts(0, epochs=epochs)
     check_counts(batch_size=batch_size, batch_parts=batch_parts)
     check_number("learning_rate", learning_rate, 1e-12, 1e30)
     check_seed(seed)
+    check_choice(SCHEDULES, schedule=schedule)
 
 
 @checked
 def check_batch_parts(batch_parts: int, images: int, batch_size: int) -> None:
-    """An `InputError` unless every process has a part of every batch, and every part an image."""
+    """Raise InputError unless every process has a part of every batch, and every part an image."""
     check_counts(batch_parts=batch_parts, images=images, batch_size=batch_size)
     smallest = images % batch_size or batch_size
     if batch_parts > smallest or batch_parts < parallel.world_size():
@@ -308,28 +218,45 @@ def check_batch_parts(batch_parts: int, images: int, batch_size: int) -> None:
         )
 
 
-def all_finite(modules: dict[str, nn.Module]) -> bool:
-    """Whether every parameter of the modules is a number."""
-    return all(bool(w.isfinite().all()) for m in modules.values() for w in m.parameters())
+def _prepared(model: Program, guide: Program) -> dict[str, nn.Module]:
+    """Return those of model and guide that are modules, ready to be trained."""
+    programs = {"model": model, "guide": guide}
+    modules = {name: p for name, p in programs.items() if isinstance(p, nn.Module)}
+    for module in modules.values():
+        for parameter in module.parameters():
+            # Pyro's store would copy any other memory layout, and SVI then trains the copy alone
+            parameter.data = parameter.data.contiguous()
+            parameter.grad = None  # what was computed before is no part of this training
+    return modules
 
 
 def _registered(program: Program, name: str) -> Program:
-    """`program`, with its parameters in Pyro's store: without that SVI trains nothing, silently."""
+    """Return `program` with its parameters in Pyro's store, or SVI trains nothing, silently."""
     if not isinstance(program, nn.Module):
         return program  # a function registers its own, with pyro.param or pyro.module
     if not any(w.requires_grad for w in program.parameters()):
         return program  # frozen: Pyro would warn of each parameter at each step
 
-    def registered(*args: Tensor) -> object:
+    def registered(*batch: Tensor) -> object:
         pyro.module(name, program)
-        return program(*args)
+        return program(*batch)
 
     return registered
 
 
+def _transformed(transform: Callable[[Tensor], Tensor], x: Tensor, step: tuple[int, ...]) -> Tensor:
+    """Return the images of a batch transformed, by random numbers of the step's own."""
+    # with a last number that is not 0: the parts of a batch draw from (*step, part)
+    with seeded(derive_seed(*step, 0, 1), x):
+        changed = transform(x)
+    if not isinstance(changed, Tensor) or changed.shape[:1] != x.shape[:1]:
+        raise InputError(f"transform must return a tensor with a row for each of {len(x)} images")
+    return changed
+
+
 @contextmanager
 def _eval_mode(modules: dict[str, nn.Module]) -> Iterator[None]:
-    """The modules not in training: in it a layer such as BatchNorm learns from all it is given."""
+    """Set eval mode for the block, so that BatchNorm does not learn from test images."""
     before = [(part, part.training) for module in modules.values() for part in module.modules()]
     try:
         for part, _ in before:
@@ -338,3 +265,21 @@ def _eval_mode(modules: dict[str, nn.Module]) -> Iterator[None]:
     finally:
         for part, training in before:
             part.training = training
+
+
+def _progress_bar(progress: bool, epochs: int, steps: int, position: Position) -> tqdm:
+    """Return the bar over all steps, which starts where the training does."""
+    return tqdm(
+        total=epochs * steps,
+        initial=min(position.epoch, epochs) * steps + position.step,
+        unit="step",
+        disable=not progress or parallel.rank() > 0,
+        desc="training",
+    )
+
+
+def _write_record(bar: tqdm, record: dict[str, float]) -> None:
+    """Print the ELBOs of an epoch above the bar, if there is one."""
+    elbos = [f"{k.replace('_elbo', '')} {v:.2f}" for k, v in record.items() if k != "epoch"]
+    if not bar.disable:
+        bar.write(f"epoch {record['epoch']}: ELBO {', '.join(elbos)} nats per image")

@@ -1,10 +1,14 @@
-"""Stopping a training: signals, and the errors that end it."""
+"""How a training ends before its time, and how its processes agree to."""
 
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import torch
+
+from pyro_vae import parallel
 
 
 class TrainingError(RuntimeError):
@@ -15,29 +19,45 @@ class Interrupted(Exception):
     """Training was asked to stop, and has saved its state. The message says how to go on."""
 
 
-def _stopped(path: Path | None) -> str:
-    return f"stopped; saved to {path}: continue with --resume" if path else "stopped; nothing saved"
+def interrupted(path: Path | None) -> Interrupted:
+    """Return the exception for a training whose state is kept at `path`, or nowhere."""
+    kept = f"saved to {path}: continue with resume=True" if path else "nothing saved"
+    return Interrupted(f"stopped; {kept}")
 
 
-@contextmanager
-def _stop_signals(stop: threading.Event) -> Iterator[None]:
-    """Let SIGINT and SIGTERM set `stop`, so that a step is never cut in half.
+class StopRequest:
+    """Whether this process was asked to stop, and whether any process of its group was."""
 
-    A second signal acts as usual, at once. Outside the main thread signals cannot be caught.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    def __init__(self):
+        self.asked = threading.Event()  # this process
+        self.agreed = False  # any process, at the last exchange: all stop together
 
-    def handle(number: int, frame: object) -> None:
-        stop.set()
-        signal.signal(number, before[number])
+    @contextmanager
+    def caught(self) -> Iterator[None]:
+        """Let SIGINT and SIGTERM ask to stop, so that no step is cut in half.
 
-    for number in before:
-        signal.signal(number, handle)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        A second signal acts as usual, at once. Outside the main thread signals cannot be caught.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+        def handle(number: int, frame: object) -> None:
+            self.asked.set()
+            signal.signal(number, before[number])
+
+        for number in before:
+            signal.signal(number, handle)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def agree(wish: bool, device: torch.device) -> bool:
+    """Return whether any process of the group wishes so. All must ask, or the others wait."""
+    wishes = torch.full((1,), float(wish), device=device)
+    parallel.all_reduce_sum([wishes])
+    return bool(wishes)

@@ -171,7 +171,7 @@ def test_resume_in_the_middle_of_an_epoch_is_exact(digits, tmp_path, step, sched
 
     whole = stoppable(0, False)
     before = signal.getsignal(number)
-    with pytest.raises(Interrupted, match="continue with --resume"):
+    with pytest.raises(Interrupted, match="continue with resume=True"):
         stoppable(step, False)
     assert signal.getsignal(number) is before
     assert_same_bits(whole, stoppable(0, True))
@@ -508,3 +508,97 @@ def test_no_epochs_leave_the_weights_as_they_are(digits):
     model, guide, history = train(digits, epochs=0)
     assert history == []
     assert all(torch.equal(a, b) for a, b in zip(before, weights(model, guide), strict=True))
+
+
+def test_on_epoch_sees_every_record_and_may_end_the_training(digits, tmp_path):
+    records = []
+
+    def on_epoch(record):
+        records.append(record)
+        return record["epoch"] < 2
+
+    path = tmp_path / "state.pt"
+    run = train(digits, path, epochs=4, on_epoch=on_epoch)
+    assert run[2] == records
+    assert [record["epoch"] for record in records] == [1, 2]
+    # it has ended: resumed under the same rule, nothing is trained
+    again = train(digits, path, epochs=4, resume=True, on_epoch=on_epoch)
+    assert_same_bits(run, again)
+    # without the rule it goes on, and ends as a run that never had one
+    assert_same_bits(train(digits, path, epochs=4, resume=True), train(digits, epochs=4))
+
+
+def test_a_callback_that_returns_nothing_ends_nothing(digits):
+    assert len(train(digits, epochs=2, on_epoch=lambda record: None)[2]) == 2
+
+
+class Seen(nn.Module):
+    """A guide that keeps the images it is given."""
+
+    def __init__(self, guide):
+        super().__init__()
+        self.guide = guide
+        self.__dict__["images"] = []  # no setting of the guide
+
+    def forward(self, x):
+        self.images.append(x.clone())
+        self.guide(x)
+
+
+def test_transform_draws_anew_in_each_step_and_the_same_in_each_run(digits, tmp_path):
+    """Dynamic binarisation: black or white, with the grey levels as means, resumed to the bit."""
+
+    def seen(epochs, path=None, resume=False, **options):
+        torch.manual_seed(0)
+        model, guide = build_vae(2, architecture="dense")
+        guide = Seen(guide)
+        fit(
+            model, guide, (digits.train_images[:100],), epochs=epochs, batch_size=100,
+            transform=torch.bernoulli, state_path=path, resume=resume, progress=False, **options,
+        )  # fmt: skip
+        return guide
+
+    whole = seen(epochs=3)
+    x = torch.stack(whole.images)
+    assert ((x == 0) | (x == 1)).all()
+    assert not torch.equal(x[0].sort(0).values, x[1].sort(0).values)  # but for the order
+    mean = digits.train_images[:100].mean()
+    se = (mean * (1 - mean) / x[0].numel()).sqrt()
+    assert abs(x.mean() - mean) < 5 * se  # grey levels vary: true by more; fails 1 in 10^6
+    path = tmp_path / "state.pt"
+    seen(1, path)
+    resumed = seen(3, path, resume=True)
+    assert torch.equal(torch.stack(resumed.images), x[1:])
+    for a, b in zip(weights(whole), weights(resumed), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_transform_shares_no_random_numbers_with_the_bound(digits):
+    """What the first part of a batch draws after it must not depend on what it has drawn."""
+    drawn = []
+
+    def noisy(x):
+        drawn.append(torch.rand(3))
+        return x
+
+    assert_same_bits(train(digits, transform=noisy), train(digits))
+    drawn = torch.stack(drawn)
+    assert len(drawn.unique(dim=0)) == len(drawn)
+    used = [derive_seed(0, epoch, step, 0) for epoch in range(2) for step in range(4)]
+    for seed in used:
+        torch.manual_seed(seed)
+        assert not (drawn == torch.rand(3)).all(1).any()
+
+
+@pytest.mark.parametrize("transform", [lambda x: x[:1], lambda x: 3], ids=["a row", "a number"])
+def test_a_transform_that_changes_the_number_of_images_is_refused(digits, transform):
+    with pytest.raises(
+        InputError, match="transform must return a tensor with a row for each of 50"
+    ):
+        train(digits, transform=transform)
+
+
+def test_a_resumed_training_must_have_the_same_transform(digits, tmp_path):
+    train(digits, tmp_path / "state.pt", epochs=1)
+    with pytest.raises(InputError, match="transform=unset, not"):
+        train(digits, tmp_path / "state.pt", resume=True, transform=torch.bernoulli)
