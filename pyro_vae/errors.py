@@ -1,16 +1,23 @@
-"""The one exception that means "the input was wrong", as opposed to "the program is"."""
+"""The one exception that means "the input was wrong", as opposed to "the program is".
+
+Arrays and tensors are told by `dtype` and `shape`, so that this module imports neither NumPy nor
+PyTorch.
+"""
+
+from __future__ import annotations
 
 import inspect
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
-from pathlib import Path
-from types import NoneType, UnionType
-from typing import TypeVar, Union, get_args, get_origin
+from numbers import Integral, Real
+from types import UnionType
+from typing import TYPE_CHECKING, TypeVar, Union, get_args, get_origin
 
-import numpy as np
-from torch import Tensor
+if TYPE_CHECKING:
+    from numpy import ndarray
+    from torch import Tensor
 
 Function = TypeVar("Function", bound=Callable)
 
@@ -22,38 +29,49 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: str):
-        # where one is raised inside a model or guide Pyro makes it again, with the shapes of its
-        # trace in further lines
+        # Pyro raises an error from within a model or guide again, with its trace's shapes in
+        # further lines
         super().__init__(message.partition("\n")[0])
 
 
 def checked(function: Function) -> Function:
-    """`function`, raising InputError for any argument that is not what its annotation says.
+    """Check each argument against its annotation; raise InputError.
 
-    So that every function a user calls need only look at values and shapes. A whole number does
-    for a number; True is neither; a list does for a tuple. Also where a distribution refuses its
-    parameters or values: of that PyTorch and Pyro tell in many lines.
+    An int passes as a float, a list as a tuple; a bool is not a number. NumPy's numbers pass, and
+    reach `function` as Python's int and float, which a file of settings can hold.
     """
     signature = inspect.signature(function)
-    expected = {
-        name: parameter.annotation
-        for name, parameter in signature.parameters.items()
-        if parameter.annotation is not inspect.Parameter.empty
-    }
+    function = one_line_refusals(function)
 
     @wraps(function)
     def call(*args: object, **kwargs: object) -> object:
         try:
-            given = signature.bind(*args, **kwargs).arguments
+            bound = signature.bind(*args, **kwargs)
         except TypeError:
-            return function(*args, **kwargs)  # which says what is missing, or too much
-        for name in given:
-            several = signature.parameters[name].kind is inspect.Parameter.VAR_POSITIONAL
-            for value in given[name] if several else [given[name]]:
-                if not _fits(value, expected.get(name, object)):
-                    raise InputError(
-                        f"{name} must be {_words(expected[name])}, not {describe(value)}"
-                    )
+            return function(*args, **kwargs)  # whose own error says what is missing, or too much
+        for name, value in bound.arguments.items():
+            parameter = signature.parameters[name]
+            expected = parameter.annotation
+            if expected is parameter.empty:
+                continue
+            for item in value if parameter.kind is parameter.VAR_POSITIONAL else [value]:
+                if not _fits(item, expected):
+                    raise InputError(f"{name} must be {_words(expected)}, not {describe(item)}")
+            if expected is not object:
+                bound.arguments[name] = _python_number(value)
+        return function(*bound.args, **bound.kwargs)
+
+    return call
+
+
+def one_line_refusals(function: Function) -> Function:
+    """Turn a distribution's complaint, many lines in PyTorch and Pyro, into an InputError.
+
+    For functions that run a model, guide or prior. Goes below `checked`.
+    """
+
+    @wraps(function)
+    def call(*args: object, **kwargs: object) -> object:
         try:
             return function(*args, **kwargs)
         except InputError:
@@ -71,87 +89,98 @@ def checked(function: Function) -> Function:
 
 
 def refused_by_distribution(error: ValueError) -> str:
-    """What a distribution says where it does not take its parameters or values; else nothing."""
-    told = re.search(
+    """Return the distribution's complaint about invalid parameters or values, on one line.
+
+    Empty for any other error.
+    """
+    complaint = re.search(
         "Expected (parameter|value argument) .*? found invalid values", str(error), re.S
     )
-    return " ".join(told[0].split()) if told else ""
+    return " ".join(complaint[0].split()) if complaint else ""
 
 
-# What an annotation is called in a message.
+# What an annotation is called in a message, by its class's name.
 _WORDS = {
-    int: "a whole number",
-    float: "a number",
-    bool: "True or False",
-    str: "a text",
-    Path: "a path",
-    NoneType: "None",
-    Tensor: "a tensor",
-    np.ndarray: "an array",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "True or False",
+    "str": "a text",
+    "Path": "a path",
+    "NoneType": "None",
+    "Tensor": "a tensor",
+    "ndarray": "an array",
 }
 
 
 def _fits(value: object, expected: object) -> bool:
     """Whether `value` is what the annotation `expected` says."""
-    kind_of, parts = get_origin(expected), get_args(expected)
-    if kind_of in (Union, UnionType):
+    origin, parts = get_origin(expected), get_args(expected)
+    if origin in (Union, UnionType):
         return any(_fits(value, part) for part in parts)
-    if kind_of is Callable:
+    if origin is Callable:
         return callable(value)
-    if kind_of in (tuple, list, Sequence):
+    if origin in (tuple, list, Sequence):
         several = isinstance(value, Sequence) and not isinstance(value, str)
         return several and all(_fits(item, parts[0]) for item in value)
-    if kind_of is dict:
+    if origin is dict:
         return isinstance(value, dict) and all(
             _fits(key, parts[0]) and _fits(item, parts[1]) for key, item in value.items()
         )
-    if isinstance(value, bool) and expected in (int, float):
-        return False
-    return isinstance(value, int | float if expected is float else kind_of or expected)
+    if expected in (int, float):
+        number = Integral if expected is int else Real
+        return isinstance(value, number) and not isinstance(value, bool)
+    return isinstance(value, origin or expected)
+
+
+def _python_number(value: object) -> object:
+    """`value`, as an int or float where it is a number of another class, such as NumPy's."""
+    if not isinstance(value, Real) or type(value) in (bool, int, float):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)
 
 
 def _words(expected: object) -> str:
     """The annotation `expected` in words."""
-    kind_of, parts = get_origin(expected), get_args(expected)
-    if kind_of in (Union, UnionType):
+    origin, parts = get_origin(expected), get_args(expected)
+    if origin in (Union, UnionType):
         return " or ".join(_words(part) for part in parts)
-    if kind_of is Callable:
+    if origin is Callable:
         program = "a Pyro program, a function or module"
         return program if parts[-1] is object else "a function or class"
-    if kind_of in (tuple, list, Sequence):
+    if origin in (tuple, list, Sequence):
         return f"a tuple or list (each item {_words(parts[0])})"
-    if kind_of is dict:
+    if origin is dict:
         return f"a dict (each key {_words(parts[0])}, each value {_words(parts[1])})"
-    return _WORDS.get(expected, f"of class {(kind_of or expected).__name__}")
+    name = (origin or expected).__name__
+    return _WORDS.get(name, f"of class {name}")
 
 
 def describe(value: object) -> str:
-    """What `value` is, in a few words and on one line, for a message."""
-    if isinstance(value, Tensor):
+    """Describe `value` in a few words and on one line, for a message."""
+    name = type(value).__name__
+    if hasattr(value, "dtype") and hasattr(value, "shape") and not isinstance(value, type):
+        if type(value).__module__ == "numpy" and name != "ndarray":
+            return f"NumPy's {name}"
         return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
-    if isinstance(value, np.ndarray):
-        return f"{value.dtype} {value.shape}"
-    if isinstance(value, np.generic):
-        return f"NumPy's {type(value).__name__}"
     if value is None or isinstance(value, bool | int | float | str):
         return repr(value)
     if isinstance(value, list | tuple):
         items = [*(describe(item) for item in value[:4]), *["..."] * (len(value) > 4)]
-        return f"{type(value).__name__}({', '.join(items)})"
+        return f"{name}({', '.join(items)})"
     if isinstance(value, dict):
         some = list(value.items())[:4]
         items = [*(f"{key!r}: {describe(item)}" for key, item in some), *["..."] * (len(value) > 4)]
         return f"dict({', '.join(items)})"
-    return type(value).__name__
+    return name
 
 
-LARGEST = 10**9  # of what is counted: torch fails in its own words where there is no room for more
+LARGEST = 10**9  # largest count accepted; beyond it torch fails with an error of its own
 
 
 def check_counts(least: int = 1, /, **counts: object) -> None:
     """Raise InputError unless each of the named values is a whole number, `least` to LARGEST."""
     for name, value in counts.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
             raise InputError(f"{name} must be a whole number >= {least}, not {value!r}")
         if value > LARGEST:
             raise InputError(f"{name} must be at most {LARGEST:,}, not {value:,}")
@@ -165,7 +194,8 @@ def check_seed(seed: int) -> None:
 
 def check_number(name: str, value: object, low: float, high: float = math.inf) -> None:
     """Raise InputError unless `value` is a finite number from `low` to `high`."""
-    if not isinstance(value, int | float) or not (low <= value <= high and math.isfinite(value)):
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not number or not (low <= value <= high and math.isfinite(value)):
         within = f"from {low:g} to {high:g}" if math.isfinite(high) else f">= {low:g}"
         raise InputError(f"{name} must be a number {within}, not {value!r}")
 
@@ -177,21 +207,22 @@ def check_choice(choices: Iterable[str], /, **chosen: object) -> None:
             raise InputError(f"{name} {value!r} is unknown: choose from {', '.join(choices)}")
 
 
-def check_rows(*rows: Tensor, first: str = "x") -> None:
-    """Raise InputError unless these have equal lengths >= 1: what is called `first`, and labels y.
+def check_rows(*batch: Tensor, first: str = "x") -> None:
+    """Raise InputError unless x and its labels hold equally many images, at least one.
 
-    A row is what belongs to one image.
+    `first` is what messages call x.
     """
-    for name, tensor in zip((first, "y", *("labels",) * len(rows)), rows, strict=False):
+    for i, tensor in enumerate(batch):
+        name = (first, "y")[i] if i < 2 else "labels"
         if tensor.dim() == 0:
             raise InputError(f"{name} must have a row for each image, not {describe(tensor)}")
-        if len(tensor) != len(rows[0]):
-            raise InputError(f"{name} must have a row for each of {len(rows[0])} images")
-    if not rows or len(rows[0]) == 0:
+        if len(tensor) != len(batch[0]):
+            raise InputError(f"{name} must have a row for each of {len(batch[0])} images")
+    if not batch or len(batch[0]) == 0:
         raise InputError(f"{first} must hold at least one image")
 
 
-def check_numbers(*sizes: str, **arrays: np.ndarray) -> None:
+def check_numbers(*sizes: str, **arrays: ndarray) -> None:
     """Raise InputError unless each is an array of numbers with these sizes, none of them zero."""
     for name, array in arrays.items():
         if array.ndim != len(sizes) or array.size == 0 or array.dtype.kind not in "iuf":
@@ -199,15 +230,15 @@ def check_numbers(*sizes: str, **arrays: np.ndarray) -> None:
             raise InputError(f"{name} must be numbers {shape}, not {describe(array)}")
 
 
-def check_table(**arrays: np.ndarray) -> None:
+def check_table(**arrays: ndarray) -> None:
     """Raise InputError unless each is an array (N, d), N and d >= 1, of finite numbers."""
     check_numbers("N", "d", **arrays)
     for name, array in arrays.items():
-        if not np.isfinite(array).all():
+        if not (abs(array) < math.inf).all():  # false for NaN too
             raise InputError(f"{name} must hold finite numbers")
 
 
-def check_classes(rows: int, classes: int | None = None, /, **labels: np.ndarray) -> None:
+def check_classes(rows: int, classes: int | None = None, /, **labels: ndarray) -> None:
     """Raise InputError unless each holds one label for each of `rows`, below `classes` if given."""
     for name, array in labels.items():
         whole = array.shape == (rows,) and array.dtype.kind in "iu"

@@ -11,6 +11,7 @@ import math
 import pkgutil
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from numbers import Integral, Real
 from operator import attrgetter
 from pathlib import Path
 from types import UnionType
@@ -323,9 +324,11 @@ def fits(value: object, annotation: object) -> bool:
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin in (Union, UnionType):
         return any(fits(value, part) for part in parts)
-    if annotation in (int, float, str, bool):
-        kinds = (int, float) if annotation is float else (annotation,)
-        return type(value) in kinds
+    if annotation in (int, float):
+        number = Integral if annotation is int else Real
+        return isinstance(value, number) and type(value) is not bool
+    if annotation in (str, bool):
+        return type(value) is annotation
     if origin in (tuple, list, Sequence):
         return isinstance(value, list | tuple) and all(fits(each, parts[0]) for each in value)
     return isinstance(value, origin or annotation)
@@ -385,6 +388,20 @@ def test_a_wrong_argument_is_one_line_that_names_it(name, argument, folder, monk
             raise AssertionError(f"{argument.name} {what}: {type(error).__name__}") from error
         if not fits(value, argument.annotation):
             assert said.startswith(f"{argument.name} must be "), what
+
+
+def test_numpys_numbers_arrive_as_pythons():
+    @checked
+    def arrived(count: int, share: float | None = None, anything: object = None) -> list:
+        return [count, share, anything]
+
+    assert [type(value) for value in arrived(np.int64(3), np.float32(0.5), np.int64(3))] == [
+        int, float, np.int64,
+    ]  # fmt: skip
+    assert [type(value) for value in arrived(np.uint8(3), share=2)] == [int, int, type(None)]
+    for wrong in (np.bool_(True), np.float64(3), np.array(3), torch.tensor(3)):
+        with pytest.raises(InputError, match="count must be a whole number, not"):
+            arrived(wrong)
 
 
 def test_every_checked_function_is_in_the_table():

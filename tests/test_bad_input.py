@@ -642,9 +642,18 @@ CASES = [
         lambda: errors.checked(only_whole)("a"),
         "n must be a whole number, not 'a'",
     ),
+    (
+        "one_line_refusals",
+        "a NaN",
+        lambda: errors.one_line_refusals(torch.distributions.Normal)(torch.tensor(torch.nan), 1),
+        "model or guide: Expected parameter loc",
+    ),
     ("check_seed", "-1", lambda: errors.check_seed(-1), "from 0 to 2**32 - 1, not -1"),
     ("check_choice", "a number", lambda: errors.check_choice(["a", "b"], of=1), "from a, b"),
     ("check_counts", "0", lambda: errors.check_counts(count=0), f"count {COUNT} 0"),
+    ("check_counts", "true", lambda: errors.check_counts(count=True), f"count {COUNT} True"),
+    ("check_counts", "NumPy's 0", lambda: errors.check_counts(count=np.int64(0)), COUNT),
+    ("check_number", "true", lambda: errors.check_number("level", True, 0), "not True"),
     (
         "check_number",
         "inf",
