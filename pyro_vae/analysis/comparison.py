@@ -20,7 +20,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from pyro_vae.analysis.gaps import best_log_weights
-from pyro_vae.errors import InputError, check_counts, check_rows, checked
+from pyro_vae.errors import InputError, check_counts, check_rows, checked, one_line_refusals
 from pyro_vae.guides.amortised import Amortised
 from pyro_vae.guides.refined import Refined
 from pyro_vae.likelihood.estimate import Estimate, estimate, iwae
@@ -42,6 +42,7 @@ class Evaluation(NamedTuple):
 
 
 @checked
+@one_line_refusals
 def evaluate(
     model: Program,
     guide: Program,

@@ -25,7 +25,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from pyro_vae.errors import check_counts, check_number, check_rows, checked
+from pyro_vae.errors import check_counts, check_number, check_rows, checked, one_line_refusals
 from pyro_vae.guides.refined import Refined
 from pyro_vae.likelihood.estimate import estimate
 from pyro_vae.likelihood.importance import log_joint_in_chunks
@@ -43,6 +43,7 @@ class RateDistortion(NamedTuple):
 
 
 @checked
+@one_line_refusals
 @torch.no_grad()
 def guide_rate_distortion(
     model: Model, guide: Program, x: Tensor, *labels: Tensor, num_samples: int = 100, seed: int = 0
@@ -64,6 +65,7 @@ def guide_rate_distortion(
 
 
 @checked
+@one_line_refusals
 @torch.no_grad()
 def model_rate_distortion(
     model: Model,

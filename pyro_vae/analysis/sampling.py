@@ -3,7 +3,14 @@
 import torch
 from torch import Tensor
 
-from pyro_vae.errors import InputError, check_counts, check_rows, check_seed, checked
+from pyro_vae.errors import (
+    InputError,
+    check_counts,
+    check_rows,
+    check_seed,
+    checked,
+    one_line_refusals,
+)
 from pyro_vae.guides.amortised import Amortised
 from pyro_vae.likelihood.importance import log_joint_in_chunks
 from pyro_vae.likelihood.traces import Program, draw_z
@@ -12,6 +19,7 @@ from pyro_vae.seeds import derive_seed, seeded
 
 
 @checked
+@one_line_refusals
 @torch.no_grad()
 def guide_samples(
     guide: Program, x: Tensor, *labels: Tensor, num_samples: int, seed: int = 0
@@ -24,6 +32,7 @@ def guide_samples(
 
 
 @checked
+@one_line_refusals
 @torch.no_grad()
 def decode(model: Model, z: Tensor, *labels: Tensor) -> Tensor:
     """The mean image of p(x | z), shape `(*, 1, 28, 28)`, of latents `(*, d)`."""
@@ -42,6 +51,7 @@ def mean_images(model: Model, z: Tensor, *labels: Tensor) -> Tensor:
 
 
 @checked
+@one_line_refusals
 @torch.no_grad()
 def decode_style(model: Model, style: Tensor, *labels: Tensor) -> Tensor:
     """The mean images f(e, y) = decoder(T_y(e), y) of styles e, `(B, d)`; see `pyro_vae.priors`."""
@@ -51,6 +61,7 @@ def decode_style(model: Model, style: Tensor, *labels: Tensor) -> Tensor:
 
 
 @checked
+@one_line_refusals
 @torch.no_grad()
 def encode_style(
     model: Model, guide: Program, x: Tensor, *labels: Tensor, num_samples: int, seed: int = 0
@@ -67,6 +78,7 @@ def encode_style(
 
 
 @checked
+@one_line_refusals
 @torch.no_grad()
 def posterior_moments(guide: Amortised, x: Tensor, *labels: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of q(z | x) in each coordinate, `(B, d)` each, on the CPU."""
@@ -90,6 +102,7 @@ def pixel_samples(means: Tensor, seed: int = 0) -> Tensor:
 
 
 @checked
+@one_line_refusals
 @torch.no_grad()
 def posterior_samples(
     model: Program,
@@ -115,6 +128,7 @@ def posterior_samples(
 
 
 @checked
+@one_line_refusals
 @torch.no_grad()
 def posterior_mean(
     model: Program,

@@ -7,7 +7,15 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from pyro_vae.errors import InputError, check_counts, check_number, check_rows, checked, describe
+from pyro_vae.errors import (
+    InputError,
+    check_counts,
+    check_number,
+    check_rows,
+    checked,
+    describe,
+    one_line_refusals,
+)
 from pyro_vae.guides.amortised import Amortised
 from pyro_vae.guides.gaussian import MeanField
 from pyro_vae.likelihood.traces import Program, log_joint
@@ -37,6 +45,7 @@ class SemiAmortised(MeanField):
 
 
 @checked
+@one_line_refusals
 def maximise_elbo(
     model: Program,
     guide: Amortised,

@@ -30,7 +30,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from tqdm import tqdm
 
-from pyro_vae.errors import InputError, check_counts, check_rows, checked
+from pyro_vae.errors import InputError, check_counts, check_rows, checked, one_line_refusals
 from pyro_vae.likelihood.estimate import Estimate, estimate
 from pyro_vae.likelihood.traces import Program, is_random, log_joint, sample_sites
 from pyro_vae.seeds import seeded, without_inference_mode
@@ -60,6 +60,7 @@ class AnnealingPath(NamedTuple):
 
 
 @checked
+@one_line_refusals
 def annealed_log_likelihood(
     model: Program,
     guide: Program | None,
@@ -87,6 +88,7 @@ def annealed_log_likelihood(
 
 
 @checked
+@one_line_refusals
 def bidirectional_bounds(
     model: Program,
     guide: Program | None,
@@ -140,6 +142,7 @@ def _bar(progress: str | None, total: int) -> tqdm:
 
 
 @checked
+@one_line_refusals
 @torch.no_grad()
 def simulate(model: Program, images: Tensor, *labels: Tensor) -> tuple[Tensor, Tensor]:
     """Images drawn from the model, of the shape of `images`, and their latents `(B, d)`."""

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pyro_vae.errors import check_counts, check_rows, check_seed, checked
+from pyro_vae.errors import check_counts, check_rows, check_seed, checked, one_line_refusals
 from pyro_vae.likelihood.estimate import Estimate, estimate
 from pyro_vae.likelihood.traces import Program, draw, log_joint
 from pyro_vae.seeds import derive_seed, seeded, without_inference_mode
@@ -109,6 +109,7 @@ def image_blocks(images: int, num_samples: int) -> list[slice]:
 
 
 @checked
+@one_line_refusals
 def block_log_weights(
     model: Program,
     guide: Program,

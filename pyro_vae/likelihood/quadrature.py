@@ -6,7 +6,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pyro_vae.errors import InputError, check_counts, check_number, check_rows, checked
+from pyro_vae.errors import (
+    InputError,
+    check_counts,
+    check_number,
+    check_rows,
+    checked,
+    one_line_refusals,
+)
 from pyro_vae.likelihood.importance import log_joint_in_chunks
 from pyro_vae.likelihood.traces import Program
 
@@ -27,6 +34,7 @@ class GridPosterior(NamedTuple):
 
 
 @checked
+@one_line_refusals
 @torch.no_grad()
 def integrate_plane(
     model: Program, x: Tensor, *labels: Tensor, points: int = 161, half_width: float = 6.0

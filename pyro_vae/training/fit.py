@@ -21,6 +21,7 @@ from pyro_vae.errors import (
     check_rows,
     check_seed,
     checked,
+    one_line_refusals,
 )
 from pyro_vae.likelihood.importance import log_likelihood
 from pyro_vae.likelihood.traces import Program
@@ -53,6 +54,7 @@ def _training_alone() -> Iterator[None]:
 
 
 @checked
+@one_line_refusals
 @_training_alone()
 def fit(
     model: Program,
