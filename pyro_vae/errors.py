@@ -41,7 +41,6 @@ def checked(function: Function) -> Function:
     reach `function` as Python's int and float, which a file of settings can hold.
     """
     signature = inspect.signature(function)
-    function = one_line_refusals(function)
 
     @wraps(function)
     def call(*args: object, **kwargs: object) -> object:
