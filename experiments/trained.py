@@ -104,7 +104,7 @@ def _train_and_save(
     check_batch_parts(settings["batch_parts"], len(data.train_images), settings["batch_size"])
     first = parallel.rank() == 0
     state_path = _state_path(path)
-    with lock_file(path) if first else nullcontext():
+    with lock_file(path, state_path) if first else nullcontext():
         if os.path.exists(state_path) and not (args.train or args.resume):
             raise InputError(
                 f"{state_path} is of an earlier training, and {path} is not there: add --resume, "

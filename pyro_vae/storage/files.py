@@ -1,25 +1,27 @@
 """Files that are either whole or absent, whatever kills the program that writes them."""
 
-import fcntl
-import glob
+import atexit
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from pyro_vae.errors import InputError
 
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """A path to write to; when the block ends well, it is renamed to `path` in one step.
+    """Yield a temporary path; rename it to `path` if the block succeeds.
 
     A reader of `path` sees the old file or the new one, never a part. The data reaches the disk
-    before the name does, so that this holds for a power cut too. Parts are told apart by the
-    numbers of their processes: the programs that write to one folder must run on one machine.
+    before the name does, so that this holds for a power cut too. Temporary files bear the number
+    of their process: the programs that write to one folder must run on one machine. Those of a
+    killed process are removed when `lock_folder` or `lock_file` next takes their place.
 
-        with whole_file("metrics.json") as partial:
+        with atomic_write("metrics.json") as partial:
             partial.write_text(...)
     """
     path = Path(path)
@@ -30,9 +32,6 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for left in path.parent.glob(f"{glob.escape(path.name)}.*.partial"):
-            if not _runs(left.suffixes[-2]):  # its process was killed as it wrote
-                left.unlink(missing_ok=True)
         yield partial
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
@@ -45,63 +44,46 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def lock_file(path: Path) -> Iterator[None]:
-    """Keep other runs from writing `path`, and what goes with it, while the block lasts.
+def lock_file(path: Path, *others: Path) -> Iterator[None]:
+    """Keep other runs from writing `path`, and `others` that go with it, while the block lasts.
 
-    Raises InputError if another run does.
+    Raises InputError if another run holds the lock.
     """
-    lock = path.with_name(f"{path.name}.lock")
-    taken = InputError(
-        f"another run is writing {path}: wait for it, or name another file or folder"
+    lock = _locked(
+        path.with_name(f"{path.name}.lock"),
+        f"another run is writing {path}: wait for it, or name another file or folder",
     )
     try:
-        file = lock.open("a")
-    except OSError as error:
-        raise _cannot_write(lock, error) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise taken from error
-        except OSError as error:
-            raise _cannot_write(lock, error) from error
-        # whoever had it may have ended, and removed it, since it was opened
-        if not (lock.exists() and os.path.samestat(os.fstat(file.fileno()), lock.stat())):
-            raise taken
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
+        for file in map(Path, map(os.path.realpath, (path, *others))):
+            partials = file.parent.glob("*.partial")
+            _remove(part for part in partials if part.name.rsplit(".", 2)[0] == file.name)
+        yield
+    finally:
+        _unlock(lock)
 
 
-_held: dict[Path, int] = {}  # folders that are this process's until it ends
+_held: dict[Path, FileLock] = {}  # the locks of folders, each held until this process ends
 
 
 def lock_folder(folder: Path) -> None:
-    """Make `folder` and keep other runs out of it until this process ends, however it does.
+    """Create and lock `folder` until this process exits. Call it before long work.
 
-    Raises InputError, before long work and not after it, if it cannot be written to or is held by
-    another run: the two would replace each other's results.
+    Raises InputError if the folder cannot be written to or another run holds it: the two would
+    replace each other's results. A second call in one process does nothing.
     """
     check_folder(folder)
     folder = folder.resolve()
     if folder in _held:
         return
-    try:
-        number = os.open(folder, os.O_RDONLY)
-        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(number)
-        raise InputError(
-            f"another run is writing to {folder}: wait for it, or name another folder by --results"
-        ) from error
-    except OSError as error:
-        raise _cannot_write(folder, error) from error
-    _held[folder] = number
+    _held[folder] = _locked(
+        folder / ".lock",
+        f"another run is writing to {folder}: wait for it, or name another folder",
+    )
+    _remove(folder.rglob("*.partial"))
 
 
 def check_folder(folder: Path) -> None:
-    """Make `folder`, or raise InputError: before long work, not after it."""
+    """Create `folder`; raise InputError if it cannot be written to. Call it before long work."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
@@ -109,15 +91,41 @@ def check_folder(folder: Path) -> None:
         raise _cannot_write(folder, error) from error
 
 
-def _runs(suffix: str) -> bool:
-    """Whether there is a process with the number in a file's suffix `.number`."""
+def _locked(path: Path, taken: str) -> FileLock:
+    """The lock on the file `path`, held; InputError with the message `taken` if another has it."""
+    lock = FileLock(path, timeout=0, thread_local=False)
     try:
-        os.kill(int(suffix[1:]), 0)
-    except (ValueError, OverflowError, ProcessLookupError):
-        return False
-    except PermissionError:  # another user's
-        pass
-    return True
+        lock.acquire()
+    except Timeout as error:
+        raise InputError(taken) from error
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    return lock
+
+
+def _unlock(lock: FileLock) -> None:
+    """Release `lock` and remove its file.
+
+    Removed first: afterwards it may be another run's. Windows removes no open file; there
+    filelock does it.
+    """
+    with suppress(OSError):
+        os.unlink(lock.lock_file)
+    lock.release()
+
+
+@atexit.register
+def _unlock_folders() -> None:
+    for lock in _held.values():
+        if lock.is_locked:  # not in a forked child
+            _unlock(lock)
+
+
+def _remove(partials: Iterable[Path]) -> None:
+    """Remove what killed processes left half-written. Whoever calls holds the lock: none writes."""
+    for partial in partials:
+        with suppress(OSError):
+            partial.unlink()
 
 
 def _cannot_write(path: Path, error: OSError) -> InputError:

@@ -1,13 +1,11 @@
 """Every option of every script, given wrong: one line that names it, exit code 2."""
 
-import fcntl
 import importlib
-import os
 import re
 import sys
-from contextlib import contextmanager
 
 import pytest
+from filelock import FileLock
 
 from tests.commands import check_wrong_option
 
@@ -186,20 +184,10 @@ def test_a_folder_that_another_run_writes_to_is_refused_at_once(
 ):
     folder = tmp_path / "digits" / FOLDERS[script]
     folder.mkdir(parents=True)
-    with opened(folder) as other_run:
-        fcntl.flock(other_run, fcntl.LOCK_EX)
+    with FileLock(folder / ".lock"):  # as another run has it
         main = importlib.import_module(f"experiments.{script}").main
         message = f"another run is writing to {folder}: wait for it"
         check_wrong_option(main, ["--dataset", "digits"], message, tmp_path, monkeypatch, capsys)
-
-
-@contextmanager
-def opened(folder):
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        yield number
-    finally:
-        os.close(number)
 
 
 @pytest.mark.parametrize("script", OWN)

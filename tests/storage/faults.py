@@ -116,7 +116,7 @@ def check_whole(folder: Path) -> None:
 
 def progress(folder: Path) -> int:
     """How much of the work is on disk: epochs, and files of what comes after them."""
-    done = sum(path.suffix not in (".partial", ".lock") for path in folder.rglob("*.*"))
+    done = sum(not path.name.endswith((".partial", ".lock")) for path in folder.rglob("*.*"))
     for state in folder.rglob("*.training.pt"):
         position = load_tensors(state, "a training state", {"position"})["position"]
         done += position["epoch"]

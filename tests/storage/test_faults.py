@@ -30,8 +30,8 @@ from tests.storage import faults
 WRITE = """
 import sys
 from pathlib import Path
-from pyro_vae.files import only_writer
-with only_writer(Path(sys.argv[1])):
+from pyro_vae.storage.files import lock_file
+with lock_file(Path(sys.argv[1])):
     print("writing", flush=True)
     sys.stdin.read()
 """
@@ -39,8 +39,8 @@ with only_writer(Path(sys.argv[1])):
 HOLD = """
 import sys
 from pathlib import Path
-from pyro_vae.files import hold_folder
-hold_folder(Path(sys.argv[1]))
+from pyro_vae.storage.files import lock_folder
+lock_folder(Path(sys.argv[1]))
 print("held", flush=True)
 sys.stdin.read()
 """
@@ -129,15 +129,24 @@ def test_a_script_killed_and_resumed_gives_the_same_files(tmp_path):
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path):
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    (tmp_path / f"file.{ended.pid}.partial").write_text("half")
-    (tmp_path / f"file.{os.getppid()}.partial").write_text("another process at work")
-    (tmp_path / f"other.{ended.pid}.partial").write_text("another file")
-    with atomic_write(tmp_path / "file") as partial:
+    """By the next run that takes the lock, which says that nobody writes there any more."""
+    checkpoints, results = tmp_path / "checkpoints", tmp_path / "results"
+    parts = [
+        *(checkpoints / name for name in ("lr0.1.partial", "lr0.t.1.partial", "lr0.01.1.partial")),
+        *(results / name for name in ("metrics.json.1.partial", "blocks/images.pt.1.partial")),
+    ]
+    for part in parts:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text("half")
+    with atomic_write(checkpoints / "lr0") as partial:
         partial.write_text("whole")
-    names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"file", f"file.{os.getppid()}.partial", f"other.{ended.pid}.partial"}
+    assert all(part.exists() for part in parts)
+    with lock_file(checkpoints / "lr0", checkpoints / "lr0.t"):
+        names = {path.name for path in checkpoints.iterdir()}
+        assert names == {"lr0", "lr0.lock", "lr0.01.1.partial"}  # the last is another file's
+    assert not (checkpoints / "lr0.lock").exists()
+    lock_folder(results)
+    assert [path.name for path in results.rglob("*") if path.is_file()] == [".lock"]
 
 
 @contextmanager
@@ -229,7 +238,7 @@ def test_a_folder_that_none_can_write_to_ends_a_script_with_one_line():
 def test_a_second_run_in_one_folder_is_refused_until_the_first_is_dead(tmp_path):
     first = start("-c", HOLD, tmp_path)
     assert first.stdout.readline() == "held\n"
-    with pytest.raises(InputError, match=r"another run is writing to .*--results"):
+    with pytest.raises(InputError, match=r"another run is writing to .* name another folder$"):
         lock_folder(tmp_path)
     first.kill()
     first.communicate()
@@ -238,6 +247,15 @@ def test_a_second_run_in_one_folder_is_refused_until_the_first_is_dead(tmp_path)
     second = start("-c", HOLD, tmp_path)
     _, err = second.communicate("")
     assert "another run is writing to" in err
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]  # until this process ends
+
+
+def test_a_lock_ends_with_its_process_and_leaves_no_file(tmp_path):
+    run = start("-c", HOLD, tmp_path)
+    assert run.stdout.readline() == "held\n"
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+    _, err = run.communicate("")
+    assert run.returncode == 0, err
     assert list(tmp_path.iterdir()) == []
 
 
