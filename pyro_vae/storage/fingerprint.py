@@ -1,6 +1,7 @@
 """A fingerprint of models, guides, settings and tensors: are they those of another run?"""
 
 import hashlib
+from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
@@ -11,61 +12,59 @@ from pyro_vae.errors import describe
 
 
 def fingerprint(*parts: object, weights: bool = True) -> str:
-    """Tells one set of models, guides and tensors from another: by classes, settings and weights.
+    """Return a digest that tells one set of models, guides and tensors from another.
 
-    Of a module's weights only the shapes count where `weights` is False; of its attributes those
-    without an underscore; of a function its name.
+    A module counts by its class, weights, and attributes without an underscore; a function by its
+    name. With `weights` False, only the shapes of a module's weights count.
     """
     digest = hashlib.sha256()
-    within: list[int] = []  # the objects that hold the one at hand: one of them may be in it again
-
-    def put(content: bytes) -> None:
-        # with its length, so that 1 and 12 are not 11 and 2
-        digest.update(f"{len(content)} ".encode() + content)
-
-    def add(part: object) -> None:
-        if id(part) in within:
-            put(f"holder {within.index(id(part))}".encode())
-            return
-        within.append(id(part))
-        look(part)
-        within.pop()
-
-    def look(part: object) -> None:
-        if isinstance(part, Tensor):
-            put(describe(part).encode())
-            numbers = part.detach().cpu().contiguous().reshape(-1)
-            put(numbers.view(torch.uint8).numpy().tobytes())  # NumPy has no bfloat16
-        elif isinstance(part, np.ndarray):
-            put(describe(part).encode())
-            put(part.tobytes())
-        elif isinstance(part, dict):
-            put(f"dict {len(part)}".encode())
-            for key, value in part.items():
-                put(str(key).encode())
-                add(value)
-        elif isinstance(part, list | tuple):
-            put(f"list {len(part)}".encode())
-            for value in part:
-                add(value)
-        elif isinstance(part, nn.Module):
-            add(type(part))
-            own = {**part._parameters, **part._buffers}
-            add(own if weights else {name: describe(w) for name, w in own.items()})
-            # a setting, or another model or guide that is no part of this one
-            add({k: v for k, v in vars(part).items() if k[0] != "_" and k != "training"})
-            add(part._modules)
-        elif isinstance(part, partial):
-            add([part.func, part.args, part.keywords])
-        elif hasattr(part, "__func__"):  # a method
-            add([part.__func__, part.__self__])
-        elif hasattr(part, "__qualname__"):  # a class or a function
-            put(f"{part.__module__}.{part.__qualname__}".encode())
-        elif hasattr(part, "__dict__"):
-            add(type(part))
-            add(vars(part))
-        else:
-            put(repr(part).encode())
-
-    add(parts)
+    for piece in _pieces(parts, weights, ()):
+        digest.update(f"{len(piece)} ".encode() + piece)  # so that 1 and 12 are not 11 and 2
     return digest.hexdigest()[:16]
+
+
+def _pieces(part: object, weights: bool, holders: tuple[object, ...]) -> Iterator[bytes]:
+    """Yield what counts in `part`, depth first. `holders` are the objects around it.
+
+    `part` may be one of them, such as a module that its child names in an attribute.
+    """
+    for depth, holder in enumerate(holders):
+        if holder is part:
+            yield f"holder {depth}".encode()
+            return
+    if isinstance(part, Tensor):
+        numbers = part.detach().cpu().contiguous().reshape(-1)
+        yield describe(part).encode()
+        yield numbers.view(torch.uint8).numpy().tobytes()  # NumPy has no bfloat16
+    elif isinstance(part, np.ndarray):
+        yield describe(part).encode()
+        yield part.tobytes()
+    else:
+        label, contents = _opened(part, weights)
+        yield label.encode()
+        for item in contents:
+            yield from _pieces(item, weights, (*holders, part))
+
+
+def _opened(part: object, weights: bool) -> tuple[str, list[object]]:
+    """Return a label of `part`, and the objects in it that count."""
+    if isinstance(part, dict):
+        return f"dict {len(part)}", [item for pair in part.items() for item in pair]
+    if isinstance(part, list | tuple):
+        return f"list {len(part)}", list(part)
+    if isinstance(part, nn.Module):
+        tensors = {**part._parameters, **part._buffers}
+        if not weights:
+            tensors = {name: describe(tensor) for name, tensor in tensors.items()}
+        # settings, and other models or guides that are no part of this one
+        attributes = {k: v for k, v in vars(part).items() if k[0] != "_" and k != "training"}
+        return "module", [type(part), tensors, attributes, part._modules]
+    if isinstance(part, partial):
+        return "partial", [part.func, part.args, part.keywords]
+    if hasattr(part, "__func__"):
+        return "method", [part.__func__, part.__self__]
+    if hasattr(part, "__qualname__"):  # a class or function
+        return f"{part.__module__}.{part.__qualname__}", []
+    if hasattr(part, "__dict__"):
+        return "object", [type(part), vars(part)]
+    return repr(part), []
