@@ -45,24 +45,24 @@ class Dataset(NamedTuple):
 
 @checked
 def load_dataset(name: str = "mnist", root: str | Path | None = None) -> Dataset:
-    """The data set called `name`: "mnist" or "digits"."""
+    """Load the data set called `name`, "mnist" or "digits"."""
     check_choice(("mnist", "digits"), dataset=name)
     return load_mnist(root) if name == "mnist" else load_digits()
 
 
 @checked
 def data_root(root: str | Path | None = None) -> Path:
-    """The data folder: `root`, else the environment variable PYRO_VAE_DATA, else data/."""
+    """Return the data folder: `root`, else the environment variable PYRO_VAE_DATA, else data/."""
     return Path(root or os.environ.get("PYRO_VAE_DATA") or "data")
 
 
 def load_mnist(root: str | Path | None = None) -> Dataset:
-    """MNIST from the data folder, downloaded into it if absent, checked against its checksums."""
+    """Load MNIST from the data folder; download it if absent, and check its checksums."""
     root = data_root(root)
     if not all(os.path.isfile(root / RAW / name) for name in MNIST_MD5):
         _download_mnist(root)
     check_mnist(root)
-    # not by the class MNIST, which prefers unchecked files of its old layout
+    # not by torchvision's class MNIST: it prefers files of its old layout, which nothing checks
     read_images, read_labels = mnist.read_image_file, mnist.read_label_file
     return Dataset(
         "mnist",
@@ -82,7 +82,7 @@ def check_mnist(root: Path) -> None:
             md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
         except OSError as error:
             raise InputError(
-                f"cannot read {path}: {error.strerror}; name another --data-root"
+                f"cannot read {path}: {error.strerror}; name another folder by root="
             ) from error
         if md5 != known:
             raise InputError(
@@ -92,7 +92,7 @@ def check_mnist(root: Path) -> None:
 
 
 def _download_mnist(root: Path) -> None:
-    """Download beside the final place and rename, so that a killed download leaves no half file."""
+    """Download MNIST to one side, then rename its files: a kill leaves no half file."""
     made = not os.path.exists(root)
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -107,13 +107,13 @@ def _download_mnist(root: Path) -> None:
                 root.rmdir()
         raise NoData(
             f"MNIST is not in {root} and cannot be downloaded ({' '.join(str(error).split())}): "
-            "name the folder that holds MNIST/raw with --data-root or PYRO_VAE_DATA, "
-            "or choose --dataset digits"
+            "name the folder that holds MNIST/raw by root= or PYRO_VAE_DATA, "
+            'or choose name="digits"'
         ) from error
 
 
 def load_digits() -> Dataset:
-    """scikit-learn's 1,797 real 8x8 digits scaled to 28x28: 1,500 to train on, 297 to test on."""
+    """Load scikit-learn's 8x8 digits, scaled to 28x28: 1,500 to train on, 297 to test on."""
     digits = sklearn_digits()
     small = _unit_interval(torch.from_numpy(digits.images), 16)
     images = functional.interpolate(small, size=(28, 28), mode="bilinear").clamp(0, 1)
@@ -129,13 +129,13 @@ def load_digits() -> Dataset:
 
 
 def _unit_interval(pixels: Tensor, white: int) -> Tensor:
-    """Grey levels 0..white with shape `(N, H, W)` as float32 in [0, 1], shape `(N, 1, H, W)`."""
+    """Scale grey levels 0..white, `(N, H, W)`, to float32 in [0, 1], `(N, 1, H, W)`."""
     return pixels.float().div(white).unsqueeze(1)
 
 
 @checked
 def check_images(images: Tensor) -> Tensor:
-    """`images`, or InputError unless they are `(B, 1, 28, 28)` floats in [0, 1] without NaN."""
+    """Return `images`; raise InputError unless they are `(B, 1, 28, 28)` floats in [0, 1]."""
     if images.dtype not in (torch.float32, torch.float64):
         raise InputError(f"images must be float32 or float64, not {describe(images)}")
     if images.dim() != 4 or images.shape[1:] != (1, 28, 28) or len(images) == 0:
@@ -151,7 +151,7 @@ def check_images(images: Tensor) -> Tensor:
 
 @checked
 def check_indices(indices: Sequence[int], images: Tensor, name: str = "images") -> Sequence[int]:
-    """`indices`, or InputError unless each is the index of one of `images`."""
+    """Return `indices`; raise InputError unless each is the index of one of `images`."""
     check_rows(images, first="images")
     for index in indices:
         if not 0 <= index < len(images):

@@ -1,4 +1,4 @@
-"""Random numbers: a seed for each block of work, and the caller's own left as they were."""
+"""Random numbers: a seed for each block of work, without touching the caller's random state."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -10,17 +10,17 @@ from torch import Tensor
 
 from pyro_vae.errors import check_seed
 
-# Pyro's handlers and torch's random numbers are of the whole process: who uses them holds this, or
-# two threads would meet in one trace.
+# Pyro's handlers and torch's generators are global. Hold this lock to use them; otherwise two
+# threads write into one trace.
 GLOBAL_STATE_LOCK = threading.RLock()
 
 
 @contextmanager
 def seeded(seed: int, like: Tensor) -> Iterator[None]:
-    """Random numbers from `seed` in this block, on the CPU and on the device of `like`.
+    """Seed the random numbers of this block, on the CPU and on the device of `like`.
 
-    Those drawn after it are what they would be without it. Other threads wait for its end; of
-    torch.inference_mode no more is left in it than torch.no_grad, which can be undone within.
+    The random state is restored afterwards; other threads wait. Inside, no_grad replaces
+    inference_mode, so that gradients can be switched on.
     """
     check_seed(seed)
     with ExitStack() as stack:
@@ -33,15 +33,15 @@ def seeded(seed: int, like: Tensor) -> Iterator[None]:
         yield
 
 
-def without_inference_mode(rows: Sequence[Tensor]) -> list[Tensor]:
-    """`rows`, copied where they were made under torch.inference_mode: gradients need others."""
-    return [row.clone() if row.is_inference() else row for row in rows]
+def without_inference_mode(batch: Sequence[Tensor]) -> list[Tensor]:
+    """Copy the tensors made under torch.inference_mode: gradients cannot pass through those."""
+    return [tensor.clone() if tensor.is_inference() else tensor for tensor in batch]
 
 
 def set_seed(seed: int, like: Tensor) -> None:
-    """Random numbers from `seed`, on the CPU and on the device of `like`.
+    """Seed the random numbers of the CPU and of the device of `like`.
 
-    `torch.manual_seed` would set those of every device, and take a hundred times as long.
+    `torch.manual_seed` would seed every device, which takes a hundred times as long.
     """
     torch.default_generator.manual_seed(seed)
     if like.is_cuda:
@@ -50,5 +50,8 @@ def set_seed(seed: int, like: Tensor) -> None:
 
 
 def derive_seed(*numbers: int) -> int:
-    """A seed for torch of its own for each sequence of as many whole numbers below 2^32."""
+    """Derive a torch seed from integers below 2^32.
+
+    Always pass equally many: trailing zeros change nothing, so (1, 2) and (1, 2, 0) share a seed.
+    """
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])

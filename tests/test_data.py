@@ -83,7 +83,7 @@ def test_only_the_checked_files_are_read(copied, mnist):
 
 
 def test_missing_mnist_says_what_to_do(tmp_path, offline):
-    with pytest.raises(InputError, match=r"--data-root .* or choose --dataset digits") as error:
+    with pytest.raises(InputError, match=r'by root= or .* choose name="digits"$') as error:
         load_mnist(tmp_path / "nowhere")
     assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []  # nothing half-downloaded, and no empty folder

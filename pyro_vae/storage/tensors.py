@@ -1,4 +1,4 @@
-"""Weights on disk: written whole, read without running code, checked against their networks."""
+"""Weights on disk: written whole, read without running code, held against their network."""
 
 import io
 import os
@@ -16,9 +16,9 @@ from pyro_vae.storage.files import atomic_write
 
 @checked
 def save_tensors(path: str | Path, content: dict) -> None:
-    """Write a dict of tensors, numbers, texts, lists and dicts, all at once or not at all.
+    """Write a dict of tensors, numbers, texts, lists and dicts, wholly or not at all.
 
-    Raises InputError for content that could not be read again, and where `path` cannot be written.
+    Raises InputError if the content could not be read again, or `path` cannot be written.
     """
     packed = pack(content)
     with atomic_write(path) as partial:
@@ -26,8 +26,8 @@ def save_tensors(path: str | Path, content: dict) -> None:
 
 
 def pack(content: dict) -> bytes:
-    """`content` as the bytes of a file, or InputError if `load_tensors` would not read them."""
-    buffer = io.BytesIO()  # torch's own writer reports a full disk as an error of its own kind
+    """Return a file's bytes for `content`; raise InputError if it could not be read again."""
+    buffer = io.BytesIO()  # in memory: torch's own writer hides which error a full disk gave
     try:
         torch.save(content, buffer)
         buffer.seek(0)
@@ -44,12 +44,12 @@ def pack(content: dict) -> bytes:
 def load_tensors(
     path: str | Path, kind: str, keys: set[str], remedy: str = "delete it and train again"
 ) -> dict:
-    """Read what `save_tensors` wrote; `weights_only`, so that a hostile file cannot run code.
+    """Read what `save_tensors` wrote. By `weights_only`, so that a hostile file runs no code.
 
-    Raises InputError if the file is absent, damaged (each part of it has a checksum), of another
-    program, or lacks one of `keys`.
+    Raises InputError if the file is absent, damaged (each of its parts has a checksum), another
+    program's, or lacks one of `keys`. The message calls it `kind` and ends with `remedy`.
     """
-    if not os.path.isfile(path):  # Path's own fails for a name that is too long
+    if not os.path.isfile(path):  # Path.is_file raises for a name that is too long
         raise InputError(f"{path} is not a file: train first, or name another checkpoint")
     try:
         with zipfile.ZipFile(path) as parts:
@@ -73,29 +73,33 @@ def load_tensors(
 
 @contextmanager
 def blaming(path: str | Path, remedy: str = "delete it and train again") -> Iterator[None]:
-    """While the content of a file is put to use: what is wrong with it is an InputError.
+    """Turn an error in this block into an InputError that names `path`.
 
-    For files that are whole and have the right keys, and still not what belongs there.
+    For a block that uses a file's content: a whole file with the right keys may still hold wrong
+    values.
     """
     try:
         yield
     except (TypeError, ValueError, KeyError, AttributeError, IndexError, RuntimeError) as error:
         if isinstance(error, InputError) and str(path) in str(error):
             raise
-        what = str(error) if isinstance(error, InputError) else type(error).__name__
-        raise InputError(f"{path} holds what does not belong there ({what}): {remedy}") from error
+        reason = str(error) if isinstance(error, InputError) else type(error).__name__
+        raise InputError(f"{path} has unexpected content ({reason}): {remedy}") from error
 
 
 @checked
 def load_weights(module: nn.Module, state: dict, path: str | Path) -> None:
-    """Load `state` into `module`, or raise InputError and leave it as it is."""
-    own = {name: describe(w) for name, w in module.state_dict().items()}
-    found = {name: describe(w) for name, w in state.items()}
-    for name in own.keys() | found.keys():
-        if own.get(name) != found.get(name):
+    """Load `state` into `module`; raise InputError and leave it as it is if the two do not fit.
+
+    `path` is the file that messages name.
+    """
+    here = {name: describe(w) for name, w in module.state_dict().items()}
+    there = {name: describe(w) for name, w in state.items()}
+    for name in here | there:
+        if here.get(name) != there.get(name):
             raise InputError(
-                f"{path} holds another architecture: {name} is {found.get(name, 'absent')} there "
-                f"and {own.get(name, 'absent')} here; name another checkpoint, or the latent "
+                f"{path} holds another architecture: {name} is {there.get(name, 'absent')} there "
+                f"and {here.get(name, 'absent')} here; name another checkpoint, or the latent "
                 "dimension it was trained with"
             )
     if not all(bool(w.isfinite().all()) for w in state.values()):

@@ -190,7 +190,7 @@ def test_scores_that_are_none_are_refused(tmp_path, name, wrong):
     path = tmp_path / "closed_0.training.pt"
     scores = {"log_p": torch.zeros(20), "khat": torch.zeros(20)} | {name: wrong}
     equal_quality.save_tensors(path, scores | {"settings": settings})
-    with pytest.raises(equal_quality.InputError, match="holds what does not belong there"):
+    with pytest.raises(equal_quality.InputError, match="has unexpected content"):
         equal_quality.read_scores(path, settings)
 
 
