@@ -217,6 +217,7 @@ RIGHT = {
     "dense.DenseDecoder": {"latent_dim": 2, "num_classes": 0, "hidden": 8},
     "priors.StandardPrior": {"latent_dim": 2, "num_classes": 0},
     "priors.LearnedPrior": {"latent_dim": 2, "num_classes": 0, "layers": 1, "hidden": 8},
+    "problems.LinearGaussian": {"latent_dim": 2, "data_dim": 5, "noise": 0.7, "seed": 0},
     "exact.ExactGuide": {"model": MODEL, "points": 21, "half_width": 6.0},
     "refined.Refined": {
         "model": MODEL, "guide": GUIDE, "num_starts": 1, "newton_steps": 1,

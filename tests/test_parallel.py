@@ -83,6 +83,13 @@ def test_a_group_is_left(tmp_path):
     parallel.leave_group()  # of none: nothing
 
 
+def test_a_process_without_a_gpu_of_its_own_is_refused(monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "some")
+    monkeypatch.setenv("LOCAL_RANK", str(torch.cuda.device_count()))
+    with pytest.raises(InputError, match='use device="cuda" and as many processes, or device="c'):
+        parallel.join_group("cuda")
+
+
 def test_seeds_differ_by_every_number():
     seeds = {derive_seed(a, b) for a in range(20) for b in range(20)}
     assert len(seeds) == 400
