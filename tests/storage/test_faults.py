@@ -176,10 +176,8 @@ def write_figure(path, size):
 
 
 def write_metrics(path, size):
-    args = Namespace(results=path.parent, given=[])
-    results = Results(args, load_digits(), "metrics")
-    results.folder = path.parent
-    results.add("x", "x" * size)
+    args = Namespace(results=path.parents[2], given=[])
+    Results(args, load_digits(), path.parent.name).add("x", "x" * size)
 
 
 WRITERS = {
@@ -192,13 +190,14 @@ WRITERS = {
 
 @pytest.mark.parametrize("writer", WRITERS)
 def test_a_full_disk_is_one_line_and_leaves_the_old_file(tmp_path, writer):
-    path = tmp_path / "file"
+    path = tmp_path / "digits" / "run" / "metrics.json"
+    path.parent.mkdir(parents=True)
     WRITERS[writer](path, 0)
     before = path.read_bytes()
-    with full_disk(), pytest.raises(InputError, match=r"cannot write .*file: .*; free some space"):
+    with full_disk(), pytest.raises(InputError, match=r"cannot write .*metrics.json: .*; free"):
         WRITERS[writer](path, 100_000)
     assert path.read_bytes() == before
-    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+    assert {each.name for each in path.parent.iterdir()} - {".lock"} == {"metrics.json"}
 
 
 def test_a_full_disk_ends_a_script_with_one_line(tmp_path):
