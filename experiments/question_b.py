@@ -232,7 +232,7 @@ def enough(
         seed=SEED,
         progress="annealing, a pilot and a run",
     )
-    near = refined.of(slice(annealed_images))
+    near = refined.subset(slice(annealed_images))
     doubtful = np.abs(z_scores(near, annealed)) > 4
     bounds = bidirectional_bounds(
         vae.model,
@@ -579,7 +579,7 @@ def main() -> None:
     chosen = rng.permutation(len(data.test_images))[: args.images]
     x = data.test_images[chosen]
     figures["enough"], metrics["enough"], refined = enough(
-        vae, x, amortised.of(chosen), args.images // 10
+        vae, x, amortised.subset(chosen), args.images // 10
     )
     figures["interventions"], metrics["interventions"] = intervene(vae, x[: args.images // 10])
     figures["typical"], metrics["typical"] = likely_is_not_typical(
@@ -589,7 +589,7 @@ def main() -> None:
     figures["pixels"], metrics["pixels"] = other_pixels(
         vae,
         x[part],
-        refined.of(part),
+        refined.subset(part),
         {name: value[chosen][part] for name, value in features.items()},
     )
 

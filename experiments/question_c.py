@@ -215,7 +215,7 @@ def other_pixels(vaes: Vaes, x: Tensor) -> dict:
     binarised = torch.bernoulli(x, generator=torch.Generator().manual_seed(SEED))
     found: dict = {kind: {} for kind in ("grey", "binarised", "continuous")}
     for key, seeds in vaes.items():
-        found["grey"][key] = [vae.refined.of(slice(len(x))) for vae in seeds]
+        found["grey"][key] = [vae.refined.subset(slice(len(x))) for vae in seeds]
         found["binarised"][key] = [refined(vae, binarised, f"{key}: binarised") for vae in seeds]
         continuous = [
             Model(vae.model.decoder, ContinuousBernoulli, vae.model.prior) for vae in seeds

@@ -27,7 +27,7 @@ class Estimate(NamedTuple):
         """Whether k-hat lets each estimate be trusted at this number of samples, `(B,)`."""
         return self.khat <= khat_threshold(self.num_samples)
 
-    def of(self, images: np.ndarray | slice) -> "Estimate":
+    def subset(self, images: np.ndarray | slice) -> "Estimate":
         """The estimates of some of the images, by index."""
         return Estimate(*(array[images] for array in self[:-1]), self.num_samples)
 

@@ -32,7 +32,7 @@ def exact(digits, trained_state):
     x = digits.test_images[:40]
     found = log_likelihood(model, guide, x, num_samples=4000)
     chosen = np.where(found.khat < 0.4, found.elbo - found.value, 0).argsort()[:4]
-    return x[chosen], integrate_plane(model, x[chosen]).log_evidence.numpy(), found.of(chosen)
+    return x[chosen], integrate_plane(model, x[chosen]).log_evidence.numpy(), found.subset(chosen)
 
 
 def sleeper(name):

@@ -49,7 +49,7 @@ def test_rank_correlation_and_shared_ranks():
 
 
 def test_some_of_an_estimate():
-    found = estimates([1, 2, 3], [4, 5, 6]).of(np.array([2, 0]))
+    found = estimates([1, 2, 3], [4, 5, 6]).subset(np.array([2, 0]))
     assert found.value.tolist() == [3, 1]
     assert found.se.tolist() == [6, 4]
     assert found.num_samples == 100
