@@ -62,7 +62,7 @@ RIGHT = {
     "annealing.bidirectional_bounds": {
         "model": MODEL, "guide": GUIDE, "images": X, "num_chains": 2, "num_steps": 2, "seed": 0
     },
-    "annealing.simulate": {"model": MODEL, "images": X},
+    "traces.simulate": {"model": MODEL, "images": X},
     "tensors.save_tensors": {"path": FOLDER / "some.pt", "content": {"w": X}},
     "tensors.load_tensors": {
         "path": FOLDER / "vae.pt", "kind": "a checkpoint", "keys": {"config"}, "remedy": "no"

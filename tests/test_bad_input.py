@@ -34,7 +34,16 @@ from pyro_vae.analysis import (
 )
 from pyro_vae.analysis.judges import Classifier
 from pyro_vae.guides import flows, mixture, refined, semi_amortised
-from pyro_vae.likelihood import annealing, estimate, importance, intervals, psis, quadrature, shards
+from pyro_vae.likelihood import (
+    annealing,
+    estimate,
+    importance,
+    intervals,
+    psis,
+    quadrature,
+    shards,
+    traces,
+)
 from pyro_vae.networks import appendix, checks, dense, labelled, labels, precision
 from pyro_vae.storage import tensors
 from pyro_vae.training import fit
@@ -203,7 +212,7 @@ CASES = [
         lambda: annealing.bidirectional_bounds(MODEL, GUIDE, X, num_steps=0),
         "num_steps",
     ),
-    ("simulate", "images", lambda: annealing.simulate(MODEL, X[0, 0]), IMAGES),
+    ("simulate", "images", lambda: traces.simulate(MODEL, X[0, 0]), IMAGES),
     ("integrate_plane", "points", lambda: quadrature.integrate_plane(MODEL, X, points=2), "points"),
     (
         "integrate_plane",

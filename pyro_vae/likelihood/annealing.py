@@ -25,14 +25,13 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import torch
-from pyro import poutine
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 from tqdm import tqdm
 
 from pyro_vae.errors import InputError, check_counts, check_rows, checked, one_line_refusals
 from pyro_vae.likelihood.estimate import Estimate, estimate
-from pyro_vae.likelihood.traces import Program, is_random, log_joint, sample_sites
+from pyro_vae.likelihood.traces import Program, log_joint, sample_sites, simulate
 from pyro_vae.seeds import seeded, without_inference_mode
 
 LEAPS = 5  # leapfrog steps of one HMC move
@@ -139,22 +138,6 @@ def _blocks(rows: list[Tensor], num_chains: int) -> list[list[Tensor]]:
 def _bar(progress: str | None, total: int) -> tqdm:
     """A progress bar over `total` steps of annealing."""
     return tqdm(total=total, desc=progress, unit="step", disable=progress is None)
-
-
-@checked
-@one_line_refusals
-@torch.no_grad()
-def simulate(model: Program, images: Tensor, *labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Images drawn from the model, of the shape of `images`, and their latents `(B, d)`."""
-    check_rows(images, *labels, first="images")
-    with poutine.trace() as capture:
-        poutine.uncondition(model)(images, *labels)
-    sites = [site for site in capture.trace.nodes.values() if is_random(site)]
-    values = {"was_observed" in site["infer"]: site["value"] for site in sites}
-    if len(sites) != 2 or len(values) != 2:
-        names = [site["name"] for site in sites]
-        raise InputError(f"model must have one latent and one observed site, not {names}")
-    return values[True], values[False]
 
 
 def _path(model: Program, guide: Program | None, rows: list[Tensor]) -> AnnealingPath:

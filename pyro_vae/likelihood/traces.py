@@ -8,7 +8,7 @@ from pyro import poutine
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
-from pyro_vae.errors import InputError
+from pyro_vae.errors import InputError, check_rows, checked
 
 Program = Callable[..., object]  # a Pyro model or guide: program(x) or program(x, y)
 
@@ -57,6 +57,21 @@ def log_joint(
             f"the guide samples {name!r}, which is no site of the model: remove it, or rename it"
         )
     return _sum_sites(sites, num_samples, images)
+
+
+@checked
+@torch.no_grad()
+def simulate(model: Program, images: Tensor, *labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Images drawn from the model, of the shape of `images`, and their latents `(B, d)`."""
+    check_rows(images, *labels, first="images")
+    with poutine.trace() as capture:
+        poutine.uncondition(model)(images, *labels)
+    sites = [site for site in capture.trace.nodes.values() if is_random(site)]
+    values = {"was_observed" in site["infer"]: site["value"] for site in sites}
+    if len(sites) != 2 or len(values) != 2:
+        names = [site["name"] for site in sites]
+        raise InputError(f"model must have one latent and one observed site, not {names}")
+    return values[True], values[False]
 
 
 def sample_sites(program: Program, rows: list[Tensor]) -> list[dict]:

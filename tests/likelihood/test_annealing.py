@@ -17,10 +17,10 @@ from pyro_vae.likelihood.annealing import (
     _path,
     annealed_log_likelihood,
     bidirectional_bounds,
-    simulate,
 )
 from pyro_vae.likelihood.importance import log_likelihood
 from pyro_vae.likelihood.quadrature import integrate_plane
+from pyro_vae.likelihood.traces import simulate
 from pyro_vae.problems import LinearGaussian
 from tests.problems import off_by
 
