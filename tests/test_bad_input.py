@@ -154,13 +154,14 @@ CASES = [
         lambda: estimate.estimate(torch.zeros(3)),
         "log_w must be floats (K, B)",
     ),
-    ("estimate", "an array", lambda: estimate.estimate(np.zeros((3, 2))), "not float64 (3, 2)"),
+    ("estimate", "an array", lambda: estimate.estimate(np.zeros((3, 2), int)), "not int64 (3, 2)"),
     ("estimate", "no sample", lambda: estimate.estimate(torch.zeros(0, 2)), "K and B >= 1"),
     ("estimate", "NaN", lambda: estimate.estimate(torch.full((3, 2), torch.nan)), "NaN or +inf"),
     ("iwae", "k", lambda: estimate.iwae(torch.zeros(3, 2), 1.5), f"num_samples {WHOLE} 1.5"),
     ("iwae", "weights", lambda: estimate.iwae([0.0], 1), "log_w must be a tensor"),
     ("iwae", "k > K", lambda: estimate.iwae(torch.zeros(3, 2), 4), "num_samples must be 1 to 3"),
     ("pareto_khat", "a vector", lambda: psis.pareto_khat(torch.zeros(3)), "floats (K, B)"),
+    ("passes", "whole numbers", lambda: psis.passes(np.zeros(3, int), 9), "khat must be floats"),
     ("khat_threshold", "K = 0", lambda: psis.khat_threshold(0), f"num_samples {COUNT} 0"),
     (
         "sharded_log_likelihood",
@@ -576,10 +577,22 @@ CASES = [
         "below the number of images",
     ),
     (
+        "standard_error_of_mean",
+        "lengths",
+        lambda: intervals.standard_error_of_mean(np.ones(2), np.ones(3)),
+        "other_se must be as long as se, 2, not 3",
+    ),
+    (
+        "standard_error_of_mean",
+        "empty",
+        lambda: intervals.standard_error_of_mean(np.ones(0)),
+        "se must be numbers (B,), B >= 1",
+    ),
+    (
         "welch_interval",
         "empty",
         lambda: intervals.welch_interval(np.ones(2), np.ones(0)),
-        "other must be numbers (N,), N >= 1",
+        "b must be numbers (N,), N >= 1",
     ),
     (
         "proportion_interval",
@@ -717,6 +730,7 @@ ELSEWHERE = {
     ),
     # what a Pyro program places wrongly: test_importance
     *("draw", "draw_z", "log_joint", "log_joint_in_chunks", "sample_sites", "is_random"),
+    "batches",
     # groups of processes: test_parallel, test_distributed
     *(
         "join_group",

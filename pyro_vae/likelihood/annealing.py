@@ -4,13 +4,14 @@ From a proposal q to the posterior through T + 1 densities
 
     log f_t(z) = (1 - b_t) log q(z | x) + b_t log p(x, z),    0 = b_0 < ... < b_T = 1,
 
-forward chains start at z ~ q, gain (b_{t+1} - b_t) (log p(x, z) - log q(z | x)) at each step, and
-then move by Hamiltonian Monte Carlo (HMC) with f_{t+1} left invariant. The mean of exp(gain) is
-unbiased for p(x), so that the log of the mean over chains is a stochastic lower bound of log p(x).
+forward chains start at z ~ q. At each step they gain (b_{t+1} - b_t) (log p(x, z) - log q(z | x))
+and then move by Hamiltonian Monte Carlo (HMC), which leaves f_{t+1} invariant. The mean of
+exp(gain) is unbiased for p(x), so the log of the mean over chains is a stochastic lower bound of
+log p(x).
 
-For an image simulated from the model together with its latent, that latent is one exact draw of the
-posterior. A reverse chain from it gains, in expectation of exp(-gain), 1 / p(x): a stochastic upper
-bound. Together they sandwich log p(x) (bidirectional Monte Carlo).
+An image simulated from the model comes with its latent, one exact draw of its posterior. A reverse
+chain starts there and runs with falling b. Its E[exp(gain)] is 1 / p(x), which gives a stochastic
+upper bound. Together the bounds enclose log p(x) (bidirectional Monte Carlo).
 
 References:
     Neal (2001), Annealed importance sampling, Statistics and Computing 11.
@@ -31,27 +32,28 @@ from tqdm import tqdm
 
 from pyro_vae.errors import InputError, check_counts, check_rows, checked, one_line_refusals
 from pyro_vae.likelihood.estimate import Estimate, estimate
-from pyro_vae.likelihood.traces import Program, log_joint, sample_sites, simulate
+from pyro_vae.likelihood.traces import Program, batches, log_joint, sample_sites, simulate
 from pyro_vae.seeds import seeded, without_inference_mode
 
 LEAPS = 5  # leapfrog steps of one HMC move
+CHAINS = 500  # chains that pass through the model at a time: about what a CPU's cache holds
 
 
 class Bounds(NamedTuple):
     """Stochastic bounds of log p(x) of B simulated images, nats per image.
 
-    Each holds in expectation; one run may pass the exact value by its standard error.
+    Each holds in expectation; a single run may pass the exact value by its standard error.
     """
 
     lower: Estimate  # of log p(x), from forward chains
-    # of -log p(x), from reverse chains: the upper bound is -upper.value. An image's chains share
-    # their start, so that its standard error is too small
+    # of -log p(x), from reverse chains: the upper bound is -upper.value. The chains of an image
+    # share their start, so its standard error is too small
     upper: Estimate
     images: Tensor  # the simulated images, `(B, ...)`
 
 
 class AnnealingPath(NamedTuple):
-    """From q(z | x) to p(x, z), both as functions of z `(K, B, d)` with values `(K, B)`."""
+    """The ends of the path, q(z | x) and p(x, z): functions of z `(K, B, d)` to `(K, B)`."""
 
     start: TorchDistribution  # q(z | x), batch shape (B,), event shape (d,)
     log_p: Callable[[Tensor], Tensor]
@@ -70,20 +72,26 @@ def annealed_log_likelihood(
     seed: int = 0,
     progress: str | None = None,
 ) -> Estimate:
-    """log p(x) of each image by forward annealing: a stochastic lower bound, nats per image.
+    """Estimate log p(x) of each image by forward annealing: a stochastic lower bound, nats.
 
-    `guide` gives the distribution that the chains start from; None starts them from the prior. The
-    result has the form of an importance sampling estimate, with the chains as its samples.
+    Chains start from `guide`, or from the prior where it is None, and take `num_steps` steps. The
+    result is an importance sampling estimate with the chains as its samples.
+
+    >>> from pyro_vae import LinearGaussian, annealed_log_likelihood
+    >>> problem = LinearGaussian()  # whose log p(x) is known
+    >>> x = problem.data(2)
+    >>> result = annealed_log_likelihood(problem.model, problem.wide_guide, x, num_steps=5)
+    >>> bool((abs(result.value - problem.log_likelihood(x).numpy()) < 5 * result.se).all())
+    True
     """
     betas = _schedule(num_chains, num_steps)
     check_rows(x, *labels)
-    parts = []
-    blocks = _blocks([x, *labels], num_chains)
+    blocks = batches([x, *labels], max(1, CHAINS // num_chains))
     with seeded(seed, x), _bar(progress, 2 * len(blocks) * num_steps) as bar:
-        for rows in blocks:
-            log_w, _ = _forward(_path(model, guide, rows), num_chains, betas, bar)
-            parts.append(log_w)
-    return estimate(torch.cat(parts, 1))
+        log_w = [
+            _forward(_path(model, guide, batch), num_chains, betas, bar)[0] for batch in blocks
+        ]
+    return estimate(torch.cat(log_w, 1))
 
 
 @checked
@@ -98,7 +106,7 @@ def bidirectional_bounds(
     seed: int = 0,
     progress: str | None = None,
 ) -> Bounds:
-    """Both bounds of log p(x), on as many images simulated from the model as `images` holds.
+    """Bound log p(x) from both sides, for as many images simulated from the model as in `images`.
 
     Of `images` only the shape and type are used. The reverse chains of an image all start from the
     latent that it was simulated with.
@@ -107,54 +115,47 @@ def bidirectional_bounds(
     forwards, backs = [], []
     with seeded(seed, images):
         x, z = simulate(model, images, *labels)
-        blocks = _blocks([z, x, *labels], num_chains)
-        bar = _bar(progress, 3 * len(blocks) * num_steps)
-        for z_rows, *rows in blocks:
-            path = _path(model, guide, rows)
-            forward, steps = _forward(path, num_chains, betas, bar)
-            exact = z_rows.expand(num_chains, *z_rows.shape)
-            back, _ = _anneal(path, exact, betas.flip(0), steps.flip(0), bar)
-            forwards.append(forward)
-            backs.append(back)
-        bar.close()
+        blocks = batches([z, x, *labels], max(1, CHAINS // num_chains))
+        with _bar(progress, 3 * len(blocks) * num_steps) as bar:
+            for exact_z, *batch in blocks:
+                path = _path(model, guide, batch)
+                forward, steps = _forward(path, num_chains, betas, bar)
+                start = exact_z.expand(num_chains, *exact_z.shape)
+                back, _ = _anneal(path, start, betas.flip(0), steps.flip(0), bar)
+                forwards.append(forward)
+                backs.append(back)
     return Bounds(estimate(torch.cat(forwards, 1)), estimate(torch.cat(backs, 1)), x)
 
 
 def _forward(
     path: AnnealingPath, num_chains: int, betas: Tensor, bar: tqdm
 ) -> tuple[Tensor, Tensor]:
-    """Log weights `(K, B)` of forward chains, and their step sizes, found by a pilot run."""
+    """Return log weights `(K, B)` of forward chains, and their step sizes from a pilot run."""
     _, steps = _anneal(path, path.start.sample((num_chains,)), betas, None, bar)
     log_w, _ = _anneal(path, path.start.sample((num_chains,)), betas, steps, bar)
     return log_w, steps
 
 
-def _blocks(rows: list[Tensor], num_chains: int) -> list[list[Tensor]]:
-    """`rows` cut so that about 500 chains pass through the model at a time, as the cache likes."""
-    size = max(1, 500 // num_chains)
-    return [[*block] for block in zip(*(row.split(size) for row in rows), strict=True)]
-
-
 def _bar(progress: str | None, total: int) -> tqdm:
-    """A progress bar over `total` steps of annealing."""
+    """Return a progress bar over `total` steps of annealing."""
     return tqdm(total=total, desc=progress, unit="step", disable=progress is None)
 
 
-def _path(model: Program, guide: Program | None, rows: list[Tensor]) -> AnnealingPath:
-    rows = without_inference_mode(rows)
+def _path(model: Program, guide: Program | None, batch: list[Tensor]) -> AnnealingPath:
+    batch = without_inference_mode(batch)
     with torch.no_grad():
-        sites = sample_sites(guide if guide is not None else model, rows)
+        sites = sample_sites(guide if guide is not None else model, batch)
         latents = [site for site in sites if not site["is_observed"]]
         if len(latents) != 1:
             names = [site["name"] for site in latents]
             raise InputError(f"annealing needs one latent site, not {names}: join them into one")
         start, name = latents[0]["fn"], latents[0]["name"]
         scale = start.sample((500,)).std(0)
-    return AnnealingPath(start, lambda z: log_joint(model, rows, {name: z}), scale)
+    return AnnealingPath(start, lambda z: log_joint(model, batch, {name: z}), scale)
 
 
 def _schedule(num_chains: int, num_steps: int) -> Tensor:
-    """b_0 = 0 to b_T = 1: a sigmoid, with its small steps at both ends (Wu et al., section 4.2)."""
+    """Return b_0 = 0 to b_T = 1 along a sigmoid: small steps at both ends (Wu et al., sec. 4.2)."""
     check_counts(num_chains=num_chains, num_steps=num_steps)
     sigmoid = torch.sigmoid(torch.linspace(-4, 4, num_steps + 1).double())
     return (sigmoid - sigmoid[0]) / (sigmoid[-1] - sigmoid[0])
@@ -163,10 +164,10 @@ def _schedule(num_chains: int, num_steps: int) -> Tensor:
 def _anneal(
     path: AnnealingPath, z: Tensor, betas: Tensor, steps: Tensor | None, bar: tqdm
 ) -> tuple[Tensor, Tensor]:
-    """Log weights `(K, B)` of chains from `z` along `betas`, and the step sizes used, `(T, B)`.
+    """Run chains from `z` along `betas`; return log weights `(K, B)` and step sizes `(T, B)`.
 
-    Fixed `steps` leave each density exactly invariant. None adapts them to an acceptance of 75%,
-    which does not, and serves for a pilot run whose chains are thrown away.
+    Fixed `steps` leave each density exactly invariant. `steps=None` adapts to 75% acceptance, which
+    breaks invariance: for pilot runs only.
     """
     gain = torch.zeros(z.shape[:-1], dtype=torch.float64)
     step = torch.full(path.scale.shape[:1], 0.3).to(path.scale)
@@ -189,7 +190,7 @@ def _anneal(
 
 
 def _evaluate(path: AnnealingPath, z: Tensor) -> tuple[Tensor, Tensor]:
-    """log q and log p at z, `(2, K, B)`, and their gradients, `(2, K, B, d)`."""
+    """Return log q and log p at z, `(2, K, B)`, and their gradients, `(2, K, B, d)`."""
     with torch.enable_grad():
         z = z.detach().requires_grad_()
         ends = torch.stack([path.start.log_prob(z), path.log_p(z)])
@@ -202,7 +203,7 @@ def _evaluate(path: AnnealingPath, z: Tensor) -> tuple[Tensor, Tensor]:
 def _hmc(
     path: AnnealingPath, z: Tensor, ends: Tensor, gradients: Tensor, beta: float, step: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """One move by HMC that leaves log f = (1 - beta) log q + beta log p invariant.
+    """Move by HMC with f invariant, log f = (1 - beta) log q + beta log p.
 
     Returns z, its log q and log p, their gradients, and which chains accepted, `(K, B)`.
     """
@@ -218,7 +219,7 @@ def _hmc(
         momentum = momentum + 0.5 * length * torch.einsum("e,ekbd->kbd", mix, new_gradients)
     rise = torch.einsum("e,ekb->kb", mix, new_ends - ends)
     log_accept = rise - 0.5 * (momentum.square().sum(-1) - kinetic)
-    accepted = torch.rand_like(log_accept).log() < log_accept  # false for NaN: a wild step stays
+    accepted = torch.rand_like(log_accept).log() < log_accept  # false for NaN: the chain stays
     chosen = accepted[..., None]
     return (
         torch.where(chosen, new_z, z),

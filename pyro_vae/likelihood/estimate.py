@@ -1,6 +1,11 @@
-"""From log weights alone: log p(x) with its evidence."""
+"""Estimates of log p(x) from log weights alone: no model, no guide, no Pyro.
+
+For K samples z_k ~ q(z | x) of a proposal q the log weights are log w_k = log p(x, z_k) -
+log q(z_k | x), `(K, B)` for B images. Tensors and NumPy arrays both serve.
+"""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -8,32 +13,44 @@ import torch
 from torch import Tensor
 
 from pyro_vae.errors import InputError, check_counts, checked
-from pyro_vae.likelihood.intervals import mean_interval
-from pyro_vae.likelihood.psis import check_log_weights, khat_threshold, pareto_khat
+from pyro_vae.likelihood.intervals import mean_interval, standard_error_of_mean
+from pyro_vae.likelihood.psis import check_log_weights, khat_threshold, pareto_khat, passes
 
 
 class Estimate(NamedTuple):
-    """log p(x) of B images with its evidence. All arrays `(B,)`, float64, nats per image."""
+    """log p(x) of B images with its diagnostics. All arrays `(B,)`, float64, nats per image."""
 
     value: np.ndarray  # IWAE-K, the estimate of log p(x); its expectation is a lower bound
     se: np.ndarray  # its Monte Carlo standard error (delta method); NaN at K = 1 or value -inf
-    ess: np.ndarray  # effective sample size, 1..K
+    ess: np.ndarray  # effective sample size, (sum w)^2 / sum w^2: from 1 to K
     khat: np.ndarray  # Pareto shape of the weights' tail
     elbo: np.ndarray  # mean log weight: the ELBO from the same samples
     zero_weights: np.ndarray  # samples with log weight -inf: kept in every mean, and counted
     num_samples: int
 
-    def trusted(self) -> np.ndarray:
-        """Whether k-hat lets each estimate be trusted at this number of samples, `(B,)`."""
-        return self.khat <= khat_threshold(self.num_samples)
+    @classmethod
+    def concatenate(cls, parts: Sequence["Estimate"]) -> "Estimate":
+        """Join estimates of successive images, all from equally many samples."""
+        counts = {part.num_samples for part in parts}
+        if len(counts) != 1:
+            raise InputError("parts must be estimates, at least one, of equally many samples")
+        columns = zip(*(part.arrays().values() for part in parts), strict=True)
+        return cls(*(np.concatenate(column) for column in columns), counts.pop())
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the arrays by name: every field but `num_samples`."""
+        return {name: value for name, value in self._asdict().items() if name != "num_samples"}
 
     def subset(self, images: np.ndarray | slice) -> "Estimate":
-        """The estimates of some of the images, by index."""
-        return Estimate(*(array[images] for array in self[:-1]), self.num_samples)
+        """Return the estimates of some of the images, by index."""
+        return self._replace(**{name: array[images] for name, array in self.arrays().items()})
+
+    def trusted(self) -> np.ndarray:
+        """Return whether k-hat lets each estimate be trusted at this number of samples, `(B,)`."""
+        return passes(self.khat, self.num_samples)
 
     def summary(self) -> dict[str, float | int | bool | str]:
-        """The mean over the images, and how far to trust it, in JSON's own types."""
-        images = len(self.value)
+        """Return the mean over the images, and how far to trust it, in JSON's own types."""
         share = float(self.trusted().mean())
         over_images = mean_interval(self.value)
         return {
@@ -41,10 +58,10 @@ class Estimate(NamedTuple):
             "mean": over_images["mean"],
             # over the choice of images, and over the samples at these images
             "ci95": over_images["ci95"],
-            "mc_se": float(np.sqrt(np.square(self.se).sum()) / images),
+            "mc_se": standard_error_of_mean(self.se),
             "elbo": float(self.elbo.mean()),
             "num_samples": self.num_samples,
-            "num_images": images,
+            "num_images": len(self.value),
             "share_trusted": share,
             "khat_threshold": khat_threshold(self.num_samples),
             "median_khat": float(np.median(self.khat)),
@@ -55,14 +72,20 @@ class Estimate(NamedTuple):
 
 
 @checked
-def estimate(log_w: Tensor) -> Estimate:
-    """Everything that log weights `(K, B)` tell of log p(x). -inf is a weight of zero.
+def estimate(log_w: Tensor | np.ndarray) -> Estimate:
+    """Estimate log p(x) and its diagnostics from log weights `(K, B)`; -inf counts as weight zero.
 
-    Raises InputError where one is NaN or +inf.
+    The estimate is log mean_k w_k, its standard error sd(w) / (sqrt(K) mean(w)). Raises InputError
+    where a log weight is NaN or +inf.
+
+    >>> import numpy as np
+    >>> from pyro_vae import estimate
+    >>> log_w = np.random.default_rng(0).normal(-90, 0.5, size=(1000, 3))
+    >>> estimate(log_w).value.round(1)  # log E[w] = -90 + 0.5 ** 2 / 2
+    array([-89.9, -89.9, -89.9])
     """
-    check_log_weights(log_w)
+    log_w = check_log_weights(log_w).detach().double().cpu()
     num_samples = len(log_w)
-    log_w = log_w.detach().double().cpu()
     value = log_w.logsumexp(0) - math.log(num_samples)
     # relative weights w / mean(w); where every weight is zero the estimate is log 0 = -inf
     w = torch.where(value.isinf(), 0.0, torch.exp(log_w - value))
@@ -91,12 +114,19 @@ def _verdict(share_trusted: float) -> str:
 
 
 @checked
-def iwae(log_w: Tensor, num_samples: int) -> Tensor:
-    """IWAE-k of each image, `(B,)`, averaged over the K // k disjoint groups in `log_w`, `(K, B)`.
+def iwae(log_w: Tensor | np.ndarray, num_samples: int) -> Tensor:
+    """Return IWAE-k of each image, `(B,)`, from log weights `(K, B)`; k = `num_samples`.
 
+    IWAE-k = E[log mean of k weights], here the mean over the K // k disjoint groups of k samples.
     `iwae(log_w, 1)` is the ELBO, `iwae(log_w, K)` the estimate of log p(x).
+
+    >>> import numpy as np
+    >>> from pyro_vae import iwae
+    >>> log_w = np.random.default_rng(0).normal(-90, 1, size=(5000, 1))
+    >>> [round(float(iwae(log_w, k)), 1) for k in (1, 10, 5000)]  # log E[w] = -89.5
+    [-90.0, -89.6, -89.5]
     """
-    check_log_weights(log_w)
+    log_w = check_log_weights(log_w)
     check_counts(num_samples=num_samples)
     if num_samples > len(log_w):
         raise InputError(

@@ -1,12 +1,11 @@
 """log p(x) of many images by several processes, each finished block kept on disk.
 
-The blocks are those of `pyro_vae.importance.log_likelihood`, each with a seed of its own: the
-result is the same for any number of processes, and a run that was stopped goes on where it was.
+The blocks are those of `importance.log_likelihood`, each with its own seed. So the result is the
+same for any number of processes, and a stopped run continues where it was.
 """
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -33,16 +32,15 @@ def sharded_log_likelihood(
     must_match: dict[str, object] | None = None,
     progress: str | None = None,
 ) -> Estimate:
-    """`log_likelihood` by all processes of the group, every one of which gets the whole result.
+    """Share `log_likelihood` among all processes of the group; each gets the whole result.
 
     Args:
-        folder: where the blocks are kept, one file each, and found again by the next run.
-        must_match: what must be the same as in the run that made them, beside the images, labels,
-            number of samples, seed, and the weights, settings and classes of model and guide. Of a
-            function only the name counts: say here what else tells it from another.
+        folder: where the blocks are kept, one file each, for the next run to find.
+        must_match: further settings that must match the run that made the blocks. Images, labels,
+            number of samples, seed, and the weights, settings and classes of model and guide always
+            must. A function is known by its name only: give here what else it depends on.
 
-    A process that dies ends the run; the blocks that are finished stay, and only the others are
-    made when it is started again.
+    A process that dies ends the run. Finished blocks stay; the next run makes the others.
     """
     check_rows(x, *labels)
     check_seed(seed)
@@ -57,32 +55,25 @@ def sharded_log_likelihood(
     }
     pack(settings)
     paths = {folder / f"images_{block.start:07d}.pt": block for block in blocks}
-    # all that are there at once: one of another run is said now, not when its turn comes
+    # read all finished blocks first: a block of another run is an error now, not after hours
     known = {path: _read(path, settings, b) for path, b in paths.items() if path.exists()}
     parallel.barrier()  # all have looked, and none has made a block yet
     mine = parallel.parts_of_this_rank(len(paths))
     todo = [path for i, path in enumerate(paths) if i in mine and path not in known]
     for path in tqdm(todo, desc=progress, unit="block", disable=progress is None):
-        rows = [row[paths[path]] for row in (x, *labels)]
-        log_w = block_log_weights(model, guide, rows, paths[path].start, num_samples, seed)
-        arrays = estimate(log_w)._asdict()
-        arrays.pop("num_samples")
-        content = {name: torch.from_numpy(np.asarray(array)) for name, array in arrays.items()}
+        batch = [tensor[paths[path]] for tensor in (x, *labels)]
+        log_w = block_log_weights(model, guide, batch, paths[path].start, num_samples, seed)
+        arrays = estimate(log_w).arrays()
+        content = {name: torch.from_numpy(array) for name, array in arrays.items()}
         save_tensors(path, {"block": content, "settings": settings})
     parallel.barrier()
-    found = [known.get(path) or _read(path, settings, block) for path, block in paths.items()]
+    parts = [known.get(path) or _read(path, settings, block) for path, block in paths.items()]
     parallel.barrier()  # before any process goes on, and may delete them
-    return Estimate(
-        **{name: np.concatenate([block[name] for block in found]) for name in FIELDS},
-        num_samples=num_samples,
-    )
+    return Estimate.concatenate(parts)
 
 
-FIELDS = [name for name in Estimate._fields if name != "num_samples"]
-
-
-def _read(path: Path, settings: dict, block: slice) -> dict[str, np.ndarray]:
-    """The arrays of an estimate of one block of images, by name."""
+def _read(path: Path, settings: dict, block: slice) -> Estimate:
+    """Read the estimates of one block of images."""
     remedy = f"delete {path.parent}, whose blocks are then made again, or name another folder"
     content = load_tensors(path, "a block of log-likelihoods", {"block", "settings"}, remedy)
     if content["settings"] != settings:
@@ -90,7 +81,8 @@ def _read(path: Path, settings: dict, block: slice) -> dict[str, np.ndarray]:
             f"{path} is of another run ({content['settings']}, not {settings}): {remedy}"
         )
     with blaming(path, remedy):
-        found = {name: content["block"][name].numpy() for name in FIELDS}
-        if {array.shape for array in found.values()} != {(block.stop - block.start,)}:
+        arrays = {name: tensor.numpy() for name, tensor in content["block"].items()}
+        result = Estimate(**arrays, num_samples=settings["num_samples"])
+        if {array.shape for array in arrays.values()} != {(block.stop - block.start,)}:
             raise ValueError
-    return found
+    return result

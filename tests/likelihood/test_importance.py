@@ -176,12 +176,12 @@ def test_effective_sample_size_by_hand():
     seed=st.integers(0, 2**32 - 1),
 )
 @example(images=130, num_samples=2000, chunk_size=777, seed=0)  # in blocks of 50 images
-def test_the_result_does_not_depend_on_the_chunks(images, num_samples, chunk, seed):
+def test_the_result_does_not_depend_on_the_chunks(images, num_samples, chunk_size, seed):
     problem = LinearGaussian()
     x = problem.data(images)
     options = {"num_samples": num_samples, "seed": seed}
     whole = log_weights(problem.model, problem.wide_guide, x, chunk_size=10**9, **options)
-    cut = log_weights(problem.model, problem.wide_guide, x, chunk_size=chunk, **options)
+    cut = log_weights(problem.model, problem.wide_guide, x, chunk_size=chunk_size, **options)
     assert whole.shape == (num_samples, images)
     torch.testing.assert_close(cut, whole, atol=1e-12, rtol=0)
 
@@ -382,7 +382,7 @@ def test_a_scaled_or_subsampled_model_is_named(problem):
             log_likelihood(model, problem.wide_guide, problem.data(3), num_samples=5)
 
 
-@pytest.mark.parametrize("name", ["num_samples", "chunk"])
+@pytest.mark.parametrize("name", ["num_samples", "chunk_size"])
 @pytest.mark.parametrize("value", [0, -3, 2.5, "10", True])
 def test_wrong_numbers_are_named(problem, name, value):
     with pytest.raises(InputError, match=f"{name} must be a whole number"):

@@ -6,6 +6,7 @@ from pyro_vae.likelihood.intervals import (
     mcnemar,
     mean_interval,
     proportion_interval,
+    standard_error_of_mean,
     welch_interval,
 )
 
@@ -33,6 +34,11 @@ def test_an_infinite_mean_has_an_infinite_interval():
     assert found == {"mean": -np.inf, "ci95": [-np.inf, np.inf], "images": 3}
     found = welch_interval(np.array([-np.inf, 0.0]), np.array([1.0, 2.0]))
     assert found == {"mean": -np.inf, "ci95": [-np.inf, np.inf]}
+
+
+def test_standard_errors_of_images_make_that_of_their_mean():
+    assert standard_error_of_mean(np.array([3.0, 4.0])) == 2.5
+    assert standard_error_of_mean(np.array([3.0, 0.0]), np.array([0.0, 4.0])) == 2.5
 
 
 def test_a_share_has_wilsons_interval():

@@ -44,7 +44,7 @@ def vae(latent_dim, saturation=1.0):
 
 
 class At(nn.Module):
-    """A guide at the same place for every image: z ~ N(loc, exp(tau) I_d)."""
+    """A guide at the same place for every image: z ~ N(loc, exp(log_var) I_d)."""
 
     def __init__(self, latent_dim, loc, log_var):
         super().__init__()
@@ -82,7 +82,7 @@ def test_extreme_images_and_saturated_pixels(latent_dim, saturation):
     torch.testing.assert_close(found, exact, rtol=1e-5, atol=1e-3)
 
 
-@pytest.mark.parametrize(("loc", "tau"), [(0, -30), (3, -60), (0, 20), (1e4, 0)])
+@pytest.mark.parametrize(("loc", "log_var"), [(0, -30), (3, -60), (0, 20), (1e4, 0)])
 def test_guides_that_are_very_narrow_very_wide_or_far_away(loc, log_var):
     """Narrower than float32 can tell z from loc, log q must still be that of the z used."""
     model, _ = vae(4)

@@ -18,8 +18,8 @@ import os, signal, sys
 from pathlib import Path
 import torch
 from pyro_vae import parallel
-from pyro_vae.shards import sharded_log_likelihood
-from tests.problems import LinearGaussian
+from pyro_vae.likelihood.shards import sharded_log_likelihood
+from pyro_vae.problems import LinearGaussian
 
 parallel.join_group()
 folder, problem, calls = Path(sys.argv[1]), LinearGaussian(), []
@@ -80,7 +80,7 @@ def test_only_what_is_missing_is_made_again(problem, tmp_path):
 def test_blocks_of_another_run_are_refused(problem, tmp_path):
     x = problem.data(50)
     sharded_log_likelihood(tmp_path, problem.model, problem.wide_guide, x)
-    for change in ({"seed": 1}, {"num_samples": 50}, {"same": {"guide": "other"}}):
+    for change in ({"seed": 1}, {"num_samples": 50}, {"must_match": {"guide": "other"}}):
         with pytest.raises(InputError, match="is of another run"):
             sharded_log_likelihood(tmp_path, problem.model, problem.wide_guide, x, **change)
     with pytest.raises(InputError, match="is of another run"):

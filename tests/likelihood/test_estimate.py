@@ -1,0 +1,62 @@
+"""The estimator on arrays alone: NumPy as tensors, parts as wholes, and without Pyro."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from pyro_vae.errors import InputError
+from pyro_vae.likelihood.estimate import Estimate, estimate, iwae
+from pyro_vae.likelihood.psis import khat_threshold, pareto_khat, passes
+from tests.commands import ROOT
+
+UNWANTED = ("pyro", "torchvision", "sklearn", "pyro_vae.networks", "pyro_vae.models")
+
+
+@pytest.fixture(scope="module")
+def log_w():
+    return torch.randn(200, 5, generator=torch.Generator().manual_seed(0)).double() * 3
+
+
+def check_equal(a, b):
+    for name, array in a._asdict().items():
+        np.testing.assert_array_equal(array, getattr(b, name), err_msg=name)
+
+
+def test_it_imports_neither_pyro_nor_the_networks():
+    code = f"import sys, pyro_vae.likelihood.estimate; print(set({UNWANTED}) & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f4", ">f8", "longdouble"])
+def test_arrays_give_the_same_numbers_as_tensors(log_w, dtype):
+    array = log_w.numpy().astype(dtype)
+    tensor = torch.from_numpy(array.astype("f4" if dtype == "f4" else "f8"))
+    array.flags.writeable = False  # as those of JAX
+    check_equal(estimate(array), estimate(tensor))
+    np.testing.assert_array_equal(pareto_khat(array), pareto_khat(tensor))
+    assert torch.equal(iwae(array, 10), iwae(tensor, 10))
+    check_equal(estimate(array[::-1]), estimate(tensor.flip(0)))  # a view with negative strides
+
+
+def test_parts_join_to_the_whole(log_w):
+    whole = estimate(log_w)
+    parts = [estimate(log_w[:, :2]), estimate(log_w[:, 2:])]
+    check_equal(Estimate.concatenate(parts), whole)
+    check_equal(whole.subset(slice(2, None)), parts[1])
+    check_equal(whole.subset(np.array([4, 0])), estimate(log_w[:, [4, 0]]))
+    for wrong in ([], [whole, estimate(log_w[:50])]):
+        with pytest.raises(InputError, match="parts must be estimates, at least one, of equally"):
+            Estimate.concatenate(wrong)
+
+
+def test_khat_at_the_threshold_passes():
+    limit = khat_threshold(100)
+    assert passes(np.array([limit, limit + 1e-12, -np.inf, np.inf]), 100).tolist() == [
+        True, False, True, False
+    ]  # fmt: skip
