@@ -1,4 +1,8 @@
-"""The best member of a guide's family for each image, and so where its gap comes from."""
+"""The best member q* of a guide's family for each image: it splits the guide's gap into two parts.
+
+q* has the highest ELBO(q) = E_q[log p(x, z) - log q(z)] of the family for that one image. What the
+family shares among images, such as a flow's networks, stays as trained.
+"""
 
 import math
 
@@ -9,7 +13,7 @@ from tqdm import tqdm
 from pyro_vae.guides.amortised import Amortised
 from pyro_vae.guides.semi_amortised import _adam, maximise_elbo
 from pyro_vae.likelihood.importance import log_joint_in_chunks
-from pyro_vae.likelihood.traces import Program, draw_z
+from pyro_vae.likelihood.traces import Program, batches, draw_z
 from pyro_vae.seeds import seeded, without_inference_mode
 
 
@@ -17,28 +21,31 @@ def best_log_weights(
     model: Program,
     guide: Amortised,
     posterior: Program,
-    rows: list[Tensor],
+    batch: list[Tensor],
     num_samples: int,
     seed: int,
     progress: str | None,
 ) -> Tensor:
-    """Log weights, `(K, G)`, of samples of q* for each of G images."""
-    parts = list(zip(*(row.split(25) for row in rows), strict=True))
+    """Return log weights `(K, G)` of K samples of q* for each of the G images of `batch`.
+
+    `posterior` is a guide close to p(z | x); its draws start the search for q*.
+    """
+    parts = batches(batch, 25)
     name = progress and f"{progress}: gaps, {len(parts[0][0])} images at a time"
-    found = []
-    with seeded(seed, rows[0]):
+    log_w = []
+    with seeded(seed, batch[0]):
         for part in tqdm(parts, desc=name, disable=progress is None):
-            own = without_inference_mode(part)
-            z, _ = draw_z(posterior, own, 100)
-            params = best_in_family(model, guide, own, z)
-            found.append(log_weights_at(model, guide, params, own, num_samples))
-    return torch.cat(found, 1)
+            part = without_inference_mode(part)
+            z, _ = draw_z(posterior, part, 100)
+            params = best_in_family(model, guide, part, z)
+            log_w.append(log_weights_at(model, guide, params, part, num_samples))
+    return torch.cat(log_w, 1)
 
 
 def fit_to_samples(guide: Amortised, params: Tensor, z: Tensor, steps: int = 200) -> Tensor:
-    """The numbers, shape `(B, num_params)`, that make the draws `z`, `(N, B, d)`, most likely.
+    """Fit the family to draws `z`, `(N, B, d)`, by maximum likelihood, image by image.
 
-    Found by Adam from `params`, image by image.
+    Adam starts at `params`, `(B, num_params)`; the parameters it ends at are returned.
     """
     return _adam(lambda n: guide.distribution(n).log_prob(z).mean(0), params, steps, 0.1)
 
@@ -47,35 +54,33 @@ def fit_to_samples(guide: Amortised, params: Tensor, z: Tensor, steps: int = 200
 def best_in_family(
     model: Program,
     guide: Amortised,
-    rows: list[Tensor],
+    batch: list[Tensor],
     z: Tensor,
     steps: int = 300,
     draws: int = 8,
 ) -> Tensor:
-    """The numbers `(B, num_params)` of q*, the member of the family with each image's highest ELBO.
+    """Return the parameters `(B, num_params)` of q* for each image.
 
-    Found by `maximise_elbo` from the encoder's numbers, and from those that imitate the draws `z`,
-    `(N, B, d)`, of a guide close to p(z | x), since the encoder may have put an image at a lesser
-    mode; the better of both ends is taken. What the family shares among images, such as a flow's
-    networks, stays as it is.
+    `maximise_elbo` has two starts: the encoder's output, and a fit to posterior draws `z`,
+    `(N, B, d)`, in case the encoder chose the wrong mode. The better end is kept.
     """
-    own = guide.encoder(*rows)
-    starts = [own, fit_to_samples(guide, own, z)]
-    ends = torch.stack([maximise_elbo(model, guide, start, rows, steps, draws) for start in starts])
-    elbos = torch.stack(
-        [log_weights_at(model, guide, params, rows, 200).mean(0) for params in ends]
+    encoded = guide.encoder(*batch)
+    starts = [encoded, fit_to_samples(guide, encoded, z)]
+    ends = torch.stack(
+        [maximise_elbo(model, guide, start, batch, steps, draws) for start in starts]
     )
-    return ends[elbos.nan_to_num(-math.inf).argmax(0), torch.arange(len(own))]
+    elbos = torch.stack([log_weights_at(model, guide, end, batch, 200).mean(0) for end in ends])
+    return ends[elbos.nan_to_num(-math.inf).argmax(0), torch.arange(len(encoded))]
 
 
 @torch.no_grad()
 def log_weights_at(
-    model: Program, guide: Amortised, params: Tensor, rows: list[Tensor], num_samples: int
+    model: Program, guide: Amortised, params: Tensor, batch: list[Tensor], num_samples: int
 ) -> Tensor:
-    """log p(x, z_k) - log q(z_k), `(K, B)`, z_k from the members of the family at `params`.
+    """Return log p(x, z_k) - log q(z_k), z_k ~ q, `(K, B)`, float64, on the CPU.
 
-    float64, on the CPU.
+    q is the family's member at `params`, `(B, num_params)`.
     """
     q = guide.distribution(params)
     z = q.expand((num_samples, len(params))).sample()
-    return log_joint_in_chunks(model, rows, {"z": z}) - q.log_prob(z).double().cpu()
+    return log_joint_in_chunks(model, batch, {"z": z}) - q.log_prob(z).double().cpu()
