@@ -1,4 +1,4 @@
-"""How much each latent dimension is used."""
+"""How much a guide uses each latent dimension."""
 
 from typing import NamedTuple
 
@@ -6,23 +6,22 @@ from torch import Tensor
 
 from pyro_vae.errors import InputError, checked, describe
 
-ACTIVE_VARIANCE = (
-    0.01  # the variance of a dimension's posterior mean (Burda et al. 2016, section 5.2)
-)
+# variance of the posterior mean above which a dimension is active (Burda et al. 2016, section 5.2)
+ACTIVE_VARIANCE = 0.01
 
 
 class UnitUse(NamedTuple):
-    """How much each latent dimension says, the most used first; one number a dimension."""
+    """The use of each of d latent dimensions, the most used first."""
 
-    order: list[int]  # the dimensions, by activity
+    order: list[int]  # the dimensions, by falling activity
     activity: list[float]  # variance of the posterior mean over the images
     kl: list[float]  # mean KL from the prior, nats per image
-    active: int  # dimensions with an activity above ACTIVE
+    active: int  # dimensions with an activity above ACTIVE_VARIANCE
 
 
 @checked
 def active_units(mean: Tensor, deviation: Tensor) -> UnitUse:
-    """The use of each dimension by a mean-field guide, from its moments, `(B, d)` each."""
+    """Measure the use of each dimension from a mean-field guide's moments, `(B, d)` each."""
     fit = mean.dim() == 2 and len(mean) > 1 and mean.shape == deviation.shape
     real = mean.is_floating_point() and deviation.is_floating_point()
     if not (fit and real and mean.isfinite().all() and (deviation > 0).all()):

@@ -1,13 +1,13 @@
-"""Guides side by side: what each buys, on the same images, with the evidence beside it.
+"""Compare guides of one model on the same images, in one table, with how far to trust each score.
 
 For a guide q of a model, nats per image:
 
     log p(x) - ELBO(q) = [log p(x) - ELBO(q*)]  +  [ELBO(q*) - ELBO(q)]
                           approximation gap         amortisation gap
 
-with q* the best member of q's family for that one image. The first is the family's fault, the
-second the encoder's. Both are >= 0 but for Monte Carlo error. What a search for q* misses is booked
-as the family's.
+with q* the best member of q's family for that one image. The first gap is due to the family, the
+second to the encoder. Both are >= 0 but for Monte Carlo error. A search that falls short of q*
+inflates the approximation gap.
 
 References:
     Cremer, Li, Duvenaud (2018), Inference suboptimality in variational autoencoders, ICML, eq. 6.
@@ -30,11 +30,11 @@ from pyro_vae.likelihood.traces import Program
 
 
 class Evaluation(NamedTuple):
-    """A guide on B images. Arrays `(B,)`, nats per image; gaps are of the first G images."""
+    """Scores of a guide on B images. Arrays `(B,)`, nats per image; gaps for the first G images."""
 
     estimate: Estimate  # from K samples of the guide; its `elbo` is the guide's
     iwae_100: np.ndarray
-    log_p: Estimate  # from the refined guide: what the others are held against
+    log_p: Estimate  # from the refined guide: the reference for the gaps
     gaps: dict[str, np.ndarray]  # "sum", and its two parts where the guide has a family, (G,)
     gap_errors: dict[str, np.ndarray]  # their Monte Carlo standard errors
     parameters: int
@@ -54,11 +54,11 @@ def evaluate(
     seed: int = 0,
     progress: str | None = None,
 ) -> Evaluation:
-    """Everything the table shows of a guide, from `num_samples` samples for each image of `x`.
+    """Compute all that the table shows of a guide, from `num_samples` samples for each image.
 
-    `log_p` is the refined estimate of the same images under the same model; it is made here if it
-    is not given. Gaps are found for the first `gap_images` images; they are split where the guide
-    is amortised and its family has the pathwise gradients by which its best member is sought.
+    `log_p` is the refined guide's estimate for the same images and model; it is made here if None.
+    The gap of each of the first `gap_images` images is split in two where q* can be found: where
+    the guide is amortised and its family has pathwise gradients.
     """
     check_counts(gap_images=gap_images)
     check_counts(100, num_samples=num_samples)  # for IWAE-100
@@ -75,13 +75,13 @@ def evaluate(
         log_p = log_likelihood(
             model, refined, x, *labels, num_samples=1000, seed=seed, progress=progress
         )
-    some = [row[:gap_images] for row in (x, *labels)]
+    batch = [tensor[:gap_images] for tensor in (x, *labels)]
     value, se = log_p.value[:gap_images], log_p.se[:gap_images]
     elbo, elbo_se = _mean(log_w[:, :gap_images])
     gaps, errors = {"sum": value - elbo}, {"sum": np.hypot(se, elbo_se)}
-    if isinstance(guide, Amortised) and guide.q(*some).has_rsample:
+    if isinstance(guide, Amortised) and guide.q(*batch).has_rsample:
         best, best_se = _mean(
-            best_log_weights(model, guide, refined, some, num_samples, seed, progress)
+            best_log_weights(model, guide, refined, batch, num_samples, seed, progress)
         )
         gaps |= {"approximation": value - best, "amortisation": best - elbo}
         errors |= {
@@ -101,29 +101,40 @@ def evaluate(
 
 
 def _mean(log_w: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """The mean of `(K, B)` log weights over K, an ELBO, and its standard error."""
+    """Return the mean of log weights `(K, B)` over K, an ELBO, and its standard error."""
     return log_w.mean(0).numpy(), (log_w.std(0) / len(log_w) ** 0.5).numpy()
 
 
 @checked
 def compare(model: Program, guides: dict[str, Program], x: Tensor, *labels: Tensor) -> list[dict]:
-    """Print the table of trained `guides` of one model on the images `x`, and return its rows."""
+    """Print the table of trained `guides` of one model on the images `x`, and return its rows.
+
+    >>> from pyro_vae import LinearGaussian, compare
+    >>> problem = LinearGaussian()
+    >>> guides = {"exact": problem.exact_guide, "wide": problem.wide_guide}
+    >>> rows = compare(problem.model, guides, problem.data(2))  # doctest: +ELLIPSIS
+    guide ...
+    >>> [row["gaps"]["sum"]["mean"] < 0.1 for row in rows]
+    [True, False]
+    """
     if not guides:
         raise InputError("guides must hold at least one: {name: guide}")
-    found: dict[str, Evaluation] = {}
+    results: dict[str, Evaluation] = {}
+    log_p = None
     for name, guide in guides.items():
-        known = next(iter(found.values())).log_p if found else None
-        found[name] = evaluate(model, guide, x, *labels, log_p=known, progress=name)
-    rows = table(found)
+        results[name] = evaluate(model, guide, x, *labels, log_p=log_p, progress=name)
+        log_p = results[name].log_p
+    rows = table(results)
     print(as_text(rows))
     return rows
 
 
-def table(found: dict[str, Evaluation]) -> list[dict]:
-    """One row a guide, in JSON's own types; differences are to the first guide, image by image."""
-    first = next(iter(found.values()))
+def table(results: dict[str, Evaluation]) -> list[dict]:
+    """Return a row per guide, in JSON's own types; differences are to the first, image by image."""
+    first = next(iter(results.values()))
     rows = []
-    for name, result in found.items():
+    for name, result in results.items():
+        of_guide, of_refined = result.estimate.summary(), result.log_p.summary()
         rows.append(
             {
                 "guide": name,
@@ -132,24 +143,18 @@ def table(found: dict[str, Evaluation]) -> list[dict]:
                 "iwae_100": mean_interval(result.iwae_100),
                 "iwae_100_minus_first": mean_interval(result.iwae_100 - first.iwae_100),
                 "log_p": mean_interval(result.log_p.value)
-                | {
-                    "estimator": "importance sampling, refined guide",
-                    "num_samples": result.log_p.num_samples,
-                    "mc_se": float(
-                        np.sqrt(np.square(result.log_p.se).sum()) / len(result.log_p.se)
-                    ),
-                    "share_trusted": float(result.log_p.trusted().mean()),
-                },
+                | {"estimator": "importance sampling, refined guide"}
+                | {key: of_refined[key] for key in ("num_samples", "mc_se", "share_trusted")},
                 "log_p_minus_first": mean_interval(result.log_p.value - first.log_p.value),
-                "num_samples": result.estimate.num_samples,
-                "share_trusted": float(result.estimate.trusted().mean()),
-                "median_khat": float(np.median(result.estimate.khat)),
-                "median_ess": float(np.median(result.estimate.ess)),
+                **{
+                    key: of_guide[key]
+                    for key in ("num_samples", "share_trusted", "median_khat", "median_ess")
+                },
                 "gaps": {
                     key: mean_interval(gap)
                     | {
                         "least": float(gap.min()),
-                        # of images; one in 700 by chance, were all gaps 0
+                        # share of images; one in 700 by chance, were all gaps 0
                         "share_below_minus_3_se": float((gap < -3 * result.gap_errors[key]).mean()),
                     }
                     for key, gap in result.gaps.items()
@@ -161,24 +166,24 @@ def table(found: dict[str, Evaluation]) -> list[dict]:
     return rows
 
 
-def pairs(found: dict[str, Evaluation]) -> dict[str, dict[str, dict]]:
-    """Scores of one guide minus another's, image by image: `pairs[one][other]`."""
+def pairs(results: dict[str, Evaluation]) -> dict[str, dict[str, dict]]:
+    """Return the scores of each guide minus another's, image by image: `pairs[first][second]`."""
     return {
-        one: {
-            other: {
+        first: {
+            second: {
                 "elbo": mean_interval(a.estimate.elbo - b.estimate.elbo),
                 "iwae_100": mean_interval(a.iwae_100 - b.iwae_100),
                 "log_p": mean_interval(a.log_p.value - b.log_p.value),
             }
-            for other, b in found.items()
-            if other != one
+            for second, b in results.items()
+            if second != first
         }
-        for one, a in found.items()
+        for first, a in results.items()
     }
 
 
 def as_text(rows: list[dict]) -> str:
-    """The table for a terminal. A star marks a difference whose interval is clear of zero."""
+    """Return the table for a terminal. A star marks a difference whose interval excludes zero."""
     head = (
         f"{'guide':<24}{'ELBO':>9}  {'minus the first, 95%':<28}{'IWAE-100':>9}{'log p':>9}"
         f"{'k-hat ok':>10}{'ESS':>6}{'approx.':>9}{'amort.':>8}{'weights':>11}{'train s':>9}"

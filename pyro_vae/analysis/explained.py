@@ -1,4 +1,4 @@
-"""How much of a score's variance over images their features explain, on images held out."""
+"""How much of a score's variance over images their features explain, on held-out images."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from pyro_vae.errors import InputError, check_seed, check_table, checked
 
 
 class Explained(NamedTuple):
-    """R^2 on the images held out, and its 95% interval over the choice of these images."""
+    """R^2 on the held-out images, and its 95% interval over the choice of these images."""
 
     share: float
     low: float
@@ -24,17 +24,16 @@ def held_out_r2(
     categorical: tuple[str, ...] = (),
     seed: int = 0,
 ) -> Explained:
-    """R^2 = 1 - sum (target - prediction)^2 / sum (target - mean)^2 on the images held out.
+    """Return R^2 = 1 - sum (target - prediction)^2 / sum (target - mean)^2 on held-out images.
 
-    The prediction is that of gradient-boosted trees fitted to the other images, so that a feature
-    may act in any way and together with others. It falls below zero where the fit does worse than
-    the mean would.
+    Gradient-boosted trees fitted to the other images make the prediction, so a feature may act in
+    any way and together with others. R^2 is negative where the trees do worse than the mean.
 
     Args:
-        features: name and value for each image, `(B,)`.
+        features: values `(B,)` by name.
         target: the score, `(B,)`.
-        held_out: which images are held out, `(B,)` bool; ten or more.
-        categorical: names of the features whose values are only labels.
+        held_out: `(B,)` bool, True for at least ten images.
+        categorical: names of the features whose values are labels without order.
     """
     if held_out.dtype != bool or held_out.ndim != 1 or not 9 < held_out.sum() < len(held_out):
         raise InputError("held_out must be bool, True for ten images or more and not for all")
@@ -60,8 +59,8 @@ def held_out_r2(
     trees.fit(table[~held_out], target[~held_out])
     truth = target[held_out]
     errors = np.square(truth - trees.predict(table[held_out]))
-    # resampled together: the spread of the held-out images is as uncertain as the errors
+    # a bootstrap over images, of errors and variance together: both are uncertain
     chosen = np.random.default_rng(seed).integers(len(truth), size=(1000, len(truth)))
-    shares = 1 - errors[chosen].mean(1) / truth[chosen].var(1)
-    low, high = np.quantile(shares, [0.025, 0.975])
+    resampled = 1 - errors[chosen].mean(1) / truth[chosen].var(1)
+    low, high = np.quantile(resampled, [0.025, 0.975])
     return Explained(float(1 - errors.mean() / truth.var()), float(low), float(high))

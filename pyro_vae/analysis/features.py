@@ -1,7 +1,7 @@
-"""Features of a digit's image: what might make it likely or unlikely.
+"""Features of a digit's image that might make it likely or unlikely.
 
-All functions take images `(B, 1, 28, 28)` in [0, 1] and return a value for each, `(B,)`, float64;
-lengths are in pixels. The stroke is where a pixel is at least one half.
+All functions take images `(B, 1, 28, 28)` in [0, 1] and return a value for each, `(B,)`, float64.
+Lengths are in pixels. The stroke is the set of pixels that are at least one half.
 """
 
 import numpy as np
@@ -18,22 +18,22 @@ CENTRE = 13.5  # row and column of the middle of an image
 
 
 def on_cpu(x: Tensor) -> Tensor:
-    """The images `x`, checked, where NumPy and SciPy can read them."""
+    """Check the images `x`; return them on the CPU, where NumPy and SciPy can read them."""
     return check_images(x).detach().cpu()
 
 
 @checked
 def ink(x: Tensor) -> np.ndarray:
-    """The sum of the grey levels: how many pixels' worth of white."""
+    """Return the sum of the grey levels, in white pixels."""
     x = on_cpu(x)
     return x.sum((1, 2, 3)).double().numpy()
 
 
 @checked
 def entropy_floor(x: Tensor) -> np.ndarray:
-    """Sum of the pixels' binary entropies, nats: minus the best grey score any model can reach.
+    """Return the sum of the pixels' binary entropies, nats: minus the best possible grey score.
 
-    A pixel x adds -x log x - (1 - x) log(1 - x): log 2 in the middle, nothing at black and white.
+    A pixel x adds -x log x - (1 - x) log(1 - x): log 2 at x = 1/2, nothing at black and white.
     """
     x = on_cpu(x)
     x = x.double()
@@ -42,17 +42,17 @@ def entropy_floor(x: Tensor) -> np.ndarray:
 
 @checked
 def grey_pixels(x: Tensor) -> np.ndarray:
-    """How many pixels are neither nearly black nor nearly white (between 0.1 and 0.9)."""
+    """Count the pixels between 0.1 and 0.9: neither nearly black nor nearly white."""
     x = on_cpu(x)
     return ((x > 0.1) & (x < 0.9)).sum((1, 2, 3)).double().numpy()
 
 
 @checked
 def stroke_width(x: Tensor) -> np.ndarray:
-    """The mean width of the stroke along its middle, to an eighth of a pixel; 0 without one.
+    """Return the mean width of the stroke along its middle, to an eighth of a pixel; 0 without one.
 
-    The middle is where the distance to the background is largest. It is found at four times the
-    resolution, since most strokes are 2 to 4 pixels wide.
+    The middle is where the distance to the background is largest. It is sought at four times the
+    resolution, because most strokes are 2 to 4 pixels wide.
     """
     x = on_cpu(x)
     fine = [
@@ -71,47 +71,47 @@ def _stroke_width(stroke: np.ndarray) -> float:
 
 @checked
 def slant(x: Tensor) -> np.ndarray:
-    """How far the ink leans to the right for each row up: the slope of column on row, upwards."""
+    """Return how many columns the ink leans to the right per row up: the slope of a regression."""
     x = on_cpu(x)
     row, column = centre(x)
     pixels = x[:, 0].double().numpy()
     down = np.arange(28.0) - row[:, None]  # (B, 28)
     right = np.arange(28.0) - column[:, None]
     spread = np.einsum("bij,bi->b", pixels, down**2)
-    lean = -np.einsum("bij,bi,bj->b", pixels, down, right)
-    return np.divide(lean, spread, out=np.zeros_like(lean), where=spread > 1e-9)
+    covariance = -np.einsum("bij,bi,bj->b", pixels, down, right)
+    return np.divide(covariance, spread, out=np.zeros_like(covariance), where=spread > 1e-9)
 
 
 @checked
 def height(x: Tensor) -> np.ndarray:
-    """Rows from the first that the stroke touches to the last."""
+    """Return the stroke's height: rows from the first that it touches to the last."""
     x = on_cpu(x)
     return np.array([_extent(stroke.any(1)) for stroke in _strokes(x)])
 
 
 @checked
 def width(x: Tensor) -> np.ndarray:
-    """Columns from the first that the stroke touches to the last."""
+    """Return the stroke's width: columns from the first that it touches to the last."""
     x = on_cpu(x)
     return np.array([_extent(stroke.any(0)) for stroke in _strokes(x)])
 
 
 @checked
 def holes(x: Tensor) -> np.ndarray:
-    """Regions of background that the stroke encloses; it also closes them diagonally."""
+    """Count the regions of background that the stroke encloses; diagonal neighbours close a gap."""
     x = on_cpu(x)
     return np.array([float(ndimage.label(~np.pad(stroke, 1))[1] - 1) for stroke in _strokes(x)])
 
 
 @checked
 def off_centre(x: Tensor) -> np.ndarray:
-    """Distance of the centre of the ink from the middle of the image."""
+    """Return the distance of the centre of the ink from the middle of the image."""
     x = on_cpu(x)
     row, column = centre(x)
     return np.hypot(row - CENTRE, column - CENTRE)
 
 
-# Features of the image alone. Name in tables and figures: function.
+# Features of the image alone, by their names in tables and figures.
 FEATURES = {
     "ink": ink,
     "entropy floor": entropy_floor,
@@ -127,7 +127,7 @@ FEATURES = {
 
 @checked
 def nearest_distance(x: Tensor, references: Tensor) -> np.ndarray:
-    """Euclidean distance in pixel space to the nearest of the images `references`."""
+    """Return the Euclidean distance, in pixel space, to the nearest of the images `references`."""
     x = on_cpu(x)
     references = on_cpu(references)
     search = NearestNeighbors(n_neighbors=1, algorithm="brute")
@@ -137,7 +137,7 @@ def nearest_distance(x: Tensor, references: Tensor) -> np.ndarray:
 
 @checked
 def centre(x: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Row and column of the centre of the ink; the middle of the image where there is none."""
+    """Return row and column of the centre of the ink; without ink, of the image's middle."""
     x = on_cpu(x)
     pixels = x[:, 0].double().numpy()
     grid = np.arange(28.0)

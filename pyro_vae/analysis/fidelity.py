@@ -1,8 +1,7 @@
 """How near a set of generated images is to a set of real ones, in a space of features.
 
-Both functions take features `(N, F)` and `(M, F)`, one row an image. Their values depend on N and M
-and on the features, so that they mean something only beside the same figures for a second set of
-real images.
+Both functions take features `(N, F)` and `(M, F)`, one row per image. Their values depend on N, M
+and the features. Compare them with the same measure of a second set of real images.
 """
 
 import numpy as np
@@ -14,32 +13,32 @@ from pyro_vae.errors import InputError, check_counts, check_table, checked
 
 @checked
 def frechet_distance(real: np.ndarray, generated: np.ndarray) -> float:
-    """|m - m'|^2 + tr(C + C' - 2 (C C')^(1/2)), m and C the means and covariances of the two sets.
+    """Return |m - m'|^2 + tr(C + C' - 2 (C C')^(1/2)), from the sets' means m and covariances C.
 
-    The squared 2-Wasserstein distance of the Gaussians with these moments (Heusel et al. 2017, GANs
-    trained by a two time-scale update rule, eq. 6). Its estimate is above zero even for two sets of
-    the same kind, and the more so the smaller they are.
+    This is the squared 2-Wasserstein distance of the Gaussians with these moments (Heusel et al.
+    2017, GANs trained by a two time-scale update rule, eq. 6). It is positive even for two sets
+    from one distribution, more so for small sets.
     """
     _check(real, generated)
-    c, d = (np.atleast_2d(np.cov(each, rowvar=False)) for each in (real, generated))
-    apart = np.square(real.mean(0) - generated.mean(0)).sum()
-    # C C' has the eigenvalues of the symmetric C^(1/2) C' C^(1/2), which can be had safely even
-    # where a feature that never moves makes it singular
+    c, d = (np.atleast_2d(np.cov(images, rowvar=False)) for images in (real, generated))
+    squared = np.square(real.mean(0) - generated.mean(0)).sum()
+    # C C' has the eigenvalues of the symmetric C^(1/2) C' C^(1/2), which are safe to compute even
+    # where a constant feature makes C singular
     values, vectors = linalg.eigh(c)
     half = vectors * np.sqrt(values.clip(0)) @ vectors.T
     root = np.sqrt(linalg.eigvalsh(half @ d @ half).clip(0)).sum()
-    return float(apart + np.trace(c) + np.trace(d) - 2 * root)
+    return float(squared + np.trace(c) + np.trace(d) - 2 * root)
 
 
 @checked
 def precision_recall(
     real: np.ndarray, generated: np.ndarray, neighbours: int = 3
 ) -> tuple[float, float]:
-    """The share of generated images that look real, and of real images that can be generated.
+    """Return precision, the share of generated images among the real, and recall, the reverse.
 
-    An image looks like those of a set if it lies no further from one of them than that one's
-    `neighbours`-th nearest other (Kynkaanniemi et al. 2019, Improved precision and recall metric
-    for assessing generative models, eq. 1 and 2).
+    An image is among those of a set if it lies no further from one of them than that one's
+    `neighbours`-th nearest neighbour in the set (Kynkaanniemi et al. 2019, Improved precision and
+    recall metric for assessing generative models, eq. 1 and 2).
     """
     _check(real, generated)
     check_counts(neighbours=neighbours)

@@ -1,8 +1,8 @@
-"""Changes made to an image on purpose, to see what a score answers to.
+"""Changes to an image of one property at a time, to see which of them a score depends on.
 
-All functions take images `(B, 1, 28, 28)` in [0, 1] and return as many of the same kind. Where a
-change needs positions between pixels it is made at four times the resolution, or by cubic splines,
-so that the result has the soft edges that the images have.
+All functions take images `(B, 1, 28, 28)` in [0, 1] and return as many of the same kind. Changes
+that need positions between pixels work at four times the resolution, or by cubic splines, so the
+results keep the soft edges of real images.
 """
 
 import numpy as np
@@ -20,9 +20,9 @@ FINE = 4  # fine pixels to a pixel, along each axis
 
 @checked
 def thicken(x: Tensor, by: float) -> Tensor:
-    """The stroke `by` pixels wider; thinner where `by` is negative.
+    """Make the stroke `by` pixels wider, or thinner where `by` is negative.
 
-    Grey dilation (erosion) with a disc of diameter |by|, to the nearest half of a pixel (Castro et
+    By grey dilation or erosion with a disc of diameter |by|, to the nearest half pixel (Castro et
     al. 2019, Morpho-MNIST).
     """
     x = on_cpu(x)
@@ -38,7 +38,7 @@ def thicken(x: Tensor, by: float) -> Tensor:
 
 @checked
 def shear(x: Tensor, by: float) -> Tensor:
-    """The image sheared to the right by `by` columns for each row up, about the ink's centre."""
+    """Shear the image to the right by `by` columns per row up, about the centre of the ink."""
     x = on_cpu(x)
     check_number("by", by, -14, 14)
     return _shear(x, np.full(len(x), by))
@@ -46,24 +46,24 @@ def shear(x: Tensor, by: float) -> Tensor:
 
 @checked
 def deslant(x: Tensor) -> Tensor:
-    """The image sheared until it leans neither way."""
+    """Shear the image so that its slant is zero."""
     x = on_cpu(x)
     return _shear(x, -slant(x))
 
 
 def _shear(x: Tensor, by: np.ndarray) -> Tensor:
-    rows, _ = centre(x)
+    centre_rows, _ = centre(x)
     sheared = [
         # the pixel at (row, column) is taken from (row, column + s (row - centre))
         ndimage.affine_transform(image, [[1, 0], [s, 1]], [0, -s * row], order=3)
-        for image, s, row in zip(x[:, 0].numpy(), by, rows, strict=True)
+        for image, s, row in zip(x[:, 0].numpy(), by, centre_rows, strict=True)
     ]
     return _images(sheared)
 
 
 @checked
 def resize(x: Tensor, factor: float) -> Tensor:
-    """The digit `factor` times as large, about the middle of the image; its stroke as well."""
+    """Scale the digit, stroke included, by `factor` about the middle of the image."""
     x = on_cpu(x)
     check_number("factor", factor, 0.01, 100)
     scale = np.eye(2) / factor
@@ -75,7 +75,7 @@ def resize(x: Tensor, factor: float) -> Tensor:
 
 @checked
 def blur(x: Tensor, sigma: float) -> Tensor:
-    """Convolved with a Gaussian of standard deviation `sigma` pixels."""
+    """Convolve with a Gaussian of standard deviation `sigma` pixels."""
     x = on_cpu(x)
     check_number("sigma", sigma, 0, 100)
     return _images([ndimage.gaussian_filter(image, sigma) for image in x[:, 0].numpy()])
@@ -83,14 +83,14 @@ def blur(x: Tensor, sigma: float) -> Tensor:
 
 @checked
 def binarise(x: Tensor) -> Tensor:
-    """Black or white at each pixel, whichever is nearer."""
+    """Make each pixel black or white, whichever is nearer."""
     check_images(x)
     return (x >= 0.5).to(x)
 
 
 @checked
 def shift(x: Tensor, down: int, right: int) -> Tensor:
-    """Moved by whole pixels; what leaves the image is lost, what enters is black."""
+    """Move the image by whole pixels; what leaves it is lost, and black enters."""
     check_images(x)
     for name, by in (("down", down), ("right", right)):
         if abs(by) > 28:
@@ -107,7 +107,7 @@ def shift(x: Tensor, down: int, right: int) -> Tensor:
 
 @checked
 def shuffle_pixels(x: Tensor, seed: int) -> Tensor:
-    """Each image with its own pixels in a random order of its own: the same ink, no shape."""
+    """Permute the pixels of each image at random: the same ink, no shape."""
     check_images(x)
     check_seed(seed)
     rng = torch.Generator().manual_seed(seed)
@@ -117,7 +117,7 @@ def shuffle_pixels(x: Tensor, seed: int) -> Tensor:
 
 @checked
 def gaussian_noise(x: Tensor, level: float, rng: torch.Generator) -> Tensor:
-    """x + level * N(0, 1) at each pixel, clipped to [0, 1]."""
+    """Add level * N(0, 1) to each pixel and clip to [0, 1]."""
     check_images(x)
     check_number("level", level, 0, 1e3)
     return (x + level * torch.randn(x.shape, generator=rng).to(x)).clamp(0, 1)
@@ -125,7 +125,7 @@ def gaussian_noise(x: Tensor, level: float, rng: torch.Generator) -> Tensor:
 
 @checked
 def salt_and_pepper(x: Tensor, level: float, rng: torch.Generator) -> Tensor:
-    """Each pixel replaced with probability `level` by black or white, at even odds."""
+    """Replace each pixel, with probability `level`, by black or white at even odds."""
     check_images(x)
     check_number("level", level, 0, 1)
     replaced = torch.rand(x.shape, generator=rng) < level

@@ -1,4 +1,4 @@
-"""Judges from outside: a classifier, and nearest neighbours in pixel space."""
+"""Judges that know nothing of the autoencoder: a classifier, and nearest neighbours of pixels."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ from pyro_vae.seeds import seeded
 
 
 class Classifier(nn.Module):
-    """Images `(B, 1, 28, 28)` to the logits of ten digits, `(B, 10)`."""
+    """A convolutional network from images `(B, 1, 28, 28)` to logits of ten digits, `(B, 10)`."""
 
     def __init__(self):
         super().__init__()
@@ -37,7 +37,7 @@ class Classifier(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """The logits of ten digits, `(B, 10)`."""
+        """Return the logits of the ten digits, `(B, 10)`."""
         return self.f(x)
 
 
@@ -51,9 +51,9 @@ def train_classifier(
     seed: int = 0,
     progress: bool = True,
 ) -> Classifier:
-    """A classifier of the training images; each batch is moved by up to two pixels each way.
+    """Train a classifier on the training images, each batch shifted by up to two pixels each way.
 
-    The learning rate falls to zero on a cosine. Only the training images and labels are looked at.
+    The learning rate falls to zero on a cosine. The test images are not used.
     """
     check_counts(epochs=epochs, batch_size=batch_size)
     check_number("learning_rate", learning_rate, 1e-9, 1e3)
@@ -81,7 +81,7 @@ def train_classifier(
 @checked
 @torch.no_grad()
 def class_probabilities(classifier: Classifier, x: Tensor) -> np.ndarray:
-    """The probability of each digit, `(B, 10)`, for images `(B, 1, 28, 28)`."""
+    """Return the probability of each digit, `(B, 10)`, for images `(B, 1, 28, 28)`."""
     check_images(x)
     check_pixels(x, classifier.f[0].weight)
     return torch.cat([classifier(part).softmax(1) for part in x.split(1000)]).double().cpu().numpy()
@@ -90,7 +90,7 @@ def class_probabilities(classifier: Classifier, x: Tensor) -> np.ndarray:
 @checked
 @torch.no_grad()
 def class_features(classifier: Classifier, x: Tensor) -> np.ndarray:
-    """The activations before the last layer, `(B, 64)`, for images `(B, 1, 28, 28)`."""
+    """Return the activations before the last layer, `(B, 64)`, for images `(B, 1, 28, 28)`."""
     check_images(x)
     check_pixels(x, classifier.f[0].weight)
     return torch.cat([classifier.f[:-1](part) for part in x.split(1000)]).double().cpu().numpy()
@@ -101,10 +101,10 @@ Reader = Callable[[Tensor], np.ndarray]
 
 @checked
 def knn_judge(data: Dataset, neighbours: int = 5, references: int = 20_000) -> tuple[Reader, float]:
-    """A reader of images `(*, 1, 28, 28)` to labels `(*,)`, and its accuracy on the test images.
+    """Return a function from images `(*, 1, 28, 28)` to labels `(*,)`, and its test accuracy.
 
-    It votes among the nearest of the first `references` training images, and knows nothing of the
-    autoencoder, so that what it reads in a reconstruction is evidence of its own.
+    The function takes the vote of the `neighbours` nearest of the first `references` training
+    images, in pixel space. It is independent of the autoencoder whose images it classifies.
     """
     check_counts(neighbours=neighbours, references=references)
     if neighbours > min(references, len(data.train_images)):
@@ -112,9 +112,9 @@ def knn_judge(data: Dataset, neighbours: int = 5, references: int = 20_000) -> t
     knn = KNeighborsClassifier(n_neighbors=neighbours, algorithm="brute")
     knn.fit(data.train_images[:references].flatten(1).numpy(), data.train_labels[:references])
 
-    def read(images: Tensor) -> np.ndarray:
+    def classify(images: Tensor) -> np.ndarray:
         flat = images.detach().cpu().reshape(-1, 28 * 28)
         return knn.predict(flat.numpy()).reshape(images.shape[:-3])
 
-    accuracy = (read(data.test_images) == data.test_labels.numpy()).mean()
-    return read, float(accuracy)
+    accuracy = (classify(data.test_images) == data.test_labels.numpy()).mean()
+    return classify, float(accuracy)

@@ -1,4 +1,4 @@
-"""Figures: rows of images on one grey scale, and files that are the same at every run."""
+"""Figures: rows of images on one grey scale, and files that are the same for every run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from torch import Tensor
 from pyro_vae.errors import InputError, check_number, check_rows, checked, describe
 from pyro_vae.storage.files import atomic_write
 
-# of every figure; set by the scripts, so that importing this changes nobody's own figures
+# settings of every figure; the scripts set them, so importing this module changes nobody's figures
 RC_PARAMS = {
     "font.size": 10,
     "axes.titlesize": 10,
@@ -22,13 +22,13 @@ RC_PARAMS = {
     "savefig.dpi": 130,
 }
 
-# of the encoder, of the posterior (or the refined guide), of annealing
+# colours of the encoder, of the posterior or the refined guide, and of annealing
 COLOURS = {"guide": "#d95f02", "posterior": "#1b6ca8", "annealed": "#4d9221"}
 
 
 @checked
 def show_image(ax: Axes, image: Tensor, title: str = "") -> None:
-    """One image, shape `(1, 28, 28)`; black is 0 and white is 1 in every figure."""
+    """Draw one image, `(1, 28, 28)`; black is 0 and white is 1 in every figure."""
     if image.shape not in ((28, 28), (1, 28, 28)) or not image.is_floating_point():
         raise InputError(f"image must be floats (1, 28, 28), not {describe(image)}")
     pixels = image.detach().reshape(28, 28).float().cpu().numpy()
@@ -50,7 +50,7 @@ def image_rows(
     titles: Sequence[Sequence[str]] | None = None,
     size: float = 1.15,
 ) -> Figure:
-    """Rows of images, each `(n, 1, 28, 28)`, with a label at the left and titles above."""
+    """Draw rows of images, each `(n, 1, 28, 28)`, with labels at the left and titles above."""
     for row in rows or [Tensor()]:
         check_rows(row, first="rows")
     if len(row_labels) != len(rows):
@@ -77,7 +77,7 @@ def image_rows(
 
 @checked
 def save_figure(figure: Figure, path: str | Path, dataset: str) -> None:
-    """Write a PNG that names its data set and carries no date; the same figure, the same bytes."""
+    """Write a PNG that names its data set and holds no date: equal figures give equal bytes."""
     source = {"mnist": "MNIST", "digits": "scikit-learn's digits, NOT MNIST"}.get(dataset, dataset)
     figure.supxlabel(f"data: {source}", x=0.995, ha="right", fontsize=7.5, color="0.4")
     with atomic_write(path) as partial:

@@ -1,10 +1,9 @@
-"""What latents tell of the labels: accuracies of readers fitted to some and tried on others.
+"""What latents tell about labels: the accuracy of classifiers of z on latents not fitted to.
 
-All functions take latents `(N, d)` and labels `(N,)` to fit to, and others to be tried on, and
-return the share of the latter that are read correctly: their accuracy. Those that give
-probabilities also return what the latents tell of the labels at least, in nats: H(y) minus the
-cross-entropy of the probabilities on the other latents, in expectation a lower bound of the mutual
-information I(z; y). It falls below zero where the reader is surer than it should be.
+All functions fit a classifier to latents `(N, d)` and labels `(N,)`, and return its accuracy on
+other latents. Those with probabilities also return H(y) minus their cross-entropy on the other
+latents, nats. In expectation this is a lower bound of the mutual information I(z; y). It is
+negative where the classifier is overconfident.
 
 References:
     Barber, Agakov (2003), The IM algorithm: a variational approach to information maximization.
@@ -25,17 +24,17 @@ from pyro_vae.errors import InputError, check_classes, check_counts, check_table
 def linear_probe(
     z: np.ndarray, y: np.ndarray, other_z: np.ndarray, other_y: np.ndarray
 ) -> tuple[float, float]:
-    """Logistic regression on standardised latents: are the labels linearly separable?"""
+    """Fit logistic regression to standardised latents: are the labels linearly separable?"""
     _check(z, y, other_z, other_y)
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    return _read(probe.fit(z, y), other_z, other_y)
+    return _evaluate(probe.fit(z, y), other_z, other_y)
 
 
 @checked
 def neighbour_probe(
     z: np.ndarray, y: np.ndarray, other_z: np.ndarray, other_y: np.ndarray, neighbours: int = 10
 ) -> float:
-    """A vote among the nearest latents: do near latents have the same label, in whatever shape?"""
+    """Let the nearest latents vote: do near latents have the same label, in whatever shape?"""
     _check(z, y, other_z, other_y)
     check_counts(neighbours=neighbours)
     probe = KNeighborsClassifier(min(neighbours, len(z)))
@@ -46,7 +45,7 @@ def neighbour_probe(
 def tree_probe(
     z: np.ndarray, y: np.ndarray, other_z: np.ndarray, other_y: np.ndarray
 ) -> tuple[float, float]:
-    """Boosted trees, stopped where a tenth of the latents, held out, are read no better."""
+    """Fit boosted trees, stopped where a held-out tenth of the latents is classified no better."""
     _check(z, y, other_z, other_y)
     if len(z) < 10 * len(np.unique(y)):
         raise InputError(f"z must hold ten times as many latents as labels, not {len(z)}")
@@ -59,11 +58,13 @@ def tree_probe(
         n_iter_no_change=5,
         random_state=0,
     )
-    return _read(probe.fit(z, y), other_z, other_y)
+    return _evaluate(probe.fit(z, y), other_z, other_y)
 
 
-def _read(probe: ClassifierMixin, other_z: np.ndarray, other_y: np.ndarray) -> tuple[float, float]:
-    """Accuracy and nats of a fitted reader."""
+def _evaluate(
+    probe: ClassifierMixin, other_z: np.ndarray, other_y: np.ndarray
+) -> tuple[float, float]:
+    """Return a fitted classifier's accuracy, and its bound of I(z; y) in nats."""
     p = probe.predict_proba(other_z)
     place = np.searchsorted(probe.classes_, other_y)
     log_p = np.log(p[np.arange(len(other_y)), place])
