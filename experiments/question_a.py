@@ -16,7 +16,7 @@ from experiments.cli import announce_and_load, check_at_least, folder_name, make
 from experiments.record import Results
 from experiments.trained import Spec, load_or_train
 from pyro_vae.analysis.interventions import gaussian_noise, salt_and_pepper
-from pyro_vae.analysis.judges import Reader, knn_judge
+from pyro_vae.analysis.judges import Judge, knn_judge
 from pyro_vae.analysis.plots import COLOURS, image_rows
 from pyro_vae.analysis.sampling import decode, guide_samples, pixel_samples, posterior_samples
 from pyro_vae.data import Dataset, check_indices
@@ -63,7 +63,7 @@ def reconstructions(model: Model, guide: MeanField, x: Tensor, names: list[str])
 
 
 def noise_figure(
-    model: Model, guide: MeanField, x: Tensor, name: str, read: Reader
+    model: Model, guide: MeanField, x: Tensor, name: str, read: Judge
 ) -> tuple[Figure, dict]:
     """The image under each kind of noise, and reconstructions of each noisy image.
 
@@ -107,7 +107,7 @@ def noise_curves(
     x: Tensor,
     label: int,
     data: Dataset,
-    read: Reader,
+    read: Judge,
     fits: int,
 ) -> dict[str, dict]:
     """For each kind and level of noise, the share of reconstructions read as the true digit.
@@ -196,7 +196,7 @@ def random_images(model: Model, latent_dim: int, count: int = 6) -> Figure:
 
 
 def interpolation(
-    model: Model, ends: Tensor, x: Tensor, names: list[str], read: Reader
+    model: Model, ends: Tensor, x: Tensor, names: list[str], read: Judge
 ) -> tuple[Figure, dict]:
     """Mean images along the straight line between two latents, over the mix of the two images."""
     t = torch.linspace(0, 1, 11).to(ends)

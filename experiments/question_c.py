@@ -36,7 +36,7 @@ from pyro_vae.analysis.interventions import gaussian_noise, salt_and_pepper
 from pyro_vae.analysis.judges import Classifier, class_features, class_probabilities
 from pyro_vae.analysis.probes import linear_probe, neighbour_probe
 from pyro_vae.analysis.rate_distortion import guide_rate_distortion, model_rate_distortion
-from pyro_vae.analysis.sampling import encode_style, mean_images, posterior_moments
+from pyro_vae.analysis.sampling import decode, encode_style, posterior_moments
 from pyro_vae.data import Dataset
 from pyro_vae.errors import InputError, check_counts, check_seed
 from pyro_vae.guides.gaussian import MeanField
@@ -100,7 +100,7 @@ def refined(vae: Vae, x: Tensor, what: str, model: Model | None = None) -> Estim
 def reconstructions(vae: Vae, x: Tensor) -> Tensor:
     """The mean image at one draw of the guide, for each image of `x`."""
     z = encode_style(vae.model, vae.guide, x, num_samples=1, seed=SEED)[0]
-    return mean_images(vae.model, z)
+    return decode(vae.model, z)
 
 
 def over_seeds(runs: list) -> dict:
@@ -346,7 +346,7 @@ def units(vaes: Vaes, data: Dataset, x: Tensor, classifier: Classifier) -> dict:
             loc, _ = posterior_moments(vae.guide, x)
 
             def read(z: Tensor, vae: Vae = vae) -> np.ndarray:
-                return class_probabilities(classifier, mean_images(vae.model, z)).argmax(1)
+                return class_probabilities(classifier, decode(vae.model, z)).argmax(1)
 
             digit, moves = read(loc), 2 * torch.eye(loc.shape[1])[use.order]
             changes = [
@@ -377,7 +377,7 @@ def unit_images(vae: Vae, x: Tensor, order: list[int], most: int = 20) -> Tensor
     for unit in order[:most]:
         z = loc.repeat(9, 1)
         z[:, unit] = torch.linspace(-3, 3, 9)
-        rows.append(mean_images(vae.model, z))
+        rows.append(decode(vae.model, z))
     return torch.stack(rows)
 
 
@@ -450,7 +450,7 @@ def samples(
             d = vae.model.decoder.latent_dim
             rng = torch.Generator().manual_seed(derive_seed(SEED, training))
             z = torch.randn(len(real), d, generator=rng)
-            images = mean_images(vae.model, z)
+            images = decode(vae.model, z)
             drawn.append(measure(images))
             rebuilt.append(measure(reconstructions(vae, real)))
             copied.append(nearness(reconstructions(vae, data.train_images[chosen])))
@@ -511,7 +511,7 @@ def robustness(vaes: Vaes, x: Tensor, labels: np.ndarray, classifier: Classifier
         found = []
         for vae in seeds:
             z, _ = posterior_moments(vae.guide, x)
-            images = mean_images(vae.model, along(z[first], z[first + 1]).flatten(0, 1))
+            images = decode(vae.model, along(z[first], z[first + 1]).flatten(0, 1))
             found.append(readings(images.unflatten(0, (11, -1))))
         metrics["interpolation"][key] = over_seeds(found)
     return metrics
@@ -555,7 +555,7 @@ def cost(vaes: Vaes, data: Dataset, seconds: dict[str, dict[str, float]]) -> dic
         fit(model, guide, rows, epochs=1, batch_size=batch_size, progress=False)
         epoch = (time.perf_counter() - start) * len(data.train_images) / len(few)
         start = time.perf_counter()
-        mean_images(vae.model, torch.randn(10_000, vae.model.decoder.latent_dim))
+        decode(vae.model, torch.randn(10_000, vae.model.decoder.latent_dim))
         metrics[key] = {
             "generator_parameters": sum(w.numel() for w in vae.model.parameters()),
             "encoder_parameters": sum(w.numel() for w in vae.guide.parameters()),
@@ -694,7 +694,7 @@ def main() -> None:
     first = {key: seeds[0] for key, seeds in vaes.items()}
     images, difference = preferred(vaes, "d20", "d4", 10)
     rebuilt = {
-        CONTENDERS[key].label: mean_images(
+        CONTENDERS[key].label: decode(
             first[key].model, posterior_moments(first[key].guide, x[images])[0]
         )
         for key in ("d4", "d20")

@@ -172,7 +172,6 @@ RIGHT = {
     "judges.knn_judge": {"data": SMALL, "neighbours": 1, "references": 4},
     "sampling.guide_samples": {"guide": GUIDE, "x": X, "num_samples": 2, "seed": 0},
     "sampling.decode": {"model": MODEL, "z": LATENTS},
-    "sampling.mean_images": {"model": MODEL, "z": LATENTS},
     "sampling.decode_style": {"model": MODEL, "style": LATENTS},
     "sampling.encode_style": of(num_samples=2, seed=0),
     "sampling.posterior_moments": {"guide": GUIDE, "x": X},

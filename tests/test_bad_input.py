@@ -392,7 +392,6 @@ CASES = [
     ("guide_samples", "K", lambda: sampling.guide_samples(GUIDE, X, num_samples=0), COUNT),
     ("guide_samples", "x", lambda: sampling.guide_samples(GUIDE, 3, num_samples=1), "x must be a"),
     ("decode", "z", lambda: sampling.decode(MODEL, torch.zeros(3, 5)), "(*, 2), not (3, 5)"),
-    ("mean_images", "z", lambda: sampling.mean_images(MODEL, torch.zeros(3, 5)), "(*, 2)"),
     (
         "decode_style",
         "labels",

@@ -96,11 +96,11 @@ def class_features(classifier: Classifier, x: Tensor) -> np.ndarray:
     return torch.cat([classifier.f[:-1](part) for part in x.split(1000)]).double().cpu().numpy()
 
 
-Reader = Callable[[Tensor], np.ndarray]
+Judge = Callable[[Tensor], np.ndarray]
 
 
 @checked
-def knn_judge(data: Dataset, neighbours: int = 5, references: int = 20_000) -> tuple[Reader, float]:
+def knn_judge(data: Dataset, neighbours: int = 5, references: int = 20_000) -> tuple[Judge, float]:
     """Return a function from images `(*, 1, 28, 28)` to labels `(*,)`, and its test accuracy.
 
     The function takes the vote of the `neighbours` nearest of the first `references` training

@@ -45,9 +45,6 @@ def decode(model: Model, z: Tensor, *labels: Tensor) -> Tensor:
     return images.reshape(*z.shape[:-1], *images.shape[1:])
 
 
-mean_images = decode
-
-
 @checked
 @one_line_refusals
 @torch.no_grad()
