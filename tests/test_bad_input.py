@@ -392,6 +392,8 @@ CASES = [
     ("guide_samples", "K", lambda: sampling.guide_samples(GUIDE, X, num_samples=0), COUNT),
     ("guide_samples", "x", lambda: sampling.guide_samples(GUIDE, 3, num_samples=1), "x must be a"),
     ("decode", "z", lambda: sampling.decode(MODEL, torch.zeros(3, 5)), "(*, 2), not (3, 5)"),
+    ("decode", "no latent", lambda: sampling.decode(MODEL, torch.zeros(0, 2)), "at least one"),
+    ("decode", "labels", lambda: sampling.decode(LABEL_MODEL, torch.zeros(3, 2), Y), "each latent"),
     (
         "decode_style",
         "labels",

@@ -66,6 +66,8 @@ def test_styles_go_through_the_prior_and_back():
     style = torch.randn(600, 2)
     expected = decode(model, y[:, None] + 2 * style, y)
     torch.testing.assert_close(decode_style(model, style, y), expected)
+    twice = decode(model, torch.stack([style, y[:, None] + 2 * style]), y)  # labels of both alike
+    torch.testing.assert_close(twice[1], expected)
     x = torch.rand(600, 1, 28, 28)
     styles = encode_style(model, guide, x, y, num_samples=2, seed=3)
     assert styles.shape == (2, 600, 2)
@@ -92,6 +94,8 @@ def test_decoded_means_and_pixels(trained):
     means = decode(model, torch.zeros(3, 5, 2))
     assert means.shape == (3, 5, 1, 28, 28)
     assert ((means > 0) & (means < 1)).all()
+    z = torch.randn(2, 400, 2)  # more than are decoded at a time
+    torch.testing.assert_close(decode(model, z), torch.stack([decode(model, part) for part in z]))
     pixels = pixel_samples(torch.full((1, 1, 28, 28), 0.3).expand(20, -1, -1, -1))
     assert set(pixels.unique().tolist()) == {0, 1}
     assert abs(off_by(pixels.flatten(), 0.3)) < 5
