@@ -110,7 +110,7 @@ def compare(model: Program, guides: dict[str, Program], x: Tensor, *labels: Tens
     """Print the table of trained `guides` of one model on the images `x`, and return its rows.
 
     >>> from pyro_vae import LinearGaussian, compare
-    >>> problem = LinearGaussian()
+    >>> problem = LinearGaussian(latent_dim=10, data_dim=20)
     >>> guides = {"exact": problem.exact_guide, "wide": problem.wide_guide}
     >>> rows = compare(problem.model, guides, problem.data(2))  # doctest: +ELLIPSIS
     guide ...
