@@ -3,7 +3,15 @@
 import torch
 from torch import Tensor
 
-from pyro_vae.errors import InputError, check_counts, check_rows, check_seed, checked, describe
+from pyro_vae.errors import (
+    InputError,
+    check_counts,
+    check_rows,
+    check_seed,
+    checked,
+    describe,
+    one_line_refusals,
+)
 from pyro_vae.guides.amortised import Amortised
 from pyro_vae.likelihood.importance import log_joint_in_chunks
 from pyro_vae.likelihood.traces import Program, batches, draw_z

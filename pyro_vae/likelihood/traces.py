@@ -12,7 +12,7 @@ from pyro import poutine
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
-from pyro_vae.errors import InputError, check_rows, checked
+from pyro_vae.errors import InputError, check_rows, checked, one_line_refusals
 
 Program = Callable[..., object]  # a Pyro model or guide: program(x) or program(x, y)
 
@@ -70,6 +70,7 @@ def log_joint(
 
 
 @checked
+@one_line_refusals
 @torch.no_grad()
 def simulate(model: Program, images: Tensor, *labels: Tensor) -> tuple[Tensor, Tensor]:
     """Draw images of the shape of `images` from the model; return them and their latents `(B, d)`.
