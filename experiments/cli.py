@@ -32,7 +32,13 @@ TRAINING = {
 }
 
 # What the package's messages call an argument, and the option of the scripts that sets it.
-OPTIONS = {"resume=True": "--resume", "root=": "--data-root ", 'device="cuda"': "--device cuda"}
+OPTIONS = {
+    "resume=True": "--resume",
+    "root=": "--data-root",
+    'name="digits"': "--dataset digits",
+    'device="cuda"': "--device cuda",
+    'device="cpu"': "--device cpu",
+}
 
 
 class Parser(argparse.ArgumentParser):
