@@ -3,7 +3,6 @@
 import hashlib
 import os
 import tempfile
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.datasets import mnist
 
-from pyro_vae.errors import InputError, check_choice, check_rows, checked, describe
+from pyro_vae.errors import InputError, check_choice, checked, describe
 
 
 class NoData(InputError):
@@ -40,7 +39,6 @@ class Dataset(NamedTuple):
     train_labels: Tensor
     test_images: Tensor
     test_labels: Tensor
-    showcase: tuple[int, ...]  # the training images that question (a) shows
 
 
 @checked
@@ -70,7 +68,6 @@ def load_mnist(root: str | Path | None = None) -> Dataset:
         read_labels(root / RAW / "train-labels-idx1-ubyte"),
         _unit_interval(read_images(root / RAW / "t10k-images-idx3-ubyte"), 255),
         read_labels(root / RAW / "t10k-labels-idx1-ubyte"),
-        showcase=(59289, 28001, 35508, 43876),
     )
 
 
@@ -124,7 +121,6 @@ def load_digits() -> Dataset:
         labels[:1500],
         images[1500:],
         labels[1500:],
-        showcase=(16, 11, 45, 64),
     )
 
 
@@ -147,13 +143,3 @@ def check_images(images: Tensor) -> Tensor:
             "divide grey levels by their maximum"
         )
     return images
-
-
-@checked
-def check_indices(indices: Sequence[int], images: Tensor, name: str = "images") -> Sequence[int]:
-    """Return `indices`; raise InputError unless each is the index of one of `images`."""
-    check_rows(images, first="images")
-    for index in indices:
-        if not 0 <= index < len(images):
-            raise InputError(f"{name}: no image {index}; choose from 0 to {len(images) - 1}")
-    return indices

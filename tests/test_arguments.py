@@ -41,7 +41,7 @@ PRIOR = PriorGuide(MODEL)
 VAE = Vae.build(2, architecture="dense", precision="float32")
 LABEL_MODEL, LABEL_GUIDE = build_vae(2, architecture="dense", num_classes=10)
 CLASSIFIER = Classifier().eval()
-SMALL = data.Dataset("digits", X, Y, X, Y, (0, 1, 2, 3))
+SMALL = data.Dataset("digits", X, Y, X, Y)
 LOG_W = torch.zeros(30, 4)
 LATENTS = torch.zeros(3, 2)
 NUMBERS = torch.zeros(4, 4)
@@ -110,7 +110,6 @@ RIGHT = {
     "data.load_dataset": {"name": "digits", "root": None},
     "data.data_root": {"root": "data"},
     "data.check_images": {"images": X},
-    "data.check_indices": {"indices": [0, 3], "images": X, "name": "images"},
     "explained.held_out_r2": {
         "features": {"a": TABLE[:, 0]}, "target": TABLE[:, 1], "held_out": DIGIT > 0,
         "categorical": ("a",), "seed": 0,

@@ -8,7 +8,6 @@ from pyro_vae.data import (
     MNIST_MD5,
     RAW,
     check_images,
-    check_indices,
     data_root,
     load_dataset,
     load_mnist,
@@ -124,10 +123,3 @@ def test_unknown_dataset():
 def test_wrong_images_are_named(images, message):
     with pytest.raises(InputError, match=message):
         check_images(images)
-
-
-def test_an_index_out_of_range_is_named(digits):
-    assert check_indices([0, 1499], digits.train_images) == [0, 1499]
-    for index in (-1, 1500):
-        with pytest.raises(InputError, match=f"no image {index}; choose from 0 to 1499"):
-            check_indices([index], digits.train_images)

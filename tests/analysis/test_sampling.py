@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.question_a import lost_between
+from experiments.question_a.noise import lost_between
 from pyro_vae.analysis.active_units import active_units
 from pyro_vae.analysis.interventions import gaussian_noise, salt_and_pepper
 from pyro_vae.analysis.judges import knn_judge

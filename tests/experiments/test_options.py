@@ -57,12 +57,13 @@ def left_out(*options):
 
 OWN = {
     "question_a": {
-        "--images": [
-            ("0 1 2 1500", "--images: no image 1500; choose from 0 to 1499"),
-            ("1", "argument --images: expected 4 arguments"),
-            ("5 5 6 7", "--images: [5, 5, 6, 7] must be four different images"),
+        "--show": [
+            ("0 1 2 1500", "--show: no image 1500; choose from 0 to 1499"),
+            ("0 1 2 -1", "--show: no image -1; choose from 0 to 1499"),
+            ("1", "argument --show: expected 4 arguments"),
+            ("5 5 6 7", "--show: [5, 5, 6, 7] must be four different images"),
         ],
-        "--fits": [("0", "--fits must be >= 1")],
+        "--posterior-draws": [("0", "--posterior-draws must be >= 1")],
     },
     "question_b": {
         "--images": [

@@ -22,7 +22,7 @@ from pyro_vae.training.stopping import Interrupted
 from tests.autoencoders import load_vae, save_vae
 from tests.commands import ROOT, run_script
 
-FAST = ["--dataset", "digits", "--epochs", "1", "--batch-size", "500", "--fits", "2"]
+FAST = ["--dataset", "digits", "--epochs", "1", "--batch-size", "500", "--posterior-draws", "2"]
 
 
 def run(*options, **environment):
@@ -137,7 +137,7 @@ def test_resume_with_nothing_to_resume_uses_the_checkpoint(results, tmp_path):
     folder.mkdir(parents=True)
     shutil.copy(results / "checkpoints" / "d4.pt", folder)
     before = (folder / "d4.pt").read_bytes()
-    done = run("--dataset", "digits", "--fits", "2", "--results", tmp_path, "--resume")
+    done = run("--dataset", "digits", "--posterior-draws", "2", "--results", tmp_path, "--resume")
     assert done.returncode == 0, done.stderr
     assert "training d4" not in done.stdout
     assert (folder / "d4.pt").read_bytes() == before

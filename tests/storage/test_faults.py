@@ -111,7 +111,7 @@ def test_fifty_kills_change_no_bit(tmp_path):
 def test_a_script_killed_and_resumed_gives_the_same_files(tmp_path):
     """Question (a) as a user starts it: metrics, figures, checkpoint and training state."""
     command = ["-m", "tests.storage.faults", tmp_path / "killed"]
-    script = ["question_a", "--dataset", "digits", "--epochs", 5, "--fits", 1]
+    script = ["question_a", "--dataset", "digits", "--epochs", 5, "--posterior-draws", 1]
     done = start(*command, 8, 0, *script)
     out, err = done.communicate()
     assert done.returncode == 0, err
@@ -202,7 +202,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_old_file(tmp_path, writer):
 
 def test_a_full_disk_ends_a_script_with_one_line(tmp_path):
     """It comes in the middle of training, when the first state is written."""
-    options = ["--dataset", "digits", "--epochs", 1, "--fits", 1, "--results", tmp_path]
+    options = ["--dataset", "digits", "--epochs", 1, "--posterior-draws", 1, "--results", tmp_path]
     with full_disk():
         done = run_script("question_a", *options)
     assert done.returncode == 2

@@ -1,0 +1,81 @@
+"""What lies between two images in the latent space?
+
+The coursework asks for the images along a straight line between the latents of two images. Its ends
+are the guide's means. Beyond that: how wide is the posterior at each end, as a share of the line,
+and does the guide's Gaussian cover it?
+"""
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from experiments.question_a import SEED
+from pyro_vae.analysis.judges import Judge
+from pyro_vae.analysis.plots import COLOURS, image_rows
+from pyro_vae.analysis.sampling import guide_samples, posterior_moments, posterior_samples
+from pyro_vae.vae import Vae
+
+STEPS = 11
+
+
+def figure(vae: Vae, x: Tensor, names: list[str], judge: Judge) -> tuple[Figure, dict]:
+    """Draw the mean images along the line between two images, over the mix of their pixels.
+
+    Also return what they are read as.
+    """
+    t = torch.linspace(0, 1, STEPS)
+    means = vae.interpolate(x[:1], x[1:], steps=STEPS)[:, 0]
+    blends = torch.lerp(x[0], x[1], t.to(x)[:, None, None, None])
+    digits = judge(means).tolist()
+    over = [f"t = {s:.1f}\nread as {digit}" for s, digit in zip(t.tolist(), digits, strict=True)]
+    figure = image_rows(
+        [torch.cat([x[:1], means.to(x), x[1:]]), torch.cat([x[:1], blends, x[1:]])],
+        ["mean image at\n$(1-t)\\,\\mu_0 + t\\,\\mu_1$", "for contrast:\nmix of the pixels"],
+        f"Interpolation in the latent space from {names[0]} to {names[1]}",
+        [["image", *over, "image"], ["image", *[""] * STEPS, "image"]],
+        size=1.0,
+    )
+    return figure, {"t": t.tolist(), "read_as": digits}
+
+
+def endpoints_figure(vae: Vae, x: Tensor, names: list[str]) -> tuple[Figure, dict]:
+    """Draw guide and posterior at both ends, in the plane of the interpolation.
+
+    The horizontal axis runs along the line, the vertical one in the direction at right angles to it
+    in which the two posteriors spread most; both in lengths of the line. Needs d > 1. Also return
+    the effective sample sizes behind the draws of the posterior.
+    """
+    ends = posterior_moments(vae.guide, x)[0].to(x)
+    line = ends[1] - ends[0]
+    exact, ess = posterior_samples(
+        vae.model, vae.refined().guide, x, num_draws=1500, num_samples=5000, seed=SEED
+    )
+    rough = guide_samples(vae.guide, x, num_samples=5000, seed=SEED)  # (5000, 2, d)
+    centred = (exact - exact.mean(0)).flatten(0, 1)
+    across = centred - (centred @ line)[:, None] * line / line.norm() ** 2
+    vertical = torch.linalg.svd(across, full_matrices=False).Vh[0] * line.norm()
+    plane = torch.stack([line, vertical], 1) / line.norm() ** 2  # (d, 2)
+    figure = Figure(figsize=(9.6, 3.9))
+    figure.set_layout_engine("constrained")
+    ax = figure.subplots()
+    for b in (0, 1):
+        dots = ((exact[:, b] - ends[0]) @ plane).cpu()
+        ax.plot(*dots.T, ".", ms=2.2, alpha=0.5, color=COLOURS["posterior"], rasterized=True)
+        cloud = ((rough[:, b] - ends[0]) @ plane).cpu().numpy()
+        variances, axes = np.linalg.eigh(np.cov(cloud.T))
+        turn = np.linspace(0, 2 * np.pi, 100)
+        circle = axes @ (np.sqrt(variances)[:, None] * [np.cos(turn), np.sin(turn)])
+        for deviations in (1, 2):
+            ax.plot(*(cloud.mean(0)[:, None] + deviations * circle), color=COLOURS["guide"], lw=1.8)
+    ax.plot([], [], ".", ms=9, color=COLOURS["posterior"], label="posterior, 1,500 draws")
+    ax.plot([], [], color=COLOURS["guide"], label="guide, 1 and 2 standard deviations")
+    ax.plot([0, 1], [0, 0], "k-", lw=1, label="interpolation")
+    ax.set(
+        xlabel=f"along the interpolation: 0 = {names[0]}, 1 = {names[1]}",
+        ylabel="widest direction across",
+        title="Posterior and guide at both ends; the unit is the length of the interpolation",
+    )
+    ax.set_aspect("equal", adjustable="datalim")
+    figure.legend(fontsize=9, loc="outside lower center", ncols=3)
+    return figure, {"effective_sample_size": ess.tolist(), "num_samples": 5000}

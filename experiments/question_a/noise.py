@@ -1,0 +1,163 @@
+"""How much noise does a reconstruction survive?
+
+The coursework asks for reconstructions of a noisy image. Beyond that: at which level is the digit
+lost, and who loses it, the encoder or the model? The encoder stands for the posterior p(z | noisy
+image); where a draw of the posterior keeps the digit and a draw of the guide does not, the encoder
+has lost it. What a reconstruction shows is read by nearest neighbours, which know nothing of the
+autoencoder.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+from tqdm import tqdm
+
+from experiments.question_a import SEED
+from pyro_vae.analysis.interventions import gaussian_noise, salt_and_pepper
+from pyro_vae.analysis.judges import Judge
+from pyro_vae.analysis.plots import COLOURS, image_rows
+from pyro_vae.analysis.sampling import posterior_samples
+from pyro_vae.data import Dataset
+from pyro_vae.vae import Vae
+
+# name: (function, levels shown, levels measured)
+NOISES = {
+    "Gaussian noise": (
+        gaussian_noise,
+        [0, 0.1, 0.2, 0.4, 0.6, 0.8, 1.2],
+        [0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 1.0, 1.6],
+    ),
+    "salt and pepper": (
+        salt_and_pepper,
+        [0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7],
+        [0, 0.02, 0.04, 0.06, 0.1, 0.2, 0.3, 0.5, 0.8],
+    ),
+}
+
+
+class Shown(NamedTuple):
+    """The image that noise is added to."""
+
+    x: Tensor  # (1, 1, 28, 28)
+    name: str
+    label: int
+
+
+def posterior_draws(vae: Vae, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Draw once from each posterior, `(B, d)`, by resampling 1,000 samples of the refined guide.
+
+    Also return the effective sample sizes behind the draws, `(B,)`: how near to exact they are.
+    """
+    z, ess = posterior_samples(vae.model, vae.refined().guide, x, num_draws=1, seed=SEED)
+    return z[0], ess
+
+
+def figure(vae: Vae, shown: Shown, judge: Judge) -> tuple[Figure, dict]:
+    """Draw the image under each kind of noise, and its reconstructions by guide and posterior.
+
+    Also return what the reconstructions are read as.
+    """
+    rows, labels, titles, readings = [], [], [], {}
+    for noise, (add_noise, levels, _) in NOISES.items():
+        rng = torch.Generator().manual_seed(SEED)
+        noisy = torch.cat([add_noise(shown.x, level, rng) for level in levels])
+        rows.append(noisy)
+        labels.append(f"{shown.name}\nwith {noise}")
+        titles.append([f"level {level:g}" for level in levels])
+        readings[noise] = {"level": levels}
+        for source, symbol, means in (
+            ("guide", "q", vae.reconstruct(noisy, seed=SEED)[0]),
+            ("posterior", "p", vae.decode(posterior_draws(vae, noisy)[0])),
+        ):
+            digits = judge(means).tolist()
+            rows.append(means)
+            labels.append(f"mean at one draw of\n{source} ${symbol}(z\\,|\\,noisy)$")
+            titles.append([f"read as {digit}" for digit in digits])
+            readings[noise][source] = digits
+    title = "Noisy images, and what their reconstructions are read as by 5 nearest neighbours"
+    return image_rows(rows, labels, title, titles, size=1.2), readings
+
+
+@torch.no_grad()
+def measure(
+    vae: Vae, shown: Shown, data: Dataset, judge: Judge, num_posteriors: int
+) -> dict[str, dict]:
+    """For each kind and level of noise, the share of reconstructions read as the true digit.
+
+    Of four sets: the image under 200 draws of noise; the first 400 test images under one each; the
+    image with the latent drawn from the posterior (`num_posteriors` draws: each costs a fit); and
+    noise on a black image, which shows how much of a reading the noise itself brings.
+    """
+    test = data.test_images[:400].to(shown.x.device)
+    sets = {
+        "image": (shown.x.expand(200, -1, -1, -1), np.full(200, shown.label)),
+        "test": (test, data.test_labels[: len(test)].numpy()),
+        "posterior": (
+            shown.x.expand(num_posteriors, -1, -1, -1),
+            np.full(num_posteriors, shown.label),
+        ),
+        "nothing": (
+            torch.zeros_like(shown.x).expand(200, -1, -1, -1),
+            np.full(200, shown.label),
+        ),
+    }
+    curves = {}
+    for noise, (add_noise, _, levels) in NOISES.items():
+        rng = torch.Generator().manual_seed(SEED)
+        shares: dict[str, list[float]] = {name: [] for name in sets}
+        sizes = []
+        for level in tqdm(levels, desc=f"levels of {noise}"):
+            for name, (images, truth) in sets.items():
+                noisy = add_noise(images, float(level), rng)
+                if name == "posterior":
+                    z, ess = posterior_draws(vae, noisy)
+                    sizes.append({"median": float(ess.median()), "min": float(ess.min())})
+                    means = vae.decode(z)
+                else:
+                    means = vae.reconstruct(noisy, seed=SEED)[0]
+                shares[name].append(float((judge(means) == truth).mean()))
+        curves[noise] = {
+            "level": levels,
+            "share": shares,
+            "draws": {name: len(images) for name, (images, _) in sets.items()},
+            "effective_sample_size_of_1000": sizes,
+        }
+    return curves
+
+
+def lost_between(levels: list[float], shares: list[float]) -> list[float] | None:
+    """Return the two levels between which the share first falls below one half, if it does."""
+    for i in range(1, len(levels)):
+        if shares[i] < 0.5 <= shares[i - 1]:
+            return [levels[i - 1], levels[i]]
+    return None
+
+
+def curves_figure(curves: dict, name: str) -> Figure:
+    """Plot the share that is read rightly against the noise level, for each kind of noise."""
+    figure = Figure(figsize=(9.8, 4.1))
+    figure.set_layout_engine("constrained")
+    axes = figure.subplots(1, len(curves), sharey=True)
+    for ax, (noise, curve) in zip(axes, curves.items(), strict=True):
+        levels = np.array(curve["level"])
+        for key, what, colour in (
+            ("posterior", f"{name}, $z$ from the posterior", COLOURS["posterior"]),
+            ("image", f"{name}, $z$ from the guide", COLOURS["guide"]),
+            ("test", "test images, $z$ from the guide", "0.45"),
+            ("nothing", "noise alone, $z$ from the guide", "0.75"),
+        ):
+            share, draws = np.array(curve["share"][key]), curve["draws"][key]
+            # plus two successes and two failures, so that 0 and 1 have an interval (Agresti, Coull)
+            se = np.sqrt((share * draws + 2) * (draws - share * draws + 2) / (draws + 4) ** 3)
+            low, high = np.clip([share - 1.96 * se, share + 1.96 * se], 0, 1)
+            ax.plot(levels, share, "o-", ms=3.5, color=colour, label=what)
+            ax.fill_between(levels, low, high, color=colour, alpha=0.2)
+        ax.axhline(0.5, color="0.4", lw=0.8, ls="--")
+        ax.set(xlabel=f"level of {noise}", ylim=(-0.02, 1.04), title=noise)
+    figure.axes[0].set_ylabel("reconstructions read as the true digit")
+    figure.axes[0].legend(fontsize=8, loc="upper right")
+    figure.suptitle("Where noise changes the reconstructed digit (95% intervals)")
+    return figure
