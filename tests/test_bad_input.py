@@ -252,7 +252,6 @@ CASES = [
     ("Vae", "guide", lambda: build_vae(2, guide="best"), "choose from mean_field"),
     ("Vae", "prior", lambda: build_vae(2, prior="flat"), "choose from standard"),
     ("resolve_precision", "unknown", lambda: precision.resolve_precision("int8"), "not 'int8'"),
-    ("check_latent_dim", "0", lambda: checks.check_latent_dim(0), COUNT),
     ("Decoder", "z", lambda: appendix.Decoder(2)(torch.zeros(3, 5)), "(*, 2), not (3, 5)"),
     ("Decoder", "int z", lambda: appendix.Decoder(2)(Y[:2]), "z must be a float tensor (*, 2)"),
     ("Model", "decoder", lambda: models.Model(None), "decoder must be of class Module"),
@@ -759,10 +758,14 @@ ELSEWHERE = {
         "laplace",
         "adaptive_importance_sampling",
         "channels_last",
+        "flat_linear",
+        "last_layers",
+        "in_blocks",
         "softplus",
     ),
     *(
         "without_inference_mode",
+        "add_one_hot",
         "select_by_label",
         "join_appendix",
         "fingerprint",
@@ -777,7 +780,7 @@ ELSEWHERE = {
     ),
     *("show_image", "image_rows", "save_figure", "on_cpu", "seeded", "pack", "blaming"),
     # by device: test_gpu
-    *("default_chunk_size", "without_tf32"),
+    *("default_chunk_size", "autocast", "without_tf32"),
 }
 
 

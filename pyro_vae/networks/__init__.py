@@ -1,7 +1,17 @@
-"""Encoders and decoders: `ARCHITECTURES` has the decoders by name."""
+"""Encoders and decoders; `ARCHITECTURES` has the decoders by name, each with its encoder."""
 
-from pyro_vae.networks.appendix import Decoder
-from pyro_vae.networks.dense import DenseDecoder
-from pyro_vae.networks.labelled import LabelDecoder
+from pyro_vae.networks.appendix import Decoder, Encoder
+from pyro_vae.networks.dense import DenseDecoder, DenseEncoder
+from pyro_vae.networks.labelled import LabelDecoder, LabelEncoder
+
+__all__ = [
+    "ARCHITECTURES",
+    "Decoder",
+    "DenseDecoder",
+    "DenseEncoder",
+    "Encoder",
+    "LabelDecoder",
+    "LabelEncoder",
+]
 
 ARCHITECTURES = {"appendix": Decoder, "per_label": LabelDecoder, "dense": DenseDecoder}

@@ -1,20 +1,14 @@
-"""What networks are given: images, latents and labels of the right kind."""
+"""What networks are given: images, latents and labels of the right shape and type."""
 
 import torch
 from torch import Tensor
 
 from pyro_vae.data import check_images
-from pyro_vae.errors import InputError, check_counts, describe
-
-
-def check_latent_dim(latent_dim: int) -> int:
-    """`latent_dim` itself, if it is a whole number >= 1; else an `InputError`."""
-    check_counts(latent_dim=latent_dim)
-    return latent_dim
+from pyro_vae.errors import InputError, describe
 
 
 def check_pixels(x: Tensor, weight: Tensor) -> None:
-    """Raise InputError unless `x`, `(*, 1, 28, 28)`, holds images of the same type as `weight`."""
+    """Raise InputError unless `x`, `(*, 1, 28, 28)`, holds images of the dtype of `weight`."""
     deep = isinstance(x, Tensor) and x.dim() >= 3
     check_images(x.reshape(-1, *x.shape[-3:]) if deep else x)
     if x.dtype != weight.dtype:
@@ -24,7 +18,7 @@ def check_pixels(x: Tensor, weight: Tensor) -> None:
 
 
 def check_latents(z: Tensor, latent_dim: int, weight: Tensor) -> None:
-    """Raise InputError unless `z` has `latent_dim` dimensions, and the same type as `weight`."""
+    """Raise InputError unless `z` has `latent_dim` dimensions and the dtype of `weight`."""
     if not isinstance(z, Tensor) or not z.is_floating_point():
         raise InputError(f"z must be a float tensor (*, {latent_dim}), not {describe(z)}")
     if z.dim() == 0 or z.shape[-1] != latent_dim:
@@ -37,7 +31,10 @@ def check_latents(z: Tensor, latent_dim: int, weight: Tensor) -> None:
 
 
 def check_labels(taker: str, num_classes: int, images: int, *labels: Tensor) -> None:
-    """Raise InputError unless `labels` is what `taker` takes: a y of so many classes, or none."""
+    """Raise InputError unless `labels` is one y, `(images,)`, or nothing where `num_classes` is 0.
+
+    `taker` is what a message calls the network or prior that takes them.
+    """
     if len(labels) != (num_classes > 0):
         wanted = f"labels y of {num_classes} classes" if num_classes else "no labels"
         raise InputError(f"{taker} takes {wanted}, and was given {len(labels)} more arguments")

@@ -1,16 +1,18 @@
-"""PyTorch's example autoencoder: fully connected."""
+"""PyTorch's example autoencoder: fully connected.
 
-import torch
+784-400-20-400-784, ReLU: https://github.com/pytorch/examples/tree/main/vae
+"""
+
 from torch import Tensor, nn
 
 from pyro_vae.errors import check_counts, checked
-from pyro_vae.networks.checks import check_latent_dim, check_latents, check_pixels
+from pyro_vae.networks.checks import check_latents, check_pixels
 from pyro_vae.networks.labels import concat_one_hot
-from pyro_vae.networks.precision import resolve_precision
+from pyro_vae.networks.precision import autocast, resolve_precision
 
 
 class DenseEncoder(nn.Module):
-    """As `Encoder`, but fully connected: one hidden layer, as in PyTorch's example autoencoder."""
+    """Map images to the parameters of q(z | x), as `Encoder` does, by one hidden layer."""
 
     @checked
     def __init__(
@@ -25,34 +27,30 @@ class DenseEncoder(nn.Module):
         )
 
     def forward(self, x: Tensor, *labels: Tensor) -> Tensor:
-        """The numbers of each image, `(*, num_params)`; InputError for wrong images or labels."""
+        """Return the parameters of q, `(*, num_params)`; InputError for wrong images or labels."""
         check_pixels(x, self.g[0].weight)
         pixels = concat_one_hot(x.flatten(-3), self.num_classes, *labels)
-        rounded = self.precision == "bfloat16"
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=rounded):
+        with autocast(self.precision, x):
             hidden = self.g[:2](pixels)
-        return self.g[2](hidden.float() if rounded else hidden)
+        return self.g[2](hidden.to(x.dtype))
 
 
 class DenseDecoder(nn.Module):
-    """As `Decoder`, but fully connected: PyTorch's example autoencoder at `latent_dim` = 20.
-
-    https://github.com/pytorch/examples/tree/main/vae (784-400-20-400-784, ReLU)
-    """
+    """Map latents to logits, as `Decoder` does, by one hidden layer; the example has d = 20."""
 
     encoder = DenseEncoder
 
     @checked
     def __init__(self, latent_dim: int = 20, num_classes: int = 0, hidden: int = 400):
         super().__init__()
-        check_counts(hidden=hidden)
+        check_counts(latent_dim=latent_dim, hidden=hidden)
         check_counts(0, num_classes=num_classes)
-        self.latent_dim, self.num_classes = check_latent_dim(latent_dim), num_classes
+        self.latent_dim, self.num_classes = latent_dim, num_classes
         self.f = nn.Sequential(
             nn.Linear(latent_dim + num_classes, hidden), nn.ReLU(), nn.Linear(hidden, 28 * 28)
         )
 
     def forward(self, z: Tensor, *labels: Tensor) -> Tensor:
-        """The logits of each latent, `(*, 1, 28, 28)`; InputError for wrong latents or labels."""
+        """Return the logits, `(*, 1, 28, 28)`; InputError for wrong latents or labels."""
         check_latents(z, self.latent_dim, next(self.parameters()))
         return self.f(concat_one_hot(z, self.num_classes, *labels)).unflatten(-1, (1, 28, 28))

@@ -1,4 +1,4 @@
-"""The appendix's networks with a layer of its own for each label."""
+"""The appendix's networks, with one layer each that depends on the label."""
 
 from torch import Tensor
 
@@ -9,7 +9,7 @@ from pyro_vae.networks.labels import LabelLinear
 
 
 class LabelEncoder(Encoder):
-    """As `Encoder`, with a last layer for each label."""
+    """An `Encoder` whose last layer is one for each label."""
 
     @checked
     def __init__(self, num_params: int, precision: str = "float32", num_classes: int = 10):
@@ -17,15 +17,15 @@ class LabelEncoder(Encoder):
         self.g[7] = LabelLinear(128, num_params, num_classes)
 
     def forward(self, x: Tensor, *labels: Tensor) -> Tensor:
-        """The numbers of each image, `(*, num_params)`; InputError for wrong images or labels."""
+        """Return the parameters of q, `(*, num_params)`; InputError for wrong images or labels."""
         return self.g[7](self.features(x, *labels), *labels)
 
 
 class LabelDecoder(Decoder):
-    """As `Decoder`, with a first layer for each label: each draws its digit from z in its own way.
+    """A `Decoder` whose first layer is one for each label: each digit has its own way from z.
 
-    The biases start as far apart as a coordinate of z would move them, so that training meets
-    labels that differ, and need not tell them apart by z.
+    The biases start about as far apart as one coordinate of z moves them. So the labels differ from
+    the first step of training, and z need not tell them apart.
     """
 
     encoder = LabelEncoder
@@ -36,6 +36,6 @@ class LabelDecoder(Decoder):
         self.f[0] = LabelLinear(latent_dim, 128, num_classes, bias_spread=0.5)
 
     def forward(self, z: Tensor, *labels: Tensor) -> Tensor:
-        """The logits of each latent, `(*, 1, 28, 28)`; InputError for wrong latents or labels."""
+        """Return the logits, `(*, 1, 28, 28)`; InputError for wrong latents or labels."""
         check_latents(z, self.latent_dim, next(self.parameters()))
         return self.image(self.f[0](z, *labels))

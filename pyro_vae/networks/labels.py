@@ -1,4 +1,4 @@
-"""Layers that see the label of an image."""
+"""How the label of an image enters a network: one-hot, or by a layer of its own."""
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,10 @@ from pyro_vae.networks.checks import check_labels
 
 
 def concat_one_hot(inputs: Tensor, num_classes: int, *labels: Tensor) -> Tensor:
-    """`inputs`, `(*, B, n)`, with the one-hot labels of the B images: `(*, B, n + classes)`."""
+    """Append the one-hot labels of B images to `inputs`, `(*, B, n)`: `(*, B, n + num_classes)`.
+
+    With `num_classes` = 0 there are no labels, and the inputs are returned as they are.
+    """
     check_labels("this network", num_classes, inputs.shape[-2] if labels else 0, *labels)
     if not labels:
         return inputs
@@ -17,11 +20,22 @@ def concat_one_hot(inputs: Tensor, num_classes: int, *labels: Tensor) -> Tensor:
     return torch.cat([inputs, one_hot.expand(*inputs.shape[:-1], num_classes)], -1)
 
 
-def select_by_label(weight: Tensor, y: Tensor) -> Tensor:
-    """`weight[:, y]`, whose gradient has the same bits each time.
+def add_one_hot(outputs: Tensor, dense: nn.Linear, num_classes: int, *labels: Tensor) -> Tensor:
+    """Add to a dense layer's `outputs`, `(*, B, n)`, what its last columns make of the labels.
 
-    That of the indexing is added up in an order of chance by the threads of a processor, and that
-    of index_select by those of a GPU.
+    `outputs` is what its other columns make of their inputs. Together: the layer applied to both.
+    """
+    if not (num_classes or labels):
+        return outputs
+    one_hot = concat_one_hot(outputs[..., :0], num_classes, *labels)
+    return outputs + functional.linear(one_hot, dense.weight[:, -num_classes:])
+
+
+def select_by_label(weight: Tensor, y: Tensor) -> Tensor:
+    """Return `weight[:, y]`, with a gradient whose bits are the same each time.
+
+    The gradient of indexing is summed in a random order by the threads of a CPU; that of
+    index_select, by the threads of a GPU.
     """
     return weight[:, y] if y.is_cuda else weight.index_select(1, y)
 
@@ -29,8 +43,8 @@ def select_by_label(weight: Tensor, y: Tensor) -> Tensor:
 class LabelLinear(nn.Module):
     """A linear layer of its own for each label: `(*, B, inputs)` to `(*, B, outputs)`.
 
-    The weights start alike, so that an input means the same for every label until training has
-    reasons to tell them apart; the biases start `bias_spread` from one another.
+    All labels start from the same weights; only the biases differ, with a standard deviation of
+    `bias_spread`.
     """
 
     @checked
@@ -45,7 +59,7 @@ class LabelLinear(nn.Module):
         self.bias = nn.Parameter(bias)
 
     def forward(self, inputs: Tensor, *labels: Tensor) -> Tensor:
-        """The outputs of each image, by the weights of its label."""
+        """Apply to each image's inputs the weights of its label."""
         check_labels("this network", self.num_classes, inputs.shape[-2], *labels)
         (y,) = labels
         weight, bias = select_by_label(self.weight, y), select_by_label(self.bias, y)
