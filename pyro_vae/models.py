@@ -1,4 +1,4 @@
-"""Generators as Pyro models: p(z) p(x | z), and p(z | y) p(x | z, y) where they take labels."""
+"""Autoencoders as Pyro models: p(z) p(x | z), or p(z | y) p(x | z, y) where they take labels."""
 
 import math
 from collections.abc import Callable
@@ -16,35 +16,34 @@ from pyro_vae.priors import StandardPrior
 
 
 class GreyBernoulli(dist.Bernoulli):
-    """A Bernoulli whose log density is also defined for grey values between 0 and 1.
+    """A Bernoulli that also scores grey pixels, as the appendix does.
 
-    At a grey pixel x in (0, 1) with probability p it gives x log p + (1 - x) log(1 - p): the
-    appendix's score. It is a surrogate, not a density over [0, 1], and at most minus the binary
-    entropy of x. Validation stays on: a pixel outside [0, 1], or NaN, is an error. Samples are
-    0 or 1.
+    A pixel x in [0, 1] with probability p scores x log p + (1 - x) log(1 - p). For grey pixels this
+    is a surrogate, not a density over [0, 1]; it is at most minus the binary entropy of x. A pixel
+    outside [0, 1], or NaN, is an error. Samples are 0 or 1.
     """
 
     support = constraints.unit_interval
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """x l - log(1 + e^l) at logit l: the same, in less time."""
+        """Return each pixel's score in nats, as x l - log(1 + e^l) at logit l, which is faster."""
         if self._validate_args:
             self._validate_sample(value)
         return value * self.logits - softplus(self.logits)
 
 
 class ContinuousBernoulli(dist.ContinuousBernoulli):
-    """The continuous Bernoulli, a density over grey values in [0, 1], exact at any logit l:
+    """The continuous Bernoulli, a density over grey values x in [0, 1], exact at any logit l.
 
         log p(x) = l x - log(1 + e^l) + log C,    C = l / tanh(l / 2)
 
-    (Loaiza-Ganem, Cunningham 2019, The continuous Bernoulli, eq. 5 and 6, with l for logit lambda).
-    torch computes C from a clamped probability: beyond |l| = 16 it stops growing, and the log
+    Loaiza-Ganem, Cunningham (2019), The continuous Bernoulli, eq. 5 and 6, with l for logit lambda.
+    torch computes C from a clamped probability. It stops growing beyond |l| = 16, so the log
     density of an image of saturated pixels is tens of nats too low.
     """
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """log p of grey values from 0 to 1, nats per pixel."""
+        """Return log p of each grey value from 0 to 1, in nats."""
         if self._validate_args:
             self._validate_sample(value)
         logits, value = torch.broadcast_tensors(self.logits, value)
@@ -60,13 +59,23 @@ class ContinuousBernoulli(dist.ContinuousBernoulli):
 
 
 class Model(nn.Module):
-    """z_b ~ prior, x_b ~ pixel_distribution(decoder(z_b)), independently for each image b.
+    """z_b ~ prior, x_b ~ pixel_distribution(logits=decoder(z_b)), independent for each image b.
 
-    Called as `model(x)`, or `model(x, y)` where the decoder takes labels, it places the latent site
-    "z", event shape `(d,)`, and the observed site "x", event shape `(1, 28, 28)`, in one plate
-    "data" over the B images of `x`, shape `(B, 1, 28, 28)`. `pixel_distribution` gives the
-    distribution of the pixels from their logits; both sites have log probabilities in nats per
-    image. The prior is N(0, I_d) unless another of `pyro_vae.priors` is given.
+    Call it as `model(x)`, or as `model(x, y)` where the decoder takes labels. One plate "data" over
+    the B images of `x`, `(B, 1, 28, 28)`, holds two sites: the latent "z", event shape `(d,)`, and
+    the observed "x", event shape `(1, 28, 28)`. Log probabilities are in nats per image.
+
+    >>> import torch, pyro
+    >>> from pyro_vae import Decoder, Model
+    >>> model = Model(Decoder(latent_dim=4))
+    >>> trace = pyro.poutine.trace(model).get_trace(torch.zeros(3, 1, 28, 28))
+    >>> trace.nodes["z"]["value"].shape
+    torch.Size([3, 4])
+
+    Args:
+        decoder: maps latents `(*, B, d)`, and labels, to logits `(*, B, 1, 28, 28)`.
+        pixel_distribution: makes the distribution of the pixels from `logits=`.
+        prior: one of `pyro_vae.priors`; by default N(0, I_d), d = `decoder.latent_dim`.
     """
 
     @checked

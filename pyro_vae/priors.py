@@ -1,17 +1,17 @@
-"""What is drawn before the decoder: p(z), or p(z | y) where the model takes labels.
+"""Priors of the latents: p(z), or p(z | y) where the model takes labels.
 
-A prior is the law of z = T_y(e) for a style e ~ N(0, I_d) that knows nothing of the label. Whatever
-the bijection T_y, the generator is X = f(e, y), f(e, y) = decoder(T_y(e), y).
+A prior is the distribution of z = T_y(e), where the style e ~ N(0, I_d) is independent of the label
+y and T_y is a bijection. So the generator is X = f(e, y) = decoder(T_y(e), y).
 
-Why more than N(0, I): let q(z | y) be the mean of q(z | x, y) over the images of a label. With
-decoder and guide as they are, the mean ELBO is lower by KL(q(z | y) || p(z | y)) than it would be
-with q(z | y) as the prior. If p is N(0, I) for every label, training leaves some nats of this: the
-z of real images then lie in another region for each label, so that z says which digit it is, and a
-fresh draw of N(0, I) lies outside of most regions, and f makes no digit of it. A learned T_y
-carries N(0, I) onto the region of its label.
+Why learn T_y? Let q(z | y) be the average of q(z | x, y) over the images of a label. For a given
+decoder and guide, the mean ELBO is KL(q(z | y) || p(z | y)) lower than it would be with q(z | y) as
+the prior. If p is N(0, I) for every label, training leaves some nats of this divergence. The z of
+real images then lie in another region for each label, and z tells which digit it is. A fresh draw
+from N(0, I) lies outside most regions, and the decoder makes no digit of it. A learned T_y maps
+N(0, I) onto the region of its label.
 
 References:
-    Hoffman, Johnson (2016), ELBO surgery (the mean of the posteriors against the prior).
+    Hoffman, Johnson (2016), ELBO surgery (the average posterior against the prior).
     Chen et al. (2017), Variational lossy autoencoder, sec. 3.2 (an autoregressive flow as prior).
 """
 
@@ -27,7 +27,13 @@ from pyro_vae.networks.checks import check_labels
 
 
 class StandardPrior(nn.Module):
-    """z ~ N(0, I_d), whatever the label: T_y is the identity."""
+    """z ~ N(0, I_d) for every label: T_y is the identity.
+
+    >>> import torch
+    >>> from pyro_vae import StandardPrior
+    >>> StandardPrior(4)(torch.zeros(3, 1, 28, 28)).sample((5,)).shape
+    torch.Size([5, 3, 4])
+    """
 
     @checked
     def __init__(self, latent_dim: int, num_classes: int = 0):
@@ -37,24 +43,34 @@ class StandardPrior(nn.Module):
         self.latent_dim = latent_dim
 
     def forward(self, x: Tensor, *labels: Tensor) -> dist.TorchDistribution:
-        """The prior of the latents of images `x`, `(B, 1, 28, 28)`, with labels `(B,)`."""
+        """Return the prior of the latents of B images: batch shape `(B,)`, event shape `(d,)`.
+
+        Of the images `x`, `(B, 1, 28, 28)`, only number, dtype and device count. Labels are `(B,)`.
+        """
         return dist.Normal(x.new_zeros(len(x), self.latent_dim), 1).to_event(1)
 
     def latent(self, style: Tensor, *labels: Tensor) -> Tensor:
-        """z = T_y(e), both `(*, B, d)`."""
+        """Return z = T_y(e) of styles e, both `(*, B, d)`."""
         return style
 
     def style(self, latent: Tensor, *labels: Tensor) -> Tensor:
-        """e = T_y^-1(z), both `(*, B, d)`."""
+        """Return the styles e = T_y^-1(z) of latents z, both `(*, B, d)`."""
         return latent
 
 
 class LearnedPrior(nn.Module):
-    """z = T_y(e), e ~ N(0, I_d): a shift and scale of each label, after autoregressive maps.
+    """z = T_y(e), e ~ N(0, I_d): autoregressive maps, then a shift and a scale for each label.
 
-    The maps shift and scale each coordinate by what is before it, and by the label. A density
-    takes one pass through them, a draw d. Untrained, T_y is the identity. Without classes there is
-    one T for all images.
+    The maps shift and scale each coordinate depending on those before it and on the label. A
+    density takes one pass through them, a draw d passes. Untrained, T_y is the identity. With
+    `num_classes` = 0 there is one T for all images.
+
+    >>> import torch
+    >>> from pyro_vae import LearnedPrior
+    >>> prior, y = LearnedPrior(4, num_classes=10), torch.tensor([3, 7])
+    >>> style = torch.randn(2, 4)
+    >>> torch.allclose(prior.style(prior.latent(style, y), y), style)
+    True
     """
 
     @checked
@@ -63,14 +79,14 @@ class LearnedPrior(nn.Module):
         check_counts(latent_dim=latent_dim, hidden=hidden)
         check_counts(0, num_classes=num_classes, layers=layers)
         self.latent_dim, self.num_classes = latent_dim, num_classes
-        kinds = max(1, num_classes)
-        self.affine = nn.Embedding(kinds, 2 * latent_dim)
+        num_labels = max(1, num_classes)
+        self.affine = nn.Embedding(num_labels, 2 * latent_dim)
         order = torch.arange(latent_dim)
         self.maps = nn.ModuleList(
             T.ConditionalAffineAutoregressive(
                 ConditionalAutoRegressiveNN(
                     latent_dim,
-                    kinds,
+                    num_labels,
                     [max(hidden, latent_dim)],
                     permutation=order if i % 2 == 0 else order.flip(0),
                 )
@@ -82,7 +98,7 @@ class LearnedPrior(nn.Module):
                 nn.init.zeros_(w)
 
     def bijection(self, images: int, *labels: Tensor) -> list[T.Transform]:
-        """T_y of each of B images, as transforms to be applied in turn."""
+        """Return T_y of each of B images, as transforms to apply in turn."""
         check_labels("this prior", self.num_classes, images, *labels)
         weight = self.affine.weight
         y = labels[0] if labels else torch.zeros(images, dtype=torch.int64, device=weight.device)
@@ -92,18 +108,18 @@ class LearnedPrior(nn.Module):
         return [*maps, T.AffineTransform(loc, log_scale.exp(), event_dim=1)]
 
     def forward(self, x: Tensor, *labels: Tensor) -> dist.TorchDistribution:
-        """As `StandardPrior.forward`."""
+        """Return the prior of the latents of B images, with T_y as its transforms."""
         noise = dist.Normal(x.new_zeros(len(x), self.latent_dim), 1).to_event(1)
         return dist.TransformedDistribution(noise, self.bijection(len(x), *labels))
 
     def latent(self, style: Tensor, *labels: Tensor) -> Tensor:
-        """As `StandardPrior.latent`."""
+        """Return z = T_y(e) of styles e, both `(*, B, d)`."""
         for transform in self.bijection(style.shape[-2], *labels):
             style = transform(style)
         return style
 
     def style(self, latent: Tensor, *labels: Tensor) -> Tensor:
-        """As `StandardPrior.style`."""
+        """Return the styles e = T_y^-1(z) of latents z, both `(*, B, d)`."""
         for transform in reversed(self.bijection(latent.shape[-2], *labels)):
             latent = transform.inv(latent)
         return latent
