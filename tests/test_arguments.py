@@ -123,7 +123,7 @@ RIGHT = {
     "fidelity.frechet_distance": {"real": TABLE, "generated": TABLE},
     "fidelity.precision_recall": {"real": TABLE, "generated": TABLE, "neighbours": 3},
     "semi_amortised.maximise_elbo": {
-        "model": MODEL, "guide": GUIDE, "params": NUMBERS, "rows": [X], "steps": 1, "draws": 1,
+        "model": MODEL, "guide": GUIDE, "params": NUMBERS, "batch": [X], "steps": 1, "draws": 1,
         "learning_rate": 0.1,
     },
     "importance.log_likelihood": of(num_samples=2, seed=0, chunk_size=10, progress=None),

@@ -757,6 +757,7 @@ ELSEWHERE = {
         "newton_ascent",
         "laplace",
         "adaptive_importance_sampling",
+        "adam_ascent",
         "channels_last",
         "flat_linear",
         "last_layers",

@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pyro_vae.guides.amortised import Amortised
-from pyro_vae.guides.semi_amortised import _adam, maximise_elbo
+from pyro_vae.guides.semi_amortised import adam_ascent, maximise_elbo
 from pyro_vae.likelihood.importance import log_joint_in_chunks
 from pyro_vae.likelihood.traces import Program, batches, draw_z
 from pyro_vae.seeds import seeded, without_inference_mode
@@ -47,7 +47,7 @@ def fit_to_samples(guide: Amortised, params: Tensor, z: Tensor, steps: int = 200
 
     Adam starts at `params`, `(B, num_params)`; the parameters it ends at are returned.
     """
-    return _adam(lambda n: guide.distribution(n).log_prob(z).mean(0), params, steps, 0.1)
+    return adam_ascent(lambda n: guide.distribution(n).log_prob(z).mean(0), params, steps, 0.1)
 
 
 @torch.no_grad()

@@ -1,25 +1,43 @@
 """Encoders as Pyro guides: q(z | x), and q(z | x, y) where the model takes labels.
 
-A guide is any callable with the model's signature that samples the model's latent sites inside a
-plate "data" over the images. Nothing that trains it or estimates with it asks for its class.
+A guide is any callable with the model's signature that samples the model's latent sites in a plate
+"data" over the images. Whatever trains a guide or estimates with it asks for no more, and never for
+its class.
 
-An *amortised* guide is an encoder, which turns each image into a row of numbers, and a family of
-distributions, which makes q(z | x) of them. Most guides here differ in their family alone, and so
-may a user's: see `Amortised`. `GUIDES` names those that can be asked for by name; each is made for
-a model, whose latent dimension and number of classes it reads.
+An *amortised* guide has two parts: an encoder, which maps each image to parameters, and a family of
+distributions, which has q(z | x) as the member with these parameters. Most guides here differ only
+in the family, and so may yours: see `Amortised`. Each is made for a model, from which it takes the
+latent dimension and the number of classes.
 """
 
 from torch import nn
 
 from pyro_vae.guides.amortised import Amortised
+from pyro_vae.guides.exact import ExactGuide
 from pyro_vae.guides.flows import InverseAutoregressive, Spline
 from pyro_vae.guides.gaussian import FullRank, MeanField
 from pyro_vae.guides.mixture import Mixture
 from pyro_vae.guides.prior import PriorGuide
+from pyro_vae.guides.refined import Refined
 from pyro_vae.guides.semi_amortised import SemiAmortised
 
-# Guides by name: each is called with the model. The refined guide is not among them, since it is
-# not trained: `pyro_vae.refined.Refined` makes it of a model and any one of these.
+__all__ = [
+    "AMORTISED",
+    "GUIDES",
+    "Amortised",
+    "ExactGuide",
+    "FullRank",
+    "InverseAutoregressive",
+    "MeanField",
+    "Mixture",
+    "PriorGuide",
+    "Refined",
+    "SemiAmortised",
+    "Spline",
+]
+
+# Guides by name, each called with the model. `Refined` and `ExactGuide` are not among them: they
+# are not trained, but fitted to each image.
 GUIDES: dict[str, type[nn.Module]] = {
     "mean_field": MeanField,
     "full_rank": FullRank,
@@ -29,4 +47,4 @@ GUIDES: dict[str, type[nn.Module]] = {
     "semi_amortised": SemiAmortised,
     "prior": PriorGuide,
 }
-AMORTISED = {name: kind for name, kind in GUIDES.items() if issubclass(kind, Amortised)}
+AMORTISED = {name: guide for name, guide in GUIDES.items() if issubclass(guide, Amortised)}

@@ -1,4 +1,4 @@
-"""The exact posterior at d = 2, by quadrature, as a guide."""
+"""The posterior at d = 2, exact by quadrature, as a guide."""
 
 import math
 
@@ -14,14 +14,18 @@ from pyro_vae.likelihood.traces import Program
 
 
 class GridDensity(TorchDistribution):
-    """The posterior on a plane's grid as a distribution: one density over each node's cell."""
+    """The posterior of B images as a distribution on R^2: constant over each cell of a grid.
+
+    `plane` has the posterior at the nodes of the grid, `points` along each axis. Samples have
+    `dtype`.
+    """
 
     arg_constraints: dict = {}  # noqa: RUF012  (the name and type that torch asks for)
     support = constraints.real_vector
     has_rsample = False
 
     def __init__(self, plane: GridPosterior, points: int, dtype: torch.dtype = torch.float64):
-        self.points, self.dtype = points, dtype  # of the samples
+        self.points, self.dtype = points, dtype
         self.low = plane.z[0]  # (B, 2), the first node
         self.step = (plane.z[-1] - plane.z[0]) / (points - 1)  # (B, 2)
         # normalised over whole cells, which stick out by half a cell at the border
@@ -29,7 +33,7 @@ class GridDensity(TorchDistribution):
         super().__init__(self.low.shape[:1], self.low.shape[1:], validate_args=False)
 
     def sample(self, sample_shape: tuple[int, ...] = ()) -> Tensor:
-        """Draws `(*sample_shape, B, 2)`: a node by its share, and a place in its cell."""
+        """Draw `(*sample_shape, B, 2)`: a node by its probability, then a place in its cell."""
         shape = (*sample_shape, *self.batch_shape)
         count = math.prod(sample_shape)
         node = torch.multinomial(self.log_density.exp().T, count, replacement=True).T.reshape(shape)
@@ -38,7 +42,7 @@ class GridDensity(TorchDistribution):
         return (self.low + place * self.step).to(self.dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """log density at `value`, `(*, B, 2)`; -inf beyond the grid."""
+        """Return the log density at `value`, `(*, B, 2)`: `(*, B)`; -inf outside the grid."""
         ticks = ((value - self.low) / self.step).round().long()
         inside = ((ticks >= 0) & (ticks < self.points)).all(-1)
         first, second = ticks.clamp(0, self.points - 1).unbind(-1)
@@ -48,10 +52,11 @@ class GridDensity(TorchDistribution):
 
 
 class ExactGuide:
-    """The exact posterior of a `model` with d = 2, by quadrature, as a guide.
+    """The posterior of a `model` with d = 2, by quadrature (see `integrate_plane`), as a guide.
 
-    Perfect importance sampling: every weight is p(x), or p(x | y), but for what the density moves
-    within a cell of the grid.
+    The perfect proposal: every importance weight is p(x), or p(x | y), up to the change of the
+    density within a cell of the grid. `points` nodes along each axis, over
+    [-half_width, half_width]^2 at first.
     """
 
     @checked
@@ -60,8 +65,8 @@ class ExactGuide:
         self.model, self.points, self.half_width = model, points, half_width
 
     def __call__(self, x: Tensor, *labels: Tensor) -> None:
-        """Sample "z" of each image, from its posterior, in the plate "data"."""
-        with poutine.block():  # the model's own sites are no sites of the guide
+        """Sample "z" of each image from its posterior, in the plate "data"."""
+        with poutine.block():  # the model's sites are no sites of the guide
             plane = integrate_plane(
                 self.model, x, *labels, points=self.points, half_width=self.half_width
             )

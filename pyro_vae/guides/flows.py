@@ -12,10 +12,11 @@ from pyro_vae.models import Model
 
 
 class Flow(Amortised):
-    """z = loc + scale t(e), e ~ N(0, I), t autoregressive maps that depend on the image.
+    """z = loc + scale t(e), e ~ N(0, I_d), t a chain of autoregressive maps.
 
-    The maps are Pyro's conditional transforms; each sees a context of the image's numbers, and the
-    coordinates in the reverse of the order before it. A subclass makes one of them in `layer`.
+    The maps are Pyro's conditional transforms: each depends on the image through `context` of the
+    encoder's outputs, and takes the coordinates in the reverse order of the map before it. A
+    subclass makes one map in `layer`.
     """
 
     @checked
@@ -37,11 +38,11 @@ class Flow(Amortised):
                 w.data.mul_(0.1)
 
     def layer(self, context: int, order: Tensor) -> dist.ConditionalTransformModule:
-        """One map of R^d, given `context` numbers; coordinate order[i] depends on those before."""
+        """Make one map of R^d given `context` inputs; coordinate order[i] sees those before it."""
         raise NotImplementedError
 
     def distribution(self, params: Tensor) -> dist.TorchDistribution:
-        """From loc, tau, and the context that the maps see."""
+        """Return the flow from loc and log_var = 2 log scale, `(B, d)` each, and the context."""
         loc, log_var, context = params.split([self.d, self.d, params.shape[-1] - 2 * self.d], -1)
         maps = [layer.condition(context) for layer in self.layers]
         # with a cache, or the maps before it would be inverted to score their own samples
@@ -53,25 +54,25 @@ class Flow(Amortised):
 class InverseAutoregressive(Flow):
     """A flow of affine maps: each coordinate is shifted and scaled by those before it.
 
-    Fast to sample; scoring any other value takes d passes (Kingma et al. 2016, Improving
-    variational inference with inverse autoregressive flow).
+    Fast to sample; scoring a value that it did not draw takes d passes. Kingma et al. (2016),
+    Improving variational inference with inverse autoregressive flow.
     """
 
     def layer(self, context: int, order: Tensor) -> dist.ConditionalTransformModule:
-        """Shifts and scales from a masked network of 64 hidden units."""
+        """Make the shifts and scales from a masked network of 64 hidden units."""
         network = ConditionalAutoRegressiveNN(self.d, context, [64], permutation=order)
         return T.ConditionalAffineAutoregressive(network)
 
 
 class Spline(Flow):
-    """A flow of monotone rational splines: each coordinate by a curve of its own.
+    """A flow of monotone rational splines: each coordinate goes through a curve of its own.
 
-    Identity beyond 5 standard deviations (Dolatabadi, Erfani, Leckie 2020, Invertible generative
-    modeling using linear rational splines).
+    The curves are the identity outside [-5, 5]. Dolatabadi, Erfani, Leckie (2020), Invertible
+    generative modeling using linear rational splines.
     """
 
     def layer(self, context: int, order: Tensor) -> dist.ConditionalTransformModule:
-        """Curves of 8 pieces each from a masked network of 64 hidden units."""
+        """Make curves of 8 pieces each from a masked network of 64 hidden units."""
         bins = 8
         network = ConditionalAutoRegressiveNN(
             self.d, context, [64], param_dims=[bins, bins, bins - 1, bins], permutation=order

@@ -10,14 +10,21 @@ from pyro_vae.models import Model
 
 
 class MeanField(Amortised):
-    """The appendix's guide: z ~ N(loc, diag(scale^2)), each coordinate on its own."""
+    """The appendix's guide: z ~ N(loc, diag(scale^2)), the coordinates independent.
+
+    >>> import torch
+    >>> from pyro_vae import Decoder, MeanField, Model
+    >>> guide = MeanField(Model(Decoder(latent_dim=4)))
+    >>> guide.q(torch.zeros(3, 1, 28, 28)).sample().shape
+    torch.Size([3, 4])
+    """
 
     @checked
     def __init__(self, model: Model, precision: str = "auto"):
         super().__init__(model, 2 * model.decoder.latent_dim, precision)
 
     def distribution(self, params: Tensor) -> dist.TorchDistribution:
-        """From loc and tau, `(B, d)` each, where scale = exp(tau / 2)."""
+        """Return N(loc, diag(scale^2)) from loc and log_var = 2 log scale, `(B, d)` each."""
         loc, log_var = params.chunk(2, -1)
         return dist.Normal(loc, torch.exp(log_var / 2)).to_event(1)
 
@@ -34,7 +41,11 @@ class FullRank(Amortised):
             w.data[2 * self.d :] *= 0.1
 
     def distribution(self, params: Tensor) -> dist.TorchDistribution:
-        """From loc, tau and what of L lies below its diagonal exp(tau / 2), in its units."""
+        """Return N(loc, L L'), L = diag(scale) U, from loc, log_var and U below its diagonal.
+
+        scale = exp(log_var / 2), `(B, d)`. U, `(B, d, d)`, has a diagonal of ones; below it lie
+        d (d - 1) / 2 parameters, row by row.
+        """
         loc, log_var, below = params.split([self.d, self.d, params.shape[-1] - 2 * self.d], -1)
         scale = torch.exp(log_var / 2)
         row, column = torch.tril_indices(self.d, self.d, -1)

@@ -9,24 +9,25 @@ from torch import Tensor
 from pyro_vae.guides.student import StudentMixture
 from pyro_vae.networks.precision import without_tf32
 
-Score = Callable[[Tensor], Tensor]  # z, (K, B, d), to log p(x, z), (K, B)
+LogJoint = Callable[[Tensor], Tensor]  # z, (K, B, d), to log p(x, z), (K, B)
 
 
-def curvature(log_joint: Score, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """log p(x, z), its gradient `(K, B, d)` and minus its Hessian `(K, B, d, d)`, made positive.
+def curvature(log_joint: LogJoint, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return log p(x, z), its gradient and minus its Hessian, made positive definite.
 
-    Where minus the Hessian is not positive definite its eigenvalues are replaced by their absolute
-    values, at least a ten-thousandth of the largest: a direction of ascent, and a proper scale.
+    Shapes: `(K, B)`, `(K, B, d)` and `(K, B, d, d)`. Eigenvalues of minus the Hessian are replaced
+    by their absolute values, and raised to a ten-thousandth of the largest. So the Newton step is a
+    direction of ascent, and the inverse a covariance, at saddles too.
     """
     with torch.enable_grad(), without_tf32(z):
         z = z.detach().requires_grad_()
         value = log_joint(z)
         (gradient,) = torch.autograd.grad(value.sum(), z, create_graph=True)
-        rows = [
+        hessian = [
             torch.autograd.grad(gradient[..., i].sum(), z, retain_graph=True)[0]
             for i in range(z.shape[-1])
         ]
-    precision = -torch.stack(rows, -2)
+    precision = -torch.stack(hessian, -2)
     eigenvalues, vectors = torch.linalg.eigh((precision + precision.mT) / 2)
     eigenvalues = eigenvalues.abs()
     floor = 1e-4 * eigenvalues.amax(-1, keepdim=True)
@@ -35,8 +36,11 @@ def curvature(log_joint: Score, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return value.detach(), gradient.detach(), precision
 
 
-def newton_ascent(log_joint: Score, z: Tensor, steps: int) -> Tensor:
-    """`z`, `(K, B, d)`, after Newton steps up log p(x, z); no step ever goes down."""
+def newton_ascent(log_joint: LogJoint, z: Tensor, steps: int) -> Tensor:
+    """Return `z`, `(K, B, d)`, after Newton steps up log p(x, z); no step ever goes down.
+
+    Each step tries four lengths in turn, and takes every one that goes up.
+    """
     for _ in range(steps):
         value, gradient, precision = curvature(log_joint, z)
         direction = torch.linalg.solve(precision, gradient)
@@ -50,20 +54,20 @@ def newton_ascent(log_joint: Score, z: Tensor, steps: int) -> Tensor:
     return z
 
 
-def laplace(log_joint: Score, modes: Tensor) -> StudentMixture:
-    """A mixture with the modes `(C, B, d)` as locations and the curvature there as scatter.
+def laplace(log_joint: LogJoint, modes: Tensor) -> StudentMixture:
+    """Return a mixture with the modes `(C, B, d)` as locations and the curvature there as scatter.
 
-    The shares are the masses that Laplace's approximation gives the modes; of modes within one
-    another's reach only the heaviest is kept.
+    A component's weight is the mass of Laplace's approximation at its mode. Of modes that lie
+    within each other's reach, only the heaviest is kept.
     """
     value, _, precision = (tensor.double() for tensor in curvature(log_joint, modes))
     scatter = torch.linalg.inv(precision)
-    mass = value - 0.5 * torch.linalg.slogdet(precision).logabsdet  # (C, B)
+    mass = value - 0.5 * torch.linalg.slogdet(precision).logabsdet  # log mass, (C, B)
     count, d = len(modes), modes.shape[-1]
     for i in range(count):
         for j in range(count):
-            apart = (modes[i] - modes[j]).double()
-            near = torch.einsum("bi,bij,bj->b", apart, precision[j], apart) < d
+            step = (modes[i] - modes[j]).double()
+            near = torch.einsum("bi,bij,bj->b", step, precision[j], step) < d
             beaten = (mass[i] < mass[j]) | ((mass[i] == mass[j]) & (i > j))
             mass[i] = torch.where(near & beaten, -math.inf, mass[i])
     return StudentMixture(

@@ -23,7 +23,10 @@ class Mixture(Amortised):
         super().__init__(model, components * (2 * self.d + 1), precision)
 
     def distribution(self, params: Tensor) -> dist.TorchDistribution:
-        """From each component's logit of its share, loc and tau."""
+        """Return the mixture, from C logits of the weights, then loc and log_var of each component.
+
+        The logits have shape `(B, C)`; loc and log_var = 2 log scale, `(B, C, d)` each.
+        """
         logits, rest = params.split([self.components, 2 * self.d * self.components], -1)
         loc, log_var = rest.unflatten(-1, (self.components, 2 * self.d)).chunk(2, -1)
         return dist.MixtureOfDiagNormals(loc, torch.exp(log_var / 2), logits)

@@ -6,21 +6,24 @@ import torch
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 
-# Each component is itself a mixture of t distributions around one location: (share, degrees of
-# freedom, factor on the scale). The first fits the bulk; the others, wider and heavier in their
-# tails, keep the weights bounded where the posterior is wider than its fit.
+# Each component is itself a mixture of t distributions with one location and one scatter matrix:
+# (weight, degrees of freedom, factor on the scale). The first fits the bulk. The others are wider
+# and have heavier tails: they bound the weights where the posterior is wider than its fit.
 T_COMPONENTS = ((0.6, 30.0, 1.0), (0.3, 15.0, 1.15), (0.1, 4.0, 1.5))
 
 
 class StudentMixture(TorchDistribution):
     """A mixture of C elliptical components on R^d for each of B images.
 
+    The t density is written out, not Pyro's MultivariateStudentT, so that one squared radius, by an
+    inverse computed once, serves all `T_COMPONENTS` of a component.
+
     Args:
         loc: locations, `(B, C, d)`.
         scale_tril: lower Cholesky factors of the scatter matrices, `(B, C, d, d)`.
-        log_share: log mixture weights, `(B, C)`; -inf switches a component off.
-        dtype: of the samples. Parameters and densities are kept in float64, since scatter matrices
-            span many orders of magnitude; a density is always that of the sample as rounded.
+        log_mixture_weights: `(B, C)`; -inf switches a component off.
+        dtype: of the samples. Parameters and densities are float64, since scatter matrices span
+            many orders of magnitude. A density is always that of the sample as rounded.
     """
 
     arg_constraints: dict = {}  # noqa: RUF012  (the name and type that torch asks for)
@@ -37,44 +40,44 @@ class StudentMixture(TorchDistribution):
         super().__init__(loc.shape[:1], loc.shape[-1:], validate_args=False)
 
     def component_log_prob(self, value: Tensor) -> Tensor:
-        """log of share times density of each component at `value`, `(*, B, d)`: `(*, B, C)`."""
+        """Return log(weight x density) of each component at `value`, `(*, B, d)`: `(*, B, C)`."""
         d = self.loc.shape[-1]
         parts = []
         for c in range(self.loc.shape[1]):
-            apart = value.double() - self.loc[:, c]
-            white = torch.einsum("bij,...bj->...bi", self.inverse[:, c], apart)
-            radius = white.square().sum(-1)
-            parts.append(torch.stack([_log_t(radius, d, *radial) for radial in T_COMPONENTS]))
+            centred = value.double() - self.loc[:, c]
+            white = torch.einsum("bij,...bj->...bi", self.inverse[:, c], centred)
+            radius = white.square().sum(-1)  # squared, (*, B)
+            parts.append(torch.stack([_log_t(radius, d, *spec) for spec in T_COMPONENTS]))
         densities = torch.stack(parts, -1).logsumexp(0)  # (*, B, C)
         return self.log_mixture_weights + densities - self.log_det
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """log density at `value`, `(*, B, d)`: `(*, B)`."""
+        """Return the log density at `value`, `(*, B, d)`: `(*, B)`."""
         return self.component_log_prob(value).logsumexp(-1)
 
     def sample(self, sample_shape: tuple[int, ...] = ()) -> Tensor:
-        """Draws `(*sample_shape, B, d)`."""
+        """Draw `(*sample_shape, B, d)`."""
         shape = (*sample_shape, *self.batch_shape)
-        chosen = torch.distributions.Categorical(logits=self.log_mixture_weights).sample(
+        component = torch.distributions.Categorical(logits=self.log_mixture_weights).sample(
             sample_shape
         )
-        shares, degrees, factors = torch.tensor(T_COMPONENTS).to(self.loc).T
-        radial = torch.multinomial(shares, math.prod(shape), replacement=True).view(shape)
-        df, factor = degrees[radial], factors[radial]
+        weights, degrees, factors = torch.tensor(T_COMPONENTS).to(self.loc).T
+        t = torch.multinomial(weights, math.prod(shape), replacement=True).view(shape)
+        df, factor = degrees[t], factors[t]
         chi2 = torch.distributions.Chi2(df).sample()
         noise = torch.randn(*shape, self.loc.shape[-1]).to(self.loc)
         noise = noise * (factor * (df / chi2).sqrt())[..., None]
         value = torch.empty_like(noise)
         for c in range(self.loc.shape[1]):
             drawn = self.loc[:, c] + torch.einsum("bij,...bj->...bi", self.scale_tril[:, c], noise)
-            value = torch.where((chosen == c)[..., None], drawn, value)
+            value = torch.where((component == c)[..., None], drawn, value)
         return value.to(self.dtype)
 
 
-def _log_t(radius: Tensor, d: int, share: float, df: float, factor: float) -> Tensor:
-    """log of share times the d-dimensional t density at squared radius `radius` (unit scatter)."""
+def _log_t(radius: Tensor, d: int, weight: float, df: float, factor: float) -> Tensor:
+    """Return log(weight x t density on R^d) at the squared radius `radius`, for unit scatter."""
     constant = (
-        math.log(share)
+        math.log(weight)
         + math.lgamma((df + d) / 2)
         - math.lgamma(df / 2)
         - d / 2 * math.log(df * math.pi * factor**2)
