@@ -45,7 +45,6 @@ from pyro_vae.likelihood.quadrature import GridPosterior, integrate_plane
 from pyro_vae.likelihood.traces import Program, log_joint
 from pyro_vae.models import Model
 from pyro_vae.networks.appendix import Decoder
-from pyro_vae.storage.files import lock_folder
 from pyro_vae.storage.fingerprint import fingerprint
 from pyro_vae.training.fit import fit
 

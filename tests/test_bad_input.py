@@ -772,6 +772,7 @@ ELSEWHERE = {
         "fingerprint",
         "keep_memory",
         "all_finite",
+        "check_grid",
         "agree",
         "interrupted",
         "settings_of",

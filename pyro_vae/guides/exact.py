@@ -9,7 +9,7 @@ from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 
 from pyro_vae.errors import checked
-from pyro_vae.likelihood.quadrature import GridPosterior, _check_grid, integrate_plane
+from pyro_vae.likelihood.quadrature import GridPosterior, check_grid, integrate_plane
 from pyro_vae.likelihood.traces import Program
 
 
@@ -61,7 +61,7 @@ class ExactGuide:
 
     @checked
     def __init__(self, model: Program, points: int = 241, half_width: float = 6.0):
-        _check_grid(points, half_width)
+        check_grid(points, half_width)
         self.model, self.points, self.half_width = model, points, half_width
 
     def __call__(self, x: Tensor, *labels: Tensor) -> None:

@@ -53,7 +53,7 @@ def integrate_plane(
     >>> bool(error.abs().max() < 1e-9)
     True
     """
-    _check_grid(points, half_width)
+    check_grid(points, half_width)
     check_rows(x, *labels)
     ticks = torch.arange(points, dtype=torch.float64)
     nodes = torch.cartesian_prod(ticks, ticks)  # (n * n, 2)
@@ -83,6 +83,6 @@ def integrate_plane(
     return GridPosterior(log_evidence, z, log_p - log_evidence, log_cell.exp())
 
 
-def _check_grid(points: int, half_width: float) -> None:
+def check_grid(points: int, half_width: float) -> None:
     check_counts(3, points=points)
     check_number("half_width", half_width, 1e-9, 1e9)
