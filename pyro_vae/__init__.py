@@ -8,7 +8,7 @@ Data flows one way: data, networks, models and guides, training, likelihood and 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-__version__ = "0.2.0"
+__version__ = "0.2.0.dev0"
 
 # Each public name and the module that it is in.
 _PUBLIC = {
