@@ -70,7 +70,11 @@ def make_parser(
     `--latent-dim` and `--checkpoint` too; `latent_dim` is None for one that compares several.
     `training` has the script's own defaults, where they are not those of TRAINING.
     """
-    parser = Parser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = Parser(
+        prog=f"python -m {_module()}",
+        description=description,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
     data = parser.add_argument_group("data and results")
     data.add_argument(
         "--dataset",
@@ -104,6 +108,12 @@ def make_parser(
             help="default of this script" if name in training else f"(default: {default})",
         )
     return parser
+
+
+def _module() -> str:
+    """Return the name by which `python -m` was asked for this script."""
+    spec = sys.modules["__main__"].__spec__
+    return spec.name.removesuffix(".__main__") if spec else Path(sys.argv[0]).stem
 
 
 def run(main: Callable[[], None]) -> None:

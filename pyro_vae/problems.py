@@ -1,7 +1,6 @@
 """Problems whose log p(x) and p(z | x) are known exactly, to hold an estimator against.
 
->>> from pyro_vae.likelihood.importance import log_likelihood
->>> from pyro_vae.problems import LinearGaussian
+>>> from pyro_vae import LinearGaussian, log_likelihood
 >>> problem = LinearGaussian(latent_dim=2, data_dim=5)
 >>> x = problem.data(3)
 >>> exact = problem.log_likelihood(x).numpy()

@@ -1,6 +1,6 @@
 """Encoders and decoders; `ARCHITECTURES` has the decoders by name, each with its encoder."""
 
-from pyro_vae.networks.appendix import Decoder, Encoder
+from pyro_vae.networks.appendix import Decoder, Encoder, join_appendix, split_appendix
 from pyro_vae.networks.dense import DenseDecoder, DenseEncoder
 from pyro_vae.networks.labelled import LabelDecoder, LabelEncoder
 
@@ -12,6 +12,8 @@ __all__ = [
     "Encoder",
     "LabelDecoder",
     "LabelEncoder",
+    "join_appendix",
+    "split_appendix",
 ]
 
 ARCHITECTURES = {"appendix": Decoder, "per_label": LabelDecoder, "dense": DenseDecoder}

@@ -80,6 +80,12 @@ def fit(
 
     Modules need not call `pyro.module`: they are registered here, in a cleared parameter store.
 
+        >>> from pyro_vae import Vae, fit, load_dataset
+        >>> vae, x = Vae.build(2, architecture="dense"), load_dataset("digits").train_images
+        >>> history = fit(vae.model, vae.guide, (x,), epochs=2, progress=False)
+        >>> history[1]["train_elbo"] > history[0]["train_elbo"]
+        True
+
     Args:
         train: the arguments of model and guide over all images: `(x,)` or `(x, y)`.
         test: the same for held-out images; their ELBO is measured after each epoch.

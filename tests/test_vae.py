@@ -1,0 +1,109 @@
+"""Vae does what the functions do that it stands for."""
+
+import numpy as np
+import pytest
+import torch
+
+from pyro_vae import InputError, Vae, log_likelihood
+from pyro_vae.analysis.sampling import decode, guide_samples, pixel_samples, posterior_moments
+from pyro_vae.guides import Refined
+from tests.conftest import CHECKPOINTS
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return Vae.load(CHECKPOINTS / "d4.pt")
+
+
+@pytest.fixture(scope="module")
+def conditional():
+    return Vae.load(CHECKPOINTS / "conditional.pt")
+
+
+@pytest.fixture
+def x(digits):
+    return digits.test_images[:4]
+
+
+def test_a_checkpoint_comes_back_as_it_was(conditional, tmp_path):
+    conditional.save(tmp_path / "copy.pt")
+    copy = Vae.load(tmp_path / "copy.pt")
+    assert copy.config == conditional.config
+    for name in ("model", "guide"):
+        ours, theirs = getattr(conditional, name).state_dict(), getattr(copy, name).state_dict()
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def test_checkpoints_of_record_are_read_by_the_names_of_their_time(conditional):
+    stored = torch.load(CHECKPOINTS / "conditional.pt", weights_only=True)
+    assert {"decoder", "encoder", "config"} <= stored.keys()
+    assert {"classes", "decay"} <= stored["config"].keys()
+    assert conditional.config["num_classes"] == stored["config"]["classes"] == 10
+    assert conditional.config["schedule"] == "cosine"
+
+
+def test_log_likelihood_is_the_functions(plain, x):
+    result = plain.log_likelihood(x, num_samples=30, seed=3)
+    expected = log_likelihood(plain.model, plain.guide, x, num_samples=30, seed=3)
+    np.testing.assert_array_equal(result.value, expected.value)
+
+
+def test_refined_has_the_same_model_and_cannot_be_saved(plain, x, tmp_path):
+    refined = plain.refined(num_starts=1, samples_per_round=(50, 50))
+    assert refined.model is plain.model
+    assert isinstance(refined.guide, Refined)
+    assert np.isfinite(refined.log_likelihood(x[:1], num_samples=30).value).all()
+    with pytest.raises(InputError, match="guide is a Refined, which is made from model and guide"):
+        refined.save(tmp_path / "refined.pt")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_of_another_make_than_its_config_is_not_saved(plain, conditional, tmp_path):
+    with pytest.raises(InputError, match="model does not match the config"):
+        Vae(conditional.model, plain.guide, plain.config).save(tmp_path / "mixed.pt")
+    assert not list(tmp_path.iterdir())
+
+
+def test_reconstructions_are_decoded_samples_of_the_guide(plain, x):
+    images = plain.reconstruct(x, num_samples=2, seed=5)
+    z = guide_samples(plain.guide, x, num_samples=2, seed=5)
+    assert images.shape == (2, 4, 1, 28, 28)
+    assert torch.equal(images, decode(plain.model, z))
+    assert torch.equal(images, plain.decode(z))
+
+
+def test_samples_are_decoded_draws_of_the_prior(plain, conditional):
+    z = torch.randn(5, 4, generator=torch.Generator().manual_seed(7))
+    images = plain.sample(5, seed=7)
+    assert torch.equal(images, decode(plain.model, z))
+    assert torch.equal(plain.sample(5, seed=7, pixels=True), pixel_samples(images, 7))
+    y = torch.arange(10)
+    assert conditional.sample(10, y).shape == (10, 1, 28, 28)
+    assert not torch.equal(plain.sample(5, seed=8), images)
+    with pytest.raises(InputError, match="labels y of 10 classes"):
+        conditional.sample(10)
+
+
+def test_interpolation_ends_at_the_guides_means(plain, conditional, x):
+    images = plain.interpolate(x[:2], x[2:], steps=5)
+    assert images.shape == (5, 2, 1, 28, 28)
+    means = plain.decode(posterior_moments(plain.guide, x)[0])
+    torch.testing.assert_close(images[[0, -1]].flatten(0, 1), means, rtol=0, atol=1e-5)
+    middle = posterior_moments(plain.guide, x)[0].unflatten(0, (2, 2)).mean(0)
+    torch.testing.assert_close(images[2], plain.decode(middle), rtol=0, atol=1e-5)
+    # under a learned prior the line is straight in the style, and ends at the means all the same
+    y = torch.tensor([3, 5])
+    images = conditional.interpolate(x[:2], x[2:], y, steps=3)
+    means = conditional.decode(posterior_moments(conditional.guide, x, y.repeat(2))[0], y.repeat(2))
+    torch.testing.assert_close(images[[0, -1]].flatten(0, 1), means, rtol=0, atol=1e-3)
+
+
+def test_it_says_what_it_is(conditional):
+    assert repr(conditional) == "Vae(decoder=LabelDecoder, guide=MeanField, latent_dim=10)"
+    assert conditional.device == torch.device("cpu")
+
+
+def test_a_device_that_is_not_here_is_named(tmp_path):
+    with pytest.raises(InputError, match="device 'typo' cannot be used here: try 'cpu'"):
+        Vae.load(CHECKPOINTS / "d4.pt", device="typo")
