@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from experiments import question_b
+from experiments.question_b import __main__ as question_b
 from pyro_vae.likelihood.estimate import Estimate
 from tests.commands import run_script
 

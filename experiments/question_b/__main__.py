@@ -27,7 +27,7 @@ from experiments.cli import (
     make_parser,
     run,
 )
-from experiments.figures_b import (
+from experiments.question_b.figures import (
     enough_figure,
     explained_figure,
     feature_figure,
