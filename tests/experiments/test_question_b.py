@@ -5,7 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from experiments.question_b import __main__ as question_b
+from experiments.question_b.enough import agreement, coverage, z_scores
+from experiments.question_b.extremes import extremes
+from experiments.question_b.pixels import share_shared
+from experiments.question_b.study import spearman
 from pyro_vae.likelihood.estimate import Estimate
 from tests.commands import run_script
 
@@ -18,7 +21,7 @@ def estimates(value, se):
 def test_extremes_are_the_first_and_last_by_score():
     rng = np.random.default_rng(0)
     scores, labels = rng.normal(size=300), np.arange(300) % 10
-    overall, by_digit = question_b.extremes(scores, labels)
+    overall, by_digit = extremes(scores, labels)
     assert scores[overall[:10]].min() >= np.sort(scores)[-10]
     assert scores[overall[10:]].max() <= np.sort(scores)[9]
     for digit, indices in by_digit.items():
@@ -30,9 +33,9 @@ def test_extremes_are_the_first_and_last_by_score():
 def test_holds_and_agreement_count_in_standard_errors():
     rough = estimates([0, 0, 0, 0], [3, 3, 3, 3])
     fine = estimates([1, 9, -9.7, 50], [4, 4, 4, 4])  # both together: 5, and 1.96 times 5 is 9.8
-    assert question_b.coverage(rough, fine) == 0.75
-    assert question_b.z_scores(fine, rough) == pytest.approx([0.2, 1.8, -1.94, 10])
-    found = question_b.agreement(fine, rough)
+    assert coverage(rough, fine) == 0.75
+    assert z_scores(fine, rough) == pytest.approx([0.2, 1.8, -1.94, 10])
+    found = agreement(fine, rough)
     assert found["share_within_2_se"] == 0.75
     assert found["median_abs_in_se"] == pytest.approx((1.8 + 1.94) / 2)
     assert found["mc_se"] == pytest.approx(np.sqrt(4 * 25) / 4)
@@ -40,12 +43,12 @@ def test_holds_and_agreement_count_in_standard_errors():
 
 def test_rank_correlation_and_shared_ranks():
     a = np.arange(10.0)
-    assert question_b.spearman(a, a**3) == pytest.approx(1)
-    assert question_b.spearman(a, -a) == pytest.approx(-1)
-    assert np.isnan(question_b.spearman(a, np.ones(10)))
-    assert question_b.share_shared(a, a, 3) == 1
-    assert question_b.share_shared(a, -a, 3) == 0
-    assert question_b.share_shared(a, np.where(a == 0, 99, a), 3) == pytest.approx(2 / 3)
+    assert spearman(a, a**3) == pytest.approx(1)
+    assert spearman(a, -a) == pytest.approx(-1)
+    assert np.isnan(spearman(a, np.ones(10)))
+    assert share_shared(a, a, 3) == 1
+    assert share_shared(a, -a, 3) == 0
+    assert share_shared(a, np.where(a == 0, 99, a), 3) == pytest.approx(2 / 3)
 
 
 def test_some_of_an_estimate():

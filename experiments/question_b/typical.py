@@ -1,0 +1,104 @@
+"""Likely is not typical: images that are not test images."""
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from experiments.question_b.study import SEED, Vae
+from pyro_vae.analysis.features import entropy_floor
+from pyro_vae.analysis.interventions import shift, shuffle_pixels
+from pyro_vae.analysis.plots import COLOURS, show_image
+from pyro_vae.analysis.sampling import decode, pixel_samples
+from pyro_vae.data import Dataset, load_digits
+
+
+def outsiders(vae: Vae, data: Dataset, x: Tensor) -> dict[str, Tensor]:
+    """As many images as the test images `x` in each of several sets that are not test images."""
+    rng = torch.Generator().manual_seed(SEED)
+    count = len(x)
+    z = torch.randn(count, vae.model.decoder.latent_dim, generator=rng).to(vae.device)
+    means = decode(vae.model, z).cpu()
+    return {
+        "blank image": torch.zeros_like(x[:1]),
+        "mean training image": data.train_images.mean(0, keepdim=True),
+        "model: mean images": means,
+        "model: drawn pixels": pixel_samples(means, SEED),
+        "training images": data.train_images[:count],
+        "test images": x,
+        "test images, binarised": torch.bernoulli(x, generator=rng),
+        "shifted by 4 pixels": shift(x, 4, 4),
+        "upside down": x.flip(2),
+        "scikit-learn's digits": load_digits().test_images[:count],
+        "pixels shuffled": shuffle_pixels(x, SEED),
+        "uniform noise": torch.rand(x.shape, generator=rng),
+        "inverted": 1 - x,
+    }
+
+
+def likely_is_not_typical(
+    vae: Vae, data: Dataset, x: Tensor, reference: np.ndarray
+) -> tuple[Figure, dict]:
+    """Scores of test images `x` and of other sets beside those of more test images, `reference`."""
+    sets = outsiders(vae, data, x)
+    estimates = {name: vae.refined(x, name) for name, x in sets.items()}
+    reference = np.sort(reference)
+    metrics = {}
+    for name, found in estimates.items():
+        metrics[name] = {
+            "mean": float(found.value.mean()),
+            "median": float(np.median(found.value)),
+            "min": float(found.value.min()),
+            "max": float(found.value.max()),
+            "floor": float(entropy_floor(sets[name]).mean()),
+            "images": len(found.value),
+            "share_trusted": float(found.trusted().mean()),
+            # the chance that one of them beats a test image: 50% where the two are alike
+            "likelier_than_a_test_image": float(
+                (np.searchsorted(reference, found.value) / len(reference)).mean()
+            ),
+        }
+    scores = {name: found.value for name, found in estimates.items()}
+    return typical_figure(sets, scores, reference), metrics
+
+
+def typical_figure(
+    sets: dict[str, Tensor], scores: dict[str, np.ndarray], reference: np.ndarray
+) -> Figure:
+    """Sets of images by their median score, over the range of the test images' (`reference`)."""
+    order = sorted(scores, key=lambda name: -np.median(scores[name]))
+    figure = Figure(figsize=(11.5, 0.62 * len(order) + 1.3))
+    figure.set_layout_engine("constrained")
+    left, right = figure.subplots(1, 2, width_ratios=[1.15, 3.2])
+    left.set(xlim=(0, 6), ylim=(len(order) - 0.5, -0.5))
+    left.axis("off")
+    for row, name in enumerate(order):
+        left.text(0, row, f"{name} ({len(sets[name])})", va="center", fontsize=9.5)
+        for column, image in enumerate(sets[name][:2]):
+            ax = left.inset_axes(
+                [4.2 + 0.92 * column, row - 0.45, 0.85, 0.9], transform=left.transData
+            )
+            show_image(ax, image)
+        values = -scores[name]
+        height = row + np.random.default_rng(0).uniform(-0.28, 0.28, len(values))
+        colour = COLOURS["posterior"] if name == "test images" else COLOURS["guide"]
+        if name.startswith("model") or name == "training images":
+            colour = "0.45"
+        big = 7 if len(values) == 1 else 3
+        right.plot(values, height, ".", ms=big, alpha=0.6, color=colour, rasterized=True)
+        right.plot([np.median(values)] * 2, [row - 0.38, row + 0.38], color="k", lw=1.6)
+    low, high = np.quantile(-reference, [0.01, 0.99])
+    right.axvspan(low, high, color=COLOURS["posterior"], alpha=0.1)
+    right.set(xscale="log", ylim=(len(order) - 0.5, -0.5), xlabel="score, nats per image")
+    ticks = [10, 20, 50, 100, 200, 500, 1000, 2000, 5000]
+    right.set_xticks(ticks, [f"−{tick:,}" for tick in ticks])
+    right.minorticks_off()
+    right.invert_xaxis()
+    right.set_yticks([])
+    right.set_title(
+        "likelier to the right; black: medians; grey: MNIST or the model's own; shaded: 98% of the "
+        "test images",
+        fontsize=9.5,
+    )
+    figure.suptitle("Likely is not typical: sets of images under the same model")
+    return figure
