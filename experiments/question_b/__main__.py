@@ -1,44 +1,33 @@
 """Question (b): log p(x) of an image, how far to trust it, and what makes an image likely.
 
-The 100-sample estimate of every test image, as asked, and the most and least likely; beyond that
-whether 100 samples are enough, which features explain the score, what changing an image does to it,
-what lies outside the data, and what another likelihood of the pixels makes of it.
+First, as asked, the 100-sample estimate of every test image, and the most and least likely images.
+Then five questions beyond: whether 100 samples are enough, which features explain the score, what
+changing an image does to it, whether likely means typical, and whether the ranking depends on the
+likelihood of the pixels. Each has a file in this folder.
 
     python -m experiments.question_b
 """
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from experiments.cli import (
-    announce_and_load,
-    check_at_least,
-    check_device,
-    folder_name,
-    make_parser,
-    run,
-)
-from experiments.question_b.enough import enough
-from experiments.question_b.explained import explain
-from experiments.question_b.extremes import likely_and_unlikely
-from experiments.question_b.interventions import intervene
-from experiments.question_b.pixels import other_pixels
-from experiments.question_b.study import SEED, Vae
-from experiments.question_b.typical import likely_is_not_typical
+from experiments.cli import announce_and_load, check_at_least, folder_name, make_parser, run
+from experiments.question_b import enough, explained, extremes, interventions, pixels, typical
+from experiments.question_b.scores import SEED
 from experiments.record import Results
 from experiments.trained import Spec, load_or_train
-from pyro_vae.likelihood.importance import log_likelihood
+from pyro_vae.data import Dataset
+from pyro_vae.vae import Vae
 
 
 def main() -> None:
-    """Train or load the autoencoder, score the test images, draw the figures, write the metrics."""
+    """Load or train the autoencoder; write each investigation as soon as it is finished."""
     parser = make_parser(__doc__.splitlines()[0])
     parser.add_argument(
         "--images",
         type=int,
         default=1000,
         metavar="N",
-        help="test images in the investigation beyond the 100-sample estimate",
+        help="number of test images for everything after the 100-sample estimate",
     )
     args = parser.parse_args()
     check_at_least("--images", args.images, 20)
@@ -47,51 +36,52 @@ def main() -> None:
         "question (b): log p(x) of every test image, and what makes one likely. About 20 minutes "
         "on 2 cores with a trained checkpoint; --images 200 takes about 6.",
     )
-    device = check_device(args.device)
     results = Results(args, data, folder_name(args, "question_b"))
-    trained = load_or_train(args, data, Spec(args.latent_dim), path=args.checkpoint)
-    results.training = trained.config
-    model, guide = trained.model, trained.guide
-    vae = Vae(model, guide, device)
+    vae = load_or_train(args, data, Spec(args.latent_dim), path=args.checkpoint)
+    results.training = vae.config
+    investigate(vae, data, args.images, results)
 
-    figures: dict[str, Figure] = {}
-    metrics: dict[str, dict] = {}
-    amortised = log_likelihood(
-        model,
-        guide,
-        data.test_images.to(device),
-        num_samples=100,
-        seed=SEED,
-        progress="100 samples of the guide",
-    )
-    shown, metrics["guide_100"] = likely_and_unlikely(
-        vae, data, amortised, candidates=max(10, args.images // 10)
-    )
-    explained, metrics["explained"], features = explain(vae, data, amortised)
-    figures |= shown | explained
 
-    # a random choice: the first half of MNIST's test images are the tidier ones
-    rng = np.random.default_rng(SEED)
-    chosen = rng.permutation(len(data.test_images))[: args.images]
-    x = data.test_images[chosen]
-    figures["enough"], metrics["enough"], refined = enough(
-        vae, x, amortised.subset(chosen), args.images // 10
-    )
-    figures["interventions"], metrics["interventions"] = intervene(vae, x[: args.images // 10])
-    figures["typical"], metrics["typical"] = likely_is_not_typical(
-        vae, data, x[: max(2, args.images // 20)], refined.value
-    )
-    part = slice(0, max(12, args.images // 5))
-    figures["pixels"], metrics["pixels"] = other_pixels(
-        vae,
-        x[part],
-        refined.subset(part),
-        {name: value[chosen][part] for name, value in features.items()},
+def investigate(vae: Vae, data: Dataset, images: int, results: Results) -> None:
+    """Ask each question in turn, of `images` test images where all of them would take too long."""
+    amortised = vae.log_likelihood(
+        data.test_images, num_samples=100, seed=SEED, progress="100 samples of the guide"
     )
 
-    results.draw(**figures)
-    for name, found in metrics.items():
-        results.add(name, found)
+    metrics = extremes.measure(vae, data, amortised, num_candidates=max(10, images // 10))
+    results.add(
+        "guide_100",
+        metrics,
+        likely_unlikely=extremes.figure(data.test_images, metrics),
+        by_digit=extremes.digits_figure(data.test_images, metrics),
+    )
+
+    metrics, features = explained.measure(vae, data, amortised.value)
+    results.add(
+        "explained",
+        metrics,
+        explained=explained.figure(metrics),
+        features=explained.features_figure(features, amortised.value),
+    )
+
+    # a random choice, because the halves of MNIST's test set differ
+    chosen = np.random.default_rng(SEED).permutation(len(data.test_images))[:images]
+    x, first = data.test_images[chosen], amortised.of(chosen)
+    metrics, refined, annealed = enough.measure(vae, x, first, num_annealed=images // 10)
+    results.add("enough", metrics, enough=enough.figure(first, refined, annealed, metrics))
+
+    metrics, strip = interventions.measure(vae, x[: images // 10])
+    results.add("interventions", metrics, interventions=interventions.figure(strip, metrics))
+
+    sets = typical.image_sets(vae, data, x[: max(2, images // 20)])
+    metrics, scores = typical.measure(vae, sets, refined.value)
+    results.add("typical", metrics, typical=typical.figure(sets, scores, refined.value))
+
+    part = slice(0, max(12, images // 5))
+    features = {name: value[chosen][part] for name, value in features.items()}
+    metrics, scores = pixels.measure(vae, x[part], refined.of(part), features)
+    results.add("pixels", metrics, pixels=pixels.figure(x[part], scores, metrics))
+
     print(
         f"mean score by 100 samples {amortised.value.mean():.2f}, of {len(x)} images by the "
         f"refined guide {refined.value.mean():.2f} nats per image; figures and metrics.json in "

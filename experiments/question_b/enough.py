@@ -1,32 +1,48 @@
-"""Are 100 samples enough?"""
+"""Are 100 samples enough to estimate log p(x)?
+
+The estimate is a lower bound in expectation, which rises with the number of samples. So the 100
+samples of the encoder's guide are held against up to 5,000 of them and against the refined guide.
+The refined guide itself is held against annealed importance sampling, and against bounds on both
+sides at images that the model has drawn.
+"""
 
 import time
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 from torch import Tensor
 
-from experiments.question_b.study import SEED, Vae, spearman
+from experiments.question_b.scores import SEED, refined_log_p, spearman
 from pyro_vae.analysis.plots import COLOURS
 from pyro_vae.likelihood.annealing import annealed_log_likelihood, bidirectional_bounds
 from pyro_vae.likelihood.estimate import Estimate, estimate, iwae
 from pyro_vae.likelihood.importance import log_weights
 from pyro_vae.likelihood.intervals import mean_interval
 from pyro_vae.likelihood.psis import khat_threshold
+from pyro_vae.vae import Vae
 
-CURVE = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
+CURVE = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)  # numbers of samples
 
 
-def enough(
-    vae: Vae, x: Tensor, first: Estimate, annealed_images: int
-) -> tuple[Figure, dict, Estimate]:
-    """The curve from 1 to 5,000 samples, against the refined guide and annealing.
+def measure(
+    vae: Vae, x: Tensor, first: Estimate, num_annealed: int
+) -> tuple[dict, Estimate, Estimate]:
+    """Return the metrics, the refined estimates of the images `x`, and the annealed ones.
 
-    `first` holds the 100-sample estimates of the images `x`.
+    `first` holds the 100-sample estimates of `x`. Only the first `num_annealed` images are
+    annealed, because that takes the longest; a quarter as many are simulated.
     """
+    metrics, refined = more_samples(vae, x, first)
+    x = x[:num_annealed].to(vae.device)
+    second, annealed = second_opinion(vae, x, refined.of(slice(num_annealed)))
+    both_sides = simulated_images(vae, x[: max(2, len(x) // 4)])
+    return metrics | second | {"simulated": both_sides}, refined, annealed
+
+
+def more_samples(vae: Vae, x: Tensor, first: Estimate) -> tuple[dict, Estimate]:
+    """Return how 1 to 5,000 samples compare with the refined guide, and its estimates."""
     start = time.perf_counter()
     log_w = log_weights(
         vae.model,
@@ -39,94 +55,61 @@ def enough(
     guide_seconds = time.perf_counter() - start
     last = estimate(log_w)
     start = time.perf_counter()
-    refined = vae.refined(x, "refined log p")
+    refined = refined_log_p(vae, x, "refined log p")
     refined_seconds = time.perf_counter() - start
-    curve = [float(iwae(log_w, k).mean()) for k in CURVE]
-    trusted = {k: float(estimate(log_w[:k]).trusted().mean()) for k in CURVE if k >= 50}
-
-    some = x[:annealed_images].to(vae.device)
-    annealed = annealed_log_likelihood(
-        vae.model,
-        vae.guide,
-        some,
-        num_chains=32,
-        seed=SEED,
-        progress="annealing, a pilot and a run",
-    )
-    near = refined.of(slice(annealed_images))
-    doubtful = np.abs(z_scores(near, annealed)) > 4
-    bounds = bidirectional_bounds(
-        vae.model,
-        vae.guide,
-        some[: max(2, len(some) // 4)],
-        seed=SEED,
-        progress="annealing both ways, simulated images",
-    )
-    simulated = vae.refined(bounds.images, "refined log p of simulated images")
-
     metrics = {
-        "iwae": {"num_samples": list(CURVE), "mean": curve},
-        "share_trusted": {str(k): share for k, share in trusted.items()},
+        "iwae": {
+            "num_samples": list(CURVE),
+            "mean": [float(iwae(log_w, k).mean()) for k in CURVE],
+        },
+        "share_trusted": {
+            str(k): float(estimate(log_w[:k]).trusted().mean()) for k in CURVE if k >= 50
+        },
         "guide_5000": last.summary(),
         "refined": refined.summary() | {"pixels": "grey (surrogate score)"},
         "refined_minus_guide_5000": mean_interval(refined.value - last.value),
         "refined_minus_guide_100": mean_interval(refined.value - first.value),
         "error_bars_of_100_hold_refined": coverage(first, refined),
         "rank_correlation_100_refined": spearman(first.value, refined.value),
-        # of the variance of the 100-sample scores: what they owe to their own errors
+        # how much of the variance of the 100-sample scores is due to their own errors
         "share_of_variance": float((refined.value - first.value).var() / first.value.var()),
-        "annealed": annealed.summary() | {"estimator": "annealed importance sampling"},
-        "refined_minus_annealed": mean_interval(near.value - annealed.value)
-        | agreement(near, annealed),
-        "median_refined_minus_annealed": float(np.median(near.value - annealed.value)),
-        "doubtful": doubtful_images(vae, some, near, annealed, doubtful),
-        "simulated": {
-            "lower": float(bounds.lower.value.mean()),
-            "upper": float(-bounds.upper.value.mean()),
-            "refined": float(simulated.value.mean()),
-            "upper_minus_lower": mean_interval(-bounds.upper.value - bounds.lower.value),
-            "refined_minus_lower": mean_interval(simulated.value - bounds.lower.value),
-            "upper_minus_refined": mean_interval(-bounds.upper.value - simulated.value),
-        },
         "seconds": {"guide_5000": guide_seconds, "refined": refined_seconds},
     }
-    return enough_figure(first, refined, annealed, metrics), metrics, refined
+    return metrics, refined
 
 
-def coverage(rough: Estimate, fine: Estimate) -> float:
-    """The share of images whose 95% interval by `rough` holds the value of `fine`."""
-    return float((np.abs(z_scores(rough, fine)) <= 1.96).mean())
-
-
-def z_scores(one: Estimate, other: Estimate) -> np.ndarray:
-    """Differences in units of their own standard errors: about N(0, 1) where both are right."""
-    return (one.value - other.value) / np.hypot(one.se, other.se)
-
-
-def agreement(one: Estimate, other: Estimate) -> dict:
-    """How far two estimates of the same images differ beside what their errors allow."""
-    z = z_scores(one, other)
-    return {
-        "share_within_2_se": float((np.abs(z) <= 2).mean()),
-        "median_abs_in_se": float(np.median(np.abs(z))),
-        "mc_se": float(np.sqrt((one.se**2 + other.se**2).sum()) / len(z)),
+def second_opinion(vae: Vae, x: Tensor, refined: Estimate) -> tuple[dict, Estimate]:
+    """Return how `refined` agrees with annealing, and the annealed estimates of the images `x`."""
+    annealed = annealed_log_likelihood(
+        vae.model,
+        vae.guide,
+        x,
+        num_chains=32,
+        seed=SEED,
+        progress="annealing, a pilot and a run",
+    )
+    difference = refined.value - annealed.value
+    metrics = {
+        "annealed": annealed.summary() | {"estimator": "annealed importance sampling"},
+        "refined_minus_annealed": mean_interval(difference) | agreement(refined, annealed),
+        "median_refined_minus_annealed": float(np.median(difference)),
+        "doubtful": doubtful_images(vae, x, refined, annealed),
     }
+    return metrics, annealed
 
 
-def doubtful_images(
-    vae: Vae, x: Tensor, refined: Estimate, annealed: Estimate, doubtful: np.ndarray
-) -> list[dict]:
-    """Where the two differ by more than 4 standard errors: annealing again, now from the prior.
+def doubtful_images(vae: Vae, x: Tensor, refined: Estimate, annealed: Estimate) -> list[dict]:
+    """Anneal again, from the prior, where the two estimates differ by more than 4 standard errors.
 
-    Chains that all start in the guide's mode may never find another; those from the prior may.
+    Chains that all start in the guide's mode may never find another. Chains from the prior may.
     """
-    where = np.flatnonzero(doubtful)
-    if len(where) == 0:
+    doubtful = np.flatnonzero(np.abs(z_scores(refined, annealed)) > 4)
+    if len(doubtful) == 0:
         return []
     again = annealed_log_likelihood(
         vae.model,
         None,
-        x[torch.from_numpy(where).to(x.device)],
+        x[doubtful],
         num_chains=64,
         num_steps=200,
         seed=SEED,
@@ -134,86 +117,135 @@ def doubtful_images(
     )
     return [
         {
-            "image": int(i),  # of those annealed
+            "image": int(i),  # its place in x
             "refined": float(refined.value[i]),
             "annealed_from_guide": float(annealed.value[i]),
             "annealed_from_prior": float(again.value[n]),
             "se_from_prior": float(again.se[n]),
         }
-        for n, i in enumerate(where)
+        for n, i in enumerate(doubtful)
     ]
 
 
-def enough_figure(first: Estimate, refined: Estimate, annealed: Estimate, metrics: dict) -> Figure:
-    """Mean score by samples; refined against 100 samples (`first`); refined against annealing."""
+def simulated_images(vae: Vae, x: Tensor) -> dict:
+    """Bound log p from both sides at images that the model draws, as many as `x`.
+
+    The latent behind such an image is an exact draw of its posterior, which the upper bound needs.
+    """
+    bounds = bidirectional_bounds(
+        vae.model, vae.guide, x, seed=SEED, progress="annealing both ways, simulated images"
+    )
+    lower, upper = bounds.lower.value, -bounds.upper.value
+    refined = refined_log_p(vae, bounds.images, "refined log p of simulated images").value
+    return {
+        "lower": float(lower.mean()),
+        "upper": float(upper.mean()),
+        "refined": float(refined.mean()),
+        "upper_minus_lower": mean_interval(upper - lower),
+        "refined_minus_lower": mean_interval(refined - lower),
+        "upper_minus_refined": mean_interval(upper - refined),
+    }
+
+
+def z_scores(a: Estimate, b: Estimate) -> np.ndarray:
+    """Return the differences a - b in units of their standard errors, about N(0, 1), `(B,)`."""
+    return (a.value - b.value) / np.hypot(a.se, b.se)
+
+
+def coverage(rough: Estimate, fine: Estimate) -> float:
+    """Return for which fraction of images `rough` and `fine` differ by at most 1.96 errors."""
+    return float((np.abs(z_scores(rough, fine)) <= 1.96).mean())
+
+
+def agreement(a: Estimate, b: Estimate) -> dict:
+    """Compare the differences between two estimates of the same images with their errors."""
+    z = z_scores(a, b)
+    return {
+        "share_within_2_se": float((np.abs(z) <= 2).mean()),
+        "median_abs_in_se": float(np.median(np.abs(z))),
+        "mc_se": float(np.sqrt((a.se**2 + b.se**2).sum()) / len(z)),
+    }
+
+
+def figure(first: Estimate, refined: Estimate, annealed: Estimate, metrics: dict) -> Figure:
+    """Draw the mean score by samples; refined against 100 samples; refined against annealing."""
     figure = Figure(figsize=(13.2, 4.1))
     figure.set_layout_engine("constrained")
     left, middle, right = figure.subplots(1, 3)
+    _draw_curve(left, refined, annealed, metrics)
+    _draw_missed(middle, first, refined)
+    _draw_annealing(right, refined.of(slice(len(annealed.value))), annealed)
+    return figure
+
+
+def _draw_curve(ax: Axes, refined: Estimate, annealed: Estimate, metrics: dict) -> None:
+    """Plot the mean score against the number of samples, beside the refined and the annealed."""
     samples, curve = metrics["iwae"]["num_samples"], metrics["iwae"]["mean"]
-    left.plot(samples, curve, "o-", ms=4, color=COLOURS["guide"], label="$K$ samples of the guide")
+    ax.plot(samples, curve, "o-", ms=4, color=COLOURS["guide"], label="$K$ samples of the guide")
     mean = refined.value.mean()
-    left.axhline(mean, color=COLOURS["posterior"], label="refined guide, 1,000 samples")
-    left.axhline(
+    ax.axhline(mean, color=COLOURS["posterior"], label="refined guide, 1,000 samples")
+    ax.axhline(
         mean - metrics["median_refined_minus_annealed"],
         color=COLOURS["annealed"],
         ls=":",
         label=f"annealing (median difference of {len(annealed.value)} images)",
     )
-    left.axvline(100, color="0.5", lw=0.8, ls="--")
-    left.set(
+    ax.axvline(100, color="0.5", lw=0.8, ls="--")
+    ax.set(
         xscale="log",
         xlabel="samples $K$",
         ylabel="mean score, nats per image",
-        title=f"The score rises with $K$ ({len(first.value):,} test images)",
+        title=f"The score rises with $K$ ({len(refined.value):,} test images)",
     )
-    left.legend(loc="lower right", fontsize=8.5)
+    ax.legend(loc="lower right", fontsize=8.5)
 
+
+def _draw_missed(ax: Axes, first: Estimate, refined: Estimate) -> None:
+    """Plot what 100 samples miss of each image against the k-hat of its weights."""
     ok = first.trusted()
     gap = refined.value - first.value
     for chosen, colour, label in (
         (ok, COLOURS["posterior"], f"trusted ({ok.mean():.0%})"),
         (~ok, COLOURS["guide"], f"not trusted ({(~ok).mean():.0%})"),
     ):
-        middle.plot(
-            first.khat[chosen], gap[chosen], ".", ms=4, alpha=0.6, color=colour, label=label
-        )
-    middle.axvline(khat_threshold(100), color="0.3", lw=0.8, ls="--")
-    middle.axhline(0, color="0.3", lw=0.8)
-    middle.set(
+        ax.plot(first.khat[chosen], gap[chosen], ".", ms=4, alpha=0.6, color=colour, label=label)
+    ax.axvline(khat_threshold(100), color="0.3", lw=0.8, ls="--")
+    ax.axhline(0, color="0.3", lw=0.8)
+    ax.set(
         xlabel="Pareto $\\hat k$ of the image's 100 weights",
         ylabel="refined minus 100-sample score, nats\n(linear to ±1, then logarithmic)",
         title="What 100 samples miss, image by image",
     )
-    signed_log(middle)
-    middle.legend(fontsize=8.5)
+    _signed_log(ax)
+    ax.legend(fontsize=8.5)
 
+
+def _draw_annealing(ax: Axes, refined: Estimate, annealed: Estimate) -> None:
+    """Plot the difference of the refined and the annealed score of each image, with its error."""
     count = len(annealed.value)
     order = np.argsort(annealed.se)
-    difference = (refined.value[:count] - annealed.value)[order]
-    bars = 2 * np.hypot(refined.se[:count], annealed.se)[order]
-    right.errorbar(
+    ax.errorbar(
         np.arange(count),
-        difference,
-        bars,
+        (refined.value - annealed.value)[order],
+        2 * np.hypot(refined.se, annealed.se)[order],
         fmt="o",
         ms=3,
         lw=0.8,
         color=COLOURS["annealed"],
         label="± 2 standard errors of both",
     )
-    right.axhline(0, color="0.3", lw=0.8)
-    right.set(
+    ax.axhline(0, color="0.3", lw=0.8)
+    ax.set(
         xlabel="test image, by the error of annealing",
         ylabel="refined minus annealed score, nats\n(linear to ±1, then logarithmic)",
         title=f"A second opinion: annealing, {count} images",
     )
-    signed_log(right)
-    right.legend(fontsize=8.5)
-    return figure
+    _signed_log(ax)
+    ax.legend(fontsize=8.5)
 
 
-def signed_log(ax: Axes) -> None:
-    """Nats on an axis that is linear from -1 to 1 and logarithmic beyond."""
+def _signed_log(ax: Axes) -> None:
+    """Make the vertical axis linear from -1 to 1 nats and logarithmic beyond."""
     ax.set_yscale("symlog", linthresh=1, linscale=1)
     ax.margins(y=0.08)
     ax.yaxis.set_major_locator(

@@ -1,4 +1,9 @@
-"""What changing an image does to its score."""
+"""What does changing an image do to its score?
+
+A feature that goes with a high score need not cause it. So the same images are scored as they are
+and after each of eleven changes. What a change does to the score has two parts: the entropy floor
+moves, and so does the excess over it.
+"""
 
 from collections.abc import Callable
 
@@ -6,11 +11,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from experiments.question_b.study import Vae, nats
+from experiments.question_b.scores import nats, refined_log_p
 from pyro_vae.analysis.features import entropy_floor
 from pyro_vae.analysis.interventions import binarise, blur, deslant, resize, shear, shift, thicken
 from pyro_vae.analysis.plots import COLOURS, show_image
 from pyro_vae.likelihood.intervals import mean_interval
+from pyro_vae.vae import Vae
 
 INTERVENTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "thicker by 1 pixel": lambda x: thicken(x, 1),
@@ -27,19 +33,18 @@ INTERVENTIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def intervene(vae: Vae, x: Tensor) -> tuple[Figure, dict]:
-    """The same images changed on purpose: how score, floor and excess move, paired."""
-    before = vae.refined(x, "as they are")
+def measure(vae: Vae, x: Tensor) -> tuple[dict, list[tuple[Tensor, float]]]:
+    """Return the metrics, and one image as it is and after each change, each with its score.
+
+    The image shown has the median score of the images `x`.
+    """
+    before = refined_log_p(vae, x, "as they are")
     floor = entropy_floor(x)
-    metrics: dict = {
-        "unchanged": {"mean": float(before.value.mean()), "floor": float(floor.mean())},
-        "images": len(x),
-    }
-    shown = int(np.argsort(before.value)[len(x) // 2])  # of median score
+    shown = int(np.argsort(before.value)[len(x) // 2])
     strip, changes = [(x[shown], before.value[shown])], {}
     for name, change in INTERVENTIONS.items():
         changed = change(x)
-        after = vae.refined(changed, name)
+        after = refined_log_p(vae, changed, name)
         strip.append((changed[shown], after.value[shown]))
         floor_change = entropy_floor(changed) - floor
         score_change = after.value - before.value
@@ -49,13 +54,12 @@ def intervene(vae: Vae, x: Tensor) -> tuple[Figure, dict]:
             "from_the_excess": mean_interval(score_change + floor_change),
             "share_trusted": float(after.trusted().mean()),
         }
-    metrics["changes"] = changes
+    unchanged = {"mean": float(before.value.mean()), "floor": float(floor.mean())}
+    return {"unchanged": unchanged, "images": len(x), "changes": changes}, strip
 
-    return interventions_figure(strip, metrics), metrics
 
-
-def interventions_figure(strip: list[tuple[Tensor, float]], metrics: dict) -> Figure:
-    """One image under each change (`strip`: images and scores), and the mean change of them all."""
+def figure(strip: list[tuple[Tensor, float]], metrics: dict) -> Figure:
+    """Draw one image after each change (`strip`), and the mean change of all images' scores."""
     changes = metrics["changes"]
     figure = Figure(figsize=(12.6, 7.4))
     figure.set_layout_engine("constrained")
@@ -75,10 +79,9 @@ def interventions_figure(strip: list[tuple[Tensor, float]], metrics: dict) -> Fi
     ):
         means = np.array([change[key]["mean"] for change in changes.values()])
         ends = np.array([change[key]["ci95"] for change in changes.values()])
+        error = np.abs(ends.T - means)
         ax.barh(rows + offset, means, 0.22, color=colour, label=label)
-        ax.errorbar(
-            means, rows + offset, xerr=np.abs(ends.T - means), fmt="none", color="k", lw=0.9
-        )
+        ax.errorbar(means, rows + offset, xerr=error, fmt="none", color="k", lw=0.9)
     ax.set_yticks(rows, changes)
     ax.axvline(0, color="0.2", lw=0.9)
     ax.set(

@@ -1,4 +1,9 @@
-"""The ranking of images under other likelihoods of the pixels."""
+"""Does the ranking of images depend on the likelihood of their pixels?
+
+Grey pixels under a Bernoulli likelihood give a surrogate score. Binarised pixels have a
+probability, and the continuous Bernoulli gives grey pixels a density. The same generator scores the
+same images under all three, so that a difference between the rankings is due to p(x | z) alone.
+"""
 
 from itertools import combinations
 
@@ -7,76 +12,73 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from experiments.question_b.study import SEED, Vae, nats, spearman
+from experiments.question_b.scores import SEED, nats, refined_log_p, spearman
 from pyro_vae.analysis.plots import COLOURS, show_image
 from pyro_vae.likelihood.estimate import Estimate
 from pyro_vae.likelihood.intervals import mean_interval
 from pyro_vae.models import ContinuousBernoulli, Model
+from pyro_vae.vae import Vae
+
+COPIES = 3  # binarised ones of each image
+
+NAMES = {
+    "grey": "grey (surrogate)",
+    "binarised": f"binarised (mean of {COPIES} copies)",
+    "continuous": "continuous Bernoulli (density)",
+}
 
 
-def other_pixels(
-    vae: Vae, x: Tensor, grey: Estimate, features: dict[str, np.ndarray], copies: int = 3
-) -> tuple[Figure, dict]:
-    """The ranking of images `x` under grey, binarised and continuous-Bernoulli pixels.
+def measure(
+    vae: Vae, x: Tensor, grey: Estimate, features: dict[str, np.ndarray]
+) -> tuple[dict, dict[str, np.ndarray]]:
+    """Return the metrics, and the scores of the images `x` under each likelihood.
 
-    One generator throughout: what changes is p(x | z) alone. `grey` are the scores of `x`.
+    `grey` holds their scores under the model itself, and `features` their features.
     """
     rng = torch.Generator().manual_seed(SEED)
     binarised = [
-        vae.refined(torch.bernoulli(x, generator=rng), f"binarised, copy {copy + 1}")
-        for copy in range(copies)
+        refined_log_p(vae, torch.bernoulli(x, generator=rng), f"binarised, copy {copy + 1}")
+        for copy in range(COPIES)
     ]
-    continuous_model = Model(vae.model.decoder, ContinuousBernoulli, vae.model.prior)
-    continuous = vae.refined(x, "continuous Bernoulli", continuous_model)
+    continuous = Vae(Model(vae.model.decoder, ContinuousBernoulli, vae.model.prior), vae.guide)
+    estimates = {
+        "grey": [grey],
+        "binarised": binarised,
+        "continuous": [refined_log_p(continuous, x, "continuous Bernoulli")],
+    }
     scores = {
-        "grey": grey.value,
-        "binarised": np.mean([found.value for found in binarised], axis=0),
-        "continuous": continuous.value,
+        name: np.mean([copy.value for copy in copies], axis=0) for name, copies in estimates.items()
     }
-    trusted = {
-        "grey": grey.trusted().mean(),
-        "binarised": np.mean([found.trusted().mean() for found in binarised]),
-        "continuous": continuous.trusted().mean(),
-    }
-    names = {
-        "grey": "grey (surrogate)",
-        "binarised": f"binarised (mean of {copies} copies)",
-        "continuous": "continuous Bernoulli (density)",
-    }
-    tenth = max(1, len(x) // 10)
-    metrics: dict = {"images": len(x), "copies": copies}
+    metrics: dict = {"images": len(x), "copies": COPIES}
     for name, value in scores.items():
         metrics[name] = {
             "mean": float(value.mean()),
             "sd": float(value.std(ddof=1)),
-            "share_trusted": float(trusted[name]),
+            "share_trusted": float(np.mean([copy.trusted().mean() for copy in estimates[name]])),
             "spearman_with": {
                 feature: spearman(column, value)
                 for feature, column in features.items()
                 if feature != "class"
             },
         }
-    for first, second in combinations(scores, 2):
+    tenth = max(1, len(x) // 10)
+    for (first, a), (second, b) in combinations(scores.items(), 2):
         metrics[f"{first} and {second}"] = {
-            "spearman": spearman(scores[first], scores[second]),
-            "unlikeliest_tenth_shared": share_shared(scores[first], scores[second], tenth),
-            "likeliest_tenth_shared": share_shared(-scores[first], -scores[second], tenth),
+            "spearman": spearman(a, b),
+            "unlikeliest_tenth_shared": lowest_shared(a, b, tenth),
+            "likeliest_tenth_shared": lowest_shared(-a, -b, tenth),
         }
     metrics["mean_of_binarised_minus_grey"] = mean_interval(scores["binarised"] - scores["grey"])
-
-    return pixels_figure(x, scores, names, metrics), metrics
-
-
-def share_shared(first: np.ndarray, second: np.ndarray, count: int) -> float:
-    """Of the images with the `count` lowest values of each, the share that both have."""
-    lowest = set(np.argsort(first)[:count]) & set(np.argsort(second)[:count])
-    return len(lowest) / count
+    return metrics, scores
 
 
-def pixels_figure(
-    x: Tensor, scores: dict[str, np.ndarray], names: dict[str, str], metrics: dict
-) -> Figure:
-    """Scores under each pair of likelihoods, and the first and last images under each."""
+def lowest_shared(a: np.ndarray, b: np.ndarray, count: int) -> float:
+    """Return which fraction of the images with the `count` lowest `a` also has the lowest `b`."""
+    return len({*np.argsort(a)[:count]} & {*np.argsort(b)[:count]}) / count
+
+
+def figure(x: Tensor, scores: dict[str, np.ndarray], metrics: dict) -> Figure:
+    """Draw the scores under each pair of likelihoods, and the first and last images under each."""
     figure = Figure(figsize=(12.6, 8.2))
     figure.set_layout_engine("constrained")
     above, below = figure.subfigures(2, 1, height_ratios=[1, 1.02])
@@ -84,21 +86,19 @@ def pixels_figure(
         ax.plot(scores[first], scores[second], ".", ms=4, alpha=0.6, color=COLOURS["posterior"])
         both = metrics[f"{first} and {second}"]
         ax.set(
-            xlabel=f"{names[first]}, nats",
-            ylabel=f"{names[second]}, nats",
+            xlabel=f"{NAMES[first]}, nats",
+            ylabel=f"{NAMES[second]}, nats",
             title=f"rank correlation {both['spearman']:.2f}; of the unlikeliest tenth\n"
             f"{both['unlikeliest_tenth_shared']:.0%} shared, "
             f"of the likeliest {both['likeliest_tenth_shared']:.0%}",
         )
     above.suptitle(f"{len(x)} test images under three likelihoods of the pixels, one generator")
-    grid = below.subplots(3, 13)
-    for row, (name, score) in zip(grid, scores.items(), strict=True):
+    for axes, (name, score) in zip(below.subplots(3, 13), scores.items(), strict=True):
         by_rank = np.argsort(-score)
-        row[6].axis("off")
-        for ax, i in zip([*row[:6], *row[7:]], [*by_rank[:6], *by_rank[-6:]], strict=True):
+        axes[6].axis("off")
+        for ax, i in zip([*axes[:6], *axes[7:]], [*by_rank[:6], *by_rank[-6:]], strict=True):
             show_image(ax, x[i], nats(score[i]))
-        row[0].set_ylabel(
-            names[name].replace(" (", "\n("), rotation=0, ha="right", va="center", labelpad=8
-        )
+        label = NAMES[name].replace(" (", "\n(")
+        axes[0].set_ylabel(label, rotation=0, ha="right", va="center", labelpad=8)
     below.suptitle("The six likeliest and the six unlikeliest under each")
     return figure

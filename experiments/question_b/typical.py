@@ -1,24 +1,56 @@
-"""Likely is not typical: images that are not test images."""
+"""Is a likely image a typical one?
+
+No: a blank image, for instance, scores higher than every test image of MNIST. Sets of images of
+other kinds are scored and held against the scores of test images.
+"""
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from experiments.question_b.study import SEED, Vae
+from experiments.question_b.scores import SEED, refined_log_p
 from pyro_vae.analysis.features import entropy_floor
 from pyro_vae.analysis.interventions import shift, shuffle_pixels
 from pyro_vae.analysis.plots import COLOURS, show_image
-from pyro_vae.analysis.sampling import decode, pixel_samples
+from pyro_vae.analysis.sampling import pixel_samples
 from pyro_vae.data import Dataset, load_digits
+from pyro_vae.vae import Vae
 
 
-def outsiders(vae: Vae, data: Dataset, x: Tensor) -> dict[str, Tensor]:
-    """As many images as the test images `x` in each of several sets that are not test images."""
+def measure(
+    vae: Vae, sets: dict[str, Tensor], reference: np.ndarray
+) -> tuple[dict, dict[str, np.ndarray]]:
+    """Return the metrics of each set of images, and its scores.
+
+    `reference` holds the scores of test images, `(B,)`, by the refined guide.
+    """
+    reference = np.sort(reference)
+    metrics, scores = {}, {}
+    for name, x in sets.items():
+        estimate = refined_log_p(vae, x, name)
+        scores[name] = value = estimate.value
+        metrics[name] = {
+            "mean": float(value.mean()),
+            "median": float(np.median(value)),
+            "min": float(value.min()),
+            "max": float(value.max()),
+            "floor": float(entropy_floor(x).mean()),
+            "images": len(value),
+            "share_trusted": float(estimate.trusted().mean()),
+            # the probability that it scores higher than a test image: 50% where the two are alike
+            "likelier_than_a_test_image": float(
+                (np.searchsorted(reference, value) / len(reference)).mean()
+            ),
+        }
+    return metrics, scores
+
+
+def image_sets(vae: Vae, data: Dataset, x: Tensor) -> dict[str, Tensor]:
+    """Return sets of images by name, most of them with as many as the test images `x`."""
     rng = torch.Generator().manual_seed(SEED)
     count = len(x)
-    z = torch.randn(count, vae.model.decoder.latent_dim, generator=rng).to(vae.device)
-    means = decode(vae.model, z).cpu()
+    means = vae.decode(torch.randn(count, vae.latent_dim, generator=rng)).cpu()
     return {
         "blank image": torch.zeros_like(x[:1]),
         "mean training image": data.train_images.mean(0, keepdim=True),
@@ -36,36 +68,8 @@ def outsiders(vae: Vae, data: Dataset, x: Tensor) -> dict[str, Tensor]:
     }
 
 
-def likely_is_not_typical(
-    vae: Vae, data: Dataset, x: Tensor, reference: np.ndarray
-) -> tuple[Figure, dict]:
-    """Scores of test images `x` and of other sets beside those of more test images, `reference`."""
-    sets = outsiders(vae, data, x)
-    estimates = {name: vae.refined(x, name) for name, x in sets.items()}
-    reference = np.sort(reference)
-    metrics = {}
-    for name, found in estimates.items():
-        metrics[name] = {
-            "mean": float(found.value.mean()),
-            "median": float(np.median(found.value)),
-            "min": float(found.value.min()),
-            "max": float(found.value.max()),
-            "floor": float(entropy_floor(sets[name]).mean()),
-            "images": len(found.value),
-            "share_trusted": float(found.trusted().mean()),
-            # the chance that one of them beats a test image: 50% where the two are alike
-            "likelier_than_a_test_image": float(
-                (np.searchsorted(reference, found.value) / len(reference)).mean()
-            ),
-        }
-    scores = {name: found.value for name, found in estimates.items()}
-    return typical_figure(sets, scores, reference), metrics
-
-
-def typical_figure(
-    sets: dict[str, Tensor], scores: dict[str, np.ndarray], reference: np.ndarray
-) -> Figure:
-    """Sets of images by their median score, over the range of the test images' (`reference`)."""
+def figure(sets: dict[str, Tensor], scores: dict[str, np.ndarray], reference: np.ndarray) -> Figure:
+    """Draw the scores of each set, by their median, over the range of the test images'."""
     order = sorted(scores, key=lambda name: -np.median(scores[name]))
     figure = Figure(figsize=(11.5, 0.62 * len(order) + 1.3))
     figure.set_layout_engine("constrained")
@@ -75,10 +79,8 @@ def typical_figure(
     for row, name in enumerate(order):
         left.text(0, row, f"{name} ({len(sets[name])})", va="center", fontsize=9.5)
         for column, image in enumerate(sets[name][:2]):
-            ax = left.inset_axes(
-                [4.2 + 0.92 * column, row - 0.45, 0.85, 0.9], transform=left.transData
-            )
-            show_image(ax, image)
+            bounds = [4.2 + 0.92 * column, row - 0.45, 0.85, 0.9]
+            show_image(left.inset_axes(bounds, transform=left.transData), image)
         values = -scores[name]
         height = row + np.random.default_rng(0).uniform(-0.28, 0.28, len(values))
         colour = COLOURS["posterior"] if name == "test images" else COLOURS["guide"]

@@ -7,8 +7,8 @@ import pytest
 
 from experiments.question_b.enough import agreement, coverage, z_scores
 from experiments.question_b.extremes import extremes
-from experiments.question_b.pixels import share_shared
-from experiments.question_b.study import spearman
+from experiments.question_b.pixels import lowest_shared
+from experiments.question_b.scores import spearman
 from pyro_vae.likelihood.estimate import Estimate
 from tests.commands import run_script
 
@@ -46,9 +46,9 @@ def test_rank_correlation_and_shared_ranks():
     assert spearman(a, a**3) == pytest.approx(1)
     assert spearman(a, -a) == pytest.approx(-1)
     assert np.isnan(spearman(a, np.ones(10)))
-    assert share_shared(a, a, 3) == 1
-    assert share_shared(a, -a, 3) == 0
-    assert share_shared(a, np.where(a == 0, 99, a), 3) == pytest.approx(2 / 3)
+    assert lowest_shared(a, a, 3) == 1
+    assert lowest_shared(a, -a, 3) == 0
+    assert lowest_shared(a, np.where(a == 0, 99, a), 3) == pytest.approx(2 / 3)
 
 
 def test_some_of_an_estimate():
