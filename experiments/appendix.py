@@ -1,11 +1,11 @@
-"""The coursework's appendix: what the tests and the benchmark hold the package against."""
+"""The networks of the coursework's appendix: the reference of the tests and the benchmark."""
 
 import torch
 from torch import nn
 
 
 class BernoulliImageGenerator(nn.Module):
-    """Grey values (B, 1, 28, 28) from latents (B, d), and their log-likelihood."""
+    """Maps latents `(B, d)` to mean images `(B, 1, 28, 28)`; scores images given latents."""
 
     def __init__(self, d=4):
         super().__init__()
@@ -35,7 +35,7 @@ class BernoulliImageGenerator(nn.Module):
 
 
 class GaussianEncoder(nn.Module):
-    """Mean and standard deviation of q(z | x), (B, d) each, and the bound with one z an image."""
+    """Maps images to the mean and standard deviation of q(z | x), `(B, d)`; computes the ELBO."""
 
     def __init__(self, decoder):
         super().__init__()

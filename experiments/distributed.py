@@ -1,9 +1,10 @@
 """Train an autoencoder and score the test images, by one process or by several.
 
-The processes of torchrun share both: the parts of each training batch (--batch-parts says how many)
-and the blocks of test images. Neither the weights, but for rounding, nor any image's log p(x) at
-given weights depends on how many there are. A process that dies ends the run; --resume goes on with
-the training where its last epoch ended, and with the test images that are not yet scored.
+The processes that torchrun starts share the parts of each training batch (--batch-parts says how
+many) and the blocks of test images. The number of processes changes the weights only by rounding,
+and does not change the log p(x) of any image at given weights. A process that dies ends the run.
+With --resume the next run takes the training up after its last full epoch. It scores only the test
+images that are not scored yet.
 
     torchrun --nproc-per-node 2 -m experiments.distributed --batch-parts 2 --results runs/two
 """
@@ -45,13 +46,13 @@ def main() -> None:
             "About 6 minutes on 2 cores to train, half a minute for 10,000 images by 100 samples.",
         )
         results = Results(args, data, folder_name(args, "distributed"))
-        parallel.barrier()  # none begins before the first has the folder
+        parallel.barrier()  # until the first process has locked the folder
         start = time.perf_counter()
         vae = load_or_train(args, data, Spec(args.latent_dim), path=args.checkpoint)
         results.training = vae.config
         trained = time.perf_counter()
         x = data.test_images[: args.images].to(device)
-        found = sharded_log_likelihood(
+        estimate = sharded_log_likelihood(
             results.folder / "blocks",
             vae.model,
             vae.refined().guide if args.refined else vae.guide,
@@ -65,16 +66,12 @@ def main() -> None:
         parallel.leave_group()
         if rank > 0:
             return
-        metrics = {
-            "processes": processes,
-            "log_p": found.summary(),
-            "images": {"log_p": found.value.tolist(), "se": found.se.tolist()},
-            "seconds": {"train_or_load": trained - start, "score": scored - trained},
-        }
-        for name, value in metrics.items():
-            results.add(name, value)
-        shutil.rmtree(results.folder / "blocks")  # all of it is in metrics.json now
-        summary = metrics["log_p"]
+        summary = estimate.summary()
+        results.add("processes", processes)
+        results.add("log_p", summary)
+        results.add("images", {"log_p": estimate.value.tolist(), "se": estimate.se.tolist()})
+        results.add("seconds", {"train_or_load": trained - start, "score": scored - trained})
+        shutil.rmtree(results.folder / "blocks")  # everything in them is in metrics.json now
         print(
             f"log p(x) = {summary['mean']:.2f} nats per image, {summary['verdict']}; "
             f"{scored - trained:.0f} s for {len(x)} images; metrics.json in {results.folder}"

@@ -1,10 +1,10 @@
 """Bring the numbers in the READMEs up to date with the metrics they are quoted from.
 
-They are results/README.md and, where it quotes any, the README.md beside the results folder.
+The READMEs are results/README.md and the README.md beside the results folder, if there is one.
 
-A number followed by <!--experiment:path--> is the entry `path` of an experiment's metrics.json. It
-keeps the decimals and the form, a percentage for instance, that it is shown in. The sentences
-around it are for a person to read again.
+A number followed by <!--experiment:path--> quotes the entry `path` of an experiment's metrics.json.
+The new number is written with the decimals of the old one, and as a percentage if that was one.
+A person must then read the sentences around it again.
 
     python -m experiments.report
 """
@@ -23,7 +23,10 @@ QUOTED = re.compile(r"([-−]?[\d,]*\.?\d+)(%?)<!--(\w+):([^>]+)-->")
 
 
 def entry(results: Path, experiment: str, path: str) -> float:
-    """The number at `path`, keys and indices with slashes between, in an experiment's metrics."""
+    """Return the number at `path` in an experiment's metrics: keys and indices, joined by slashes.
+
+    Raises InputError if there is no number.
+    """
     try:
         metrics = json.loads((results / experiment / "metrics.json").read_text())
         number = reduce(
@@ -42,27 +45,27 @@ def entry(results: Path, experiment: str, path: str) -> float:
 
 
 def shown(value: float, like: str, percent: str) -> str:
-    """`value` in the form of the number `like`: its decimals, commas if it is long enough, sign."""
+    """Return `value` as text, with the decimals of `like` and commas between thousands."""
     decimals = len(like.partition(".")[2])
     text = f"{value * (100 if percent else 1):,.{decimals}f}"
     if float(text.replace(",", "")) == 0:
-        text = text.replace("-", "")
+        text = text.replace("-", "")  # no -0.00
     return text.replace("-", "−") + percent
 
 
 def update(text: str, results: Path) -> str:
-    """`text` with every quoted number brought up to date."""
+    """Return `text` with every quoted number brought up to date."""
 
-    def renewed(found: re.Match) -> str:
-        like, percent, experiment, path = found.groups()
+    def renew(quotation: re.Match) -> str:
+        like, percent, experiment, path = quotation.groups()
         number = shown(entry(results, experiment, path), like, percent)
         return f"{number}<!--{experiment}:{path}-->"
 
-    return QUOTED.sub(renewed, text)
+    return QUOTED.sub(renew, text)
 
 
 def main() -> None:
-    """Rewrite the two README files of a results folder with its numbers as they are."""
+    """Bring both README files of a results folder up to date, and print what has changed."""
     parser = Parser(
         description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
@@ -79,17 +82,17 @@ def main() -> None:
     except UnicodeDecodeError as error:
         raise InputError(f"--results: {report}, or the one beside it, is no UTF-8") from error
     renewed = {path: update(text, args.results) for path, text in texts.items()}
-    changed, quoted = [], 0
+    changed, num_quoted = [], 0
     for path, before in texts.items():
-        found = list(zip(QUOTED.findall(before), QUOTED.findall(renewed[path]), strict=True))
-        quoted += len(found)
+        pairs = list(zip(QUOTED.findall(before), QUOTED.findall(renewed[path]), strict=True))
+        num_quoted += len(pairs)
         changed += [
-            f"{old[0]} is now {new[0]}: {old[2]}:{old[3]}" for old, new in found if old != new
+            f"{old[0]} is now {new[0]}: {old[2]}:{old[3]}" for old, new in pairs if old != new
         ]
         if renewed[path] != before:
             with atomic_write(path) as partial:
                 partial.write_text(renewed[path], "utf-8")
-    print("\n".join([*changed, f"{len(changed)} of {quoted} numbers changed in {report}"]))
+    print("\n".join([*changed, f"{len(changed)} of {num_quoted} numbers changed in {report}"]))
 
 
 if __name__ == "__main__":
