@@ -66,9 +66,9 @@ def investigate(vae: Vae, data: Dataset, images: int, results: Results) -> None:
 
     # a random choice, because the halves of MNIST's test set differ
     chosen = np.random.default_rng(SEED).permutation(len(data.test_images))[:images]
-    x, first = data.test_images[chosen], amortised.of(chosen)
-    metrics, refined, annealed = enough.measure(vae, x, first, num_annealed=images // 10)
-    results.add("enough", metrics, enough=enough.figure(first, refined, annealed, metrics))
+    x, amortised_of_x = data.test_images[chosen], amortised.of(chosen)
+    metrics, refined, annealed = enough.measure(vae, x, amortised_of_x, images // 10)
+    results.add("enough", metrics, enough=enough.figure(amortised_of_x, refined, annealed, metrics))
 
     metrics, strip = interventions.measure(vae, x[: images // 10])
     results.add("interventions", metrics, interventions=interventions.figure(strip, metrics))

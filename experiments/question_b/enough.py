@@ -27,21 +27,21 @@ CURVE = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)  # numbers of sam
 
 
 def measure(
-    vae: Vae, x: Tensor, first: Estimate, num_annealed: int
+    vae: Vae, x: Tensor, amortised: Estimate, num_annealed: int
 ) -> tuple[dict, Estimate, Estimate]:
     """Return the metrics, the refined estimates of the images `x`, and the annealed ones.
 
-    `first` holds the 100-sample estimates of `x`. Only the first `num_annealed` images are
+    `amortised` holds the 100-sample estimates of `x`. Only the first `num_annealed` images are
     annealed, because that takes the longest; a quarter as many are simulated.
     """
-    metrics, refined = more_samples(vae, x, first)
+    metrics, refined = more_samples(vae, x, amortised)
     x = x[:num_annealed].to(vae.device)
     second, annealed = second_opinion(vae, x, refined.of(slice(num_annealed)))
     both_sides = simulated_images(vae, x[: max(2, len(x) // 4)])
     return metrics | second | {"simulated": both_sides}, refined, annealed
 
 
-def more_samples(vae: Vae, x: Tensor, first: Estimate) -> tuple[dict, Estimate]:
+def more_samples(vae: Vae, x: Tensor, amortised: Estimate) -> tuple[dict, Estimate]:
     """Return how 1 to 5,000 samples compare with the refined guide, and its estimates."""
     start = time.perf_counter()
     log_w = log_weights(
@@ -68,11 +68,11 @@ def more_samples(vae: Vae, x: Tensor, first: Estimate) -> tuple[dict, Estimate]:
         "guide_5000": last.summary(),
         "refined": refined.summary() | {"pixels": "grey (surrogate score)"},
         "refined_minus_guide_5000": mean_interval(refined.value - last.value),
-        "refined_minus_guide_100": mean_interval(refined.value - first.value),
-        "error_bars_of_100_hold_refined": coverage(first, refined),
-        "rank_correlation_100_refined": spearman(first.value, refined.value),
+        "refined_minus_guide_100": mean_interval(refined.value - amortised.value),
+        "error_bars_of_100_hold_refined": coverage(amortised, refined),
+        "rank_correlation_100_refined": spearman(amortised.value, refined.value),
         # how much of the variance of the 100-sample scores is due to their own errors
-        "share_of_variance": float((refined.value - first.value).var() / first.value.var()),
+        "share_of_variance": float((refined.value - amortised.value).var() / amortised.value.var()),
         "seconds": {"guide_5000": guide_seconds, "refined": refined_seconds},
     }
     return metrics, refined
@@ -167,13 +167,13 @@ def agreement(a: Estimate, b: Estimate) -> dict:
     }
 
 
-def figure(first: Estimate, refined: Estimate, annealed: Estimate, metrics: dict) -> Figure:
+def figure(amortised: Estimate, refined: Estimate, annealed: Estimate, metrics: dict) -> Figure:
     """Draw the mean score by samples; refined against 100 samples; refined against annealing."""
     figure = Figure(figsize=(13.2, 4.1))
     figure.set_layout_engine("constrained")
     left, middle, right = figure.subplots(1, 3)
     _draw_curve(left, refined, annealed, metrics)
-    _draw_missed(middle, first, refined)
+    _draw_missed(middle, amortised, refined)
     _draw_annealing(right, refined.of(slice(len(annealed.value))), annealed)
     return figure
 
@@ -200,15 +200,17 @@ def _draw_curve(ax: Axes, refined: Estimate, annealed: Estimate, metrics: dict) 
     ax.legend(loc="lower right", fontsize=8.5)
 
 
-def _draw_missed(ax: Axes, first: Estimate, refined: Estimate) -> None:
+def _draw_missed(ax: Axes, amortised: Estimate, refined: Estimate) -> None:
     """Plot what 100 samples miss of each image against the k-hat of its weights."""
-    ok = first.trusted()
-    gap = refined.value - first.value
+    ok = amortised.trusted()
+    gap = refined.value - amortised.value
     for chosen, colour, label in (
         (ok, COLOURS["posterior"], f"trusted ({ok.mean():.0%})"),
         (~ok, COLOURS["guide"], f"not trusted ({(~ok).mean():.0%})"),
     ):
-        ax.plot(first.khat[chosen], gap[chosen], ".", ms=4, alpha=0.6, color=colour, label=label)
+        ax.plot(
+            amortised.khat[chosen], gap[chosen], ".", ms=4, alpha=0.6, color=colour, label=label
+        )
     ax.axvline(khat_threshold(100), color="0.3", lw=0.8, ls="--")
     ax.axhline(0, color="0.3", lw=0.8)
     ax.set(
