@@ -66,7 +66,7 @@ def investigate(vae: Vae, data: Dataset, images: int, results: Results) -> None:
 
     # a random choice, because the halves of MNIST's test set differ
     chosen = np.random.default_rng(SEED).permutation(len(data.test_images))[:images]
-    x, amortised_of_x = data.test_images[chosen], amortised.of(chosen)
+    x, amortised_of_x = data.test_images[chosen], amortised.subset(chosen)
     metrics, refined, annealed = enough.measure(vae, x, amortised_of_x, images // 10)
     results.add("enough", metrics, enough=enough.figure(amortised_of_x, refined, annealed, metrics))
 
@@ -79,7 +79,7 @@ def investigate(vae: Vae, data: Dataset, images: int, results: Results) -> None:
 
     part = slice(0, max(12, images // 5))
     features = {name: value[chosen][part] for name, value in features.items()}
-    metrics, scores = pixels.measure(vae, x[part], refined.of(part), features)
+    metrics, scores = pixels.measure(vae, x[part], refined.subset(part), features)
     results.add("pixels", metrics, pixels=pixels.figure(x[part], scores, metrics))
 
     print(

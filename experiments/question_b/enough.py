@@ -36,7 +36,7 @@ def measure(
     """
     metrics, refined = more_samples(vae, x, amortised)
     x = x[:num_annealed].to(vae.device)
-    second, annealed = second_opinion(vae, x, refined.of(slice(num_annealed)))
+    second, annealed = second_opinion(vae, x, refined.subset(slice(num_annealed)))
     both_sides = simulated_images(vae, x[: max(2, len(x) // 4)])
     return metrics | second | {"simulated": both_sides}, refined, annealed
 
@@ -174,7 +174,7 @@ def figure(amortised: Estimate, refined: Estimate, annealed: Estimate, metrics: 
     left, middle, right = figure.subplots(1, 3)
     _draw_curve(left, refined, annealed, metrics)
     _draw_missed(middle, amortised, refined)
-    _draw_annealing(right, refined.of(slice(len(annealed.value))), annealed)
+    _draw_annealing(right, refined.subset(slice(len(annealed.value))), annealed)
     return figure
 
 
