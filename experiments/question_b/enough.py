@@ -19,7 +19,7 @@ from pyro_vae.analysis.plots import COLOURS
 from pyro_vae.likelihood.annealing import annealed_log_likelihood, bidirectional_bounds
 from pyro_vae.likelihood.estimate import Estimate, estimate, iwae
 from pyro_vae.likelihood.importance import log_weights
-from pyro_vae.likelihood.intervals import mean_interval
+from pyro_vae.likelihood.intervals import mean_interval, standard_error_of_mean
 from pyro_vae.likelihood.psis import khat_threshold
 from pyro_vae.vae import Vae
 
@@ -163,7 +163,7 @@ def agreement(a: Estimate, b: Estimate) -> dict:
     return {
         "share_within_2_se": float((np.abs(z) <= 2).mean()),
         "median_abs_in_se": float(np.median(np.abs(z))),
-        "mc_se": float(np.sqrt((a.se**2 + b.se**2).sum()) / len(z)),
+        "mc_se": standard_error_of_mean(a.se, b.se),
     }
 
 
