@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from experiments import question_c
-from experiments.question_c import Vae
+from experiments.question_c import __main__ as question_c
+from experiments.question_c.__main__ import Vae
 from pyro_vae.errors import InputError
 from pyro_vae.likelihood.estimate import Estimate
 from tests.commands import run_script

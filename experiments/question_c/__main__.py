@@ -20,7 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from experiments.cli import TRAINING, announce_and_load, check_at_least, make_parser, run
-from experiments.figures_c import (
+from experiments.question_c.overview import (
     maps_figure,
     overview_figure,
     preferences_figure,

@@ -1,4 +1,4 @@
-"""The figures of question (c), from what `experiments.question_c` has measured."""
+"""The figures of question (c), from what `__main__` has measured."""
 
 import numpy as np
 from matplotlib import patheffects
