@@ -5,8 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from experiments.question_c import __main__ as question_c
-from experiments.question_c.__main__ import Vae
+from experiments.question_c.autoencoders import CONTENDERS, PAIRS, Vae, check_alike
+from experiments.question_c.overfitting import unpaired
+from experiments.question_c.scores import preferred
+from experiments.question_c.spread import over_seeds
 from pyro_vae.errors import InputError
 from pyro_vae.likelihood.estimate import Estimate
 from tests.commands import run_script
@@ -14,11 +16,11 @@ from tests.commands import run_script
 
 def test_seeds_become_mean_and_spread():
     runs = [{"a": 1.0, "b": [0.0, 2.0]}, {"a": 3.0, "b": [0.0, 4.0]}]
-    found = question_c.over_seeds(runs)
+    found = over_seeds(runs)
     assert found["a"] == {"mean": 2, "sd": pytest.approx(np.sqrt(2)), "seeds": [1, 3]}
     assert found["b"]["mean"] == [0, 3]
     assert found["b"]["sd"] == [0, pytest.approx(np.sqrt(2))]
-    alone = question_c.over_seeds(runs[:1])
+    alone = over_seeds(runs[:1])
     assert alone["a"]["mean"] == 1
     assert np.isnan(alone["a"]["sd"])
 
@@ -26,7 +28,7 @@ def test_seeds_become_mean_and_spread():
 def test_unpaired_differences_have_welchs_interval():
     rng = np.random.default_rng(0)
     one, other = rng.normal(1, 2, 400), rng.normal(0, 1, 100)
-    found = question_c.unpaired(one, other)["train_minus_test"]
+    found = unpaired(one, other)["train_minus_test"]
     assert found["mean"] == pytest.approx(one.mean() - other.mean())
     half = found["ci95"][1] - found["mean"]
     # 1.96 sqrt(4 / 400 + 1 / 100), as far as the sample variances are those
@@ -35,10 +37,10 @@ def test_unpaired_differences_have_welchs_interval():
 
 def test_the_images_that_prefer_one_model_most():
     def vae(*values):
-        return question_c.Vae(None, None, {}, None, Estimate(np.array(values), *[None] * 6))
+        return Vae(None, None, {}, None, Estimate(np.array(values), *[None] * 6))
 
     vaes = {"a": [vae(3.0, 0, 1), vae(5.0, 0, 1)], "b": [vae(0.0, 2, 1), vae(0.0, 4, 1)]}
-    images, difference = question_c.preferred(vaes, "a", "b", 1)
+    images, difference = preferred(vaes, "a", "b", 1)
     assert difference.tolist() == [4, -3, 0]
     assert images.tolist() == [0, 1]
 
@@ -59,7 +61,7 @@ def test_the_script_writes_its_figures_metrics_and_checkpoints(folder):
     names = {path.name for path in folder.iterdir()}
     assert names == {f"{name}.png" for name in figures} | {"metrics.json"}
     checkpoints = {path.name for path in (folder.parent / "checkpoints").glob("*.pt")}
-    models = {f"{key}{seed}.pt" for key in question_c.CONTENDERS for seed in ("", "_seed1")}
+    models = {f"{key}{seed}.pt" for key in CONTENDERS for seed in ("", "_seed1")}
     assert checkpoints - {name for name in checkpoints if "training" in name} == models | {
         "classifier.pt"
     }
@@ -68,7 +70,7 @@ def test_the_script_writes_its_figures_metrics_and_checkpoints(folder):
 def test_the_metrics_agree_with_one_another(folder):
     metrics = json.loads((folder / "metrics.json").read_text())
     scores = metrics["scores"]
-    for key in question_c.CONTENDERS:
+    for key in CONTENDERS:
         for name in ("elbo", "iwae_100", "log_p"):
             seeds = scores[key][name]["seeds"]
             assert len(set(seeds)) == 2  # two trainings, not the same one twice
@@ -80,13 +82,13 @@ def test_the_metrics_agree_with_one_another(folder):
         gap = scores[key]["log_p"]["mean"] - scores[key]["elbo"]["mean"]
         assert scores[key]["elbo_gap"]["mean"] == pytest.approx(gap)
         assert scores["ranking"]["log_p"].count(key) == 1
-    for one, other in question_c.PAIRS:
+    for one, other in PAIRS:
         pair = scores["pairs"][f"{one} - {other}"]
         difference = scores[one]["log_p"]["mean"] - scores[other]["log_p"]["mean"]
         assert pair["log_p"]["mean"] == pytest.approx(difference)
         assert pair["log_p_over_trainings"]["mean"] == pytest.approx(difference)
         assert pair["elbo_minus_log_p"]["mean"] == pytest.approx(pair["elbo"]["mean"] - difference)
-    for key in question_c.CONTENDERS:
+    for key in CONTENDERS:
         found = metrics["rate_distortion"][key]
         assert (np.diff(found["rate"]) > 0).all()
         assert (np.diff(found["distortion"]) < 0).all()
@@ -120,5 +122,5 @@ def test_contenders_that_were_trained_otherwise_are_not_compared():
         configs = {"d4": [alike, alike], "example": [alike, alike | {option: value}]}
         vaes = {key: [Vae(None, None, config) for config in row] for key, row in configs.items()}
         with pytest.raises(InputError, match=f"example was trained with {option}={value} and d4"):
-            question_c.check_alike(vaes)
-        question_c.check_alike({"d4": vaes["d4"]})
+            check_alike(vaes)
+        check_alike({"d4": vaes["d4"]})
