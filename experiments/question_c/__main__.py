@@ -1,42 +1,37 @@
 """Question (c): 4 latent dimensions, 20, and PyTorch's example, compared on grounds that hold up.
 
-Log-likelihood by a proposal that can be trusted beside the bounds, rate and distortion, what each
-dimension draws, overfitting, samples as an independent classifier sees them, noise, interpolation,
-what the latents know of the labels, cost; each over several training seeds.
+No single number says which autoencoder is better. Each investigation asks one question, of several
+trainings of each; its file says why. Its numbers are written as soon as it is finished.
 
     python -m experiments.question_c
 """
 
-import time
-
 import numpy as np
-from matplotlib.figure import Figure
-from sklearn.manifold import TSNE
-from tqdm import tqdm
 
-from experiments.cli import TRAINING, announce_and_load, check_at_least, make_parser, run
-from experiments.question_c.autoencoders import CONTENDERS, SEED, Vae, Vaes, check_alike, refined
-from experiments.question_c.cost import cost
-from experiments.question_c.maps import maps_figure
-from experiments.question_c.noise import robustness
-from experiments.question_c.overfitting import overfitting
-from experiments.question_c.overview import as_text, overview_figure
-from experiments.question_c.pixels import other_pixels
-from experiments.question_c.probes import usefulness
-from experiments.question_c.rate_distortion import rate_distortion
-from experiments.question_c.samples import samples, samples_figure
-from experiments.question_c.scores import preferences_figure, preferred, scores
-from experiments.question_c.units import unit_images, units, units_figure
+from experiments.cli import announce_and_load, check_at_least, make_parser, run
+from experiments.question_c import (
+    cost,
+    interpolation,
+    maps,
+    noise,
+    overfitting,
+    overview,
+    pixels,
+    probes,
+    rate_distortion,
+    samples,
+    scores,
+    units,
+)
+from experiments.question_c.autoencoders import CONTENDERS, SEED, load_all, score_all
 from experiments.record import Results
-from experiments.trained import Spec, load_or_train, trained_classifier
+from experiments.trained import trained_classifier
 from pyro_vae.analysis.judges import class_probabilities
-from pyro_vae.analysis.sampling import mean_images, posterior_moments
-from pyro_vae.errors import check_counts, check_seed
-from pyro_vae.likelihood.importance import log_likelihood
+from pyro_vae.errors import check_counts
 
 
 def main() -> None:
-    """Train or load every contender, measure each ground, draw the figures, write the metrics."""
+    """Load or train every contender, then answer one question after the other."""
     parser = make_parser(__doc__.splitlines()[0], latent_dim=None)
     parser.add_argument(
         "--seeds",
@@ -58,93 +53,39 @@ def main() -> None:
         "each to train.",
     )
     results = Results(args, data, "question_c")
-    base = args.seed
-    check_seed(base + args.seeds - 1)
-    vaes: Vaes = {key: [] for key in CONTENDERS}
-    for seed in range(base, base + args.seeds):
-        for key, contender in CONTENDERS.items():
-            name = key if seed == TRAINING["seed"] else f"{key}_seed{seed}"
-            spec = Spec(contender.latent_dim, contender.architecture)
-            trained = load_or_train(args, data, spec, name, seed=seed)
-            vaes[key].append(Vae(trained.model, trained.guide, trained.config))
-            check_alike(vaes)  # before hours go into the next
+    vaes = load_all(args, data)
+    results.training = {key: [vae.config for vae in seeds] for key, seeds in vaes.items()}
     classifier = trained_classifier(args, data)
-
     chosen = np.random.default_rng(SEED).permutation(len(data.test_images))[: args.images]
     x, labels = data.test_images[chosen], data.test_labels[chosen].numpy()
-    seconds: dict[str, dict[str, float]] = {}
-    for key, seeds in vaes.items():
-        for i, vae in enumerate(seeds):
-            start = time.perf_counter()
-            bounds = log_likelihood(
-                vae.model,
-                vae.guide,
-                vae.here(data.test_images),
-                seed=SEED,
-                progress=f"{key}, seed {base + i}: 100 samples of the guide",
-            )
-            between = time.perf_counter()
-            log_p = refined(vae, x, f"{key}, seed {base + i}: refined log p")
-            if i == 0:
-                seconds[key] = {
-                    "seconds_for_1000_log_p_by_100": (between - start)
-                    / len(data.test_images)
-                    * 1000,
-                    "seconds_for_1000_log_p_refined": (time.perf_counter() - between)
-                    / len(x)
-                    * 1000,
-                }
-            seeds[i] = vae._replace(bounds=bounds, refined=log_p)
+    fifth = x[: max(10, args.images // 5)]
+    trained = score_all(vaes, data, chosen, args.seed)
 
-    own = class_probabilities(classifier, data.test_images).argmax(1)
-    metrics: dict = {
-        "contenders": {key: contender._asdict() for key, contender in CONTENDERS.items()},
-        "classifier": {"test_accuracy": float((own == data.test_labels.numpy()).mean())},
-        "scores": scores(vaes, chosen, labels),
-        "other_pixels": other_pixels(vaes, x[: max(10, args.images // 5)]),
-        "overfitting": overfitting(vaes, data, chosen),
-        "rate_distortion": rate_distortion(vaes, x, max(10, args.images // 10)),
-        "units": units(vaes, data, x[: max(10, args.images // 5)], classifier),
-        "robustness": robustness(vaes, x, labels, classifier),
-        "usefulness": usefulness(vaes, data),
-        "cost": cost(vaes, data, seconds),
-    }
-    metrics["samples"], shown = samples(
-        vaes, data, classifier, count=min(10_000, 10 * args.images, len(data.test_images))
+    results.add("contenders", {key: contender._asdict() for key, contender in CONTENDERS.items()})
+    read = class_probabilities(classifier, data.test_images).argmax(1)
+    accuracy = float((read == data.test_labels.numpy()).mean())
+    results.add("classifier", {"test_accuracy": accuracy})
+    results.add(
+        "scores",
+        scores.measure(trained, chosen, labels),
+        preferences=scores.preferences_figure(trained, x),
     )
-
-    first = {key: seeds[0] for key, seeds in vaes.items()}
-    images, difference = preferred(vaes, "d20", "d4", 10)
-    rebuilt = {
-        CONTENDERS[key].label: decode(
-            first[key].model, posterior_moments(first[key].guide, x[images])[0]
-        )
-        for key in ("d4", "d20")
-    }
-    mapped = slice(min(3000, len(data.test_images)))
-    maps = {
-        CONTENDERS[key].label: TSNE(random_state=SEED).fit_transform(
-            posterior_moments(vae.guide, data.test_images[mapped])[0].numpy()
-        )
-        for key, vae in tqdm(first.items(), desc="maps")
-    }
-    drawn = {
-        key: unit_images(first[key], x[:1], metrics["units"][key]["order_of_first_seed"])
-        for key in ("d4", "d20")
-    }
-    labels_of = {key: contender.label for key, contender in CONTENDERS.items()}
-    figures: dict[str, Figure] = {
-        "overview": overview_figure(metrics, labels_of),
-        "preferences": preferences_figure(x[images], rebuilt, difference[images]),
-        "units": units_figure(drawn, metrics["units"], labels_of),
-        "samples": samples_figure(shown, metrics["samples"], labels_of),
-        "maps": maps_figure(maps, data.test_labels[mapped].numpy()),
-    }
-    results.draw(**figures)
-    results.training = {key: [vae.config for vae in seeds] for key, seeds in vaes.items()}
-    for name, found in metrics.items():
-        results.add(name, found)
-    print(as_text(metrics))
+    results.add("other_pixels", pixels.measure(trained, fifth))
+    results.add("overfitting", overfitting.measure(trained, data, chosen))
+    results.add("rate_distortion", rate_distortion.measure(vaes, x, max(10, args.images // 10)))
+    use = units.measure(vaes, data, fifth, classifier)
+    results.add("units", use, units=units.figure(vaes, x[:1], use))
+    robustness = {"images": len(x), "noise": noise.measure(vaes, x, labels, classifier)}
+    results.add("robustness", robustness)
+    robustness["interpolation"] = interpolation.measure(vaes, x, labels, classifier)
+    results.add("robustness", robustness)
+    results.add("usefulness", probes.measure(vaes, data))
+    results.add("cost", cost.measure(trained, data))
+    count = min(10_000, 10 * args.images, len(data.test_images))
+    quality, shown = samples.measure(vaes, data, classifier, count)
+    results.add("samples", quality, samples=samples.figure(shown, quality))
+    results.draw(maps=maps.figure(vaes, data), overview=overview.figure(results.metrics))
+    print(overview.as_text(results.metrics))
     print(
         f"means over {args.seeds} trainings of each (standard deviation); "
         f"figures and metrics.json in {results.folder}"

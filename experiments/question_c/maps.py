@@ -1,15 +1,24 @@
-"""Maps of the latents."""
+"""Where do the digits lie in each latent space? To look at, since t-SNE measures nothing."""
 
 import numpy as np
 from matplotlib import patheffects
 from matplotlib.figure import Figure
+from sklearn.manifold import TSNE
+from tqdm import tqdm
+
+from experiments.question_c.autoencoders import CONTENDERS, SEED, Vaes
+from pyro_vae.analysis.sampling import posterior_moments
+from pyro_vae.data import Dataset
 
 
-def maps_figure(maps: dict[str, np.ndarray], labels: np.ndarray) -> Figure:
-    """Posterior means of test images, embedded in the plane (t-SNE), coloured by digit."""
-    figure = Figure(figsize=(5.0 * len(maps), 5.3))
+def figure(vaes: Vaes, data: Dataset) -> Figure:
+    """Draw posterior means of test images, embedded in the plane, coloured by digit."""
+    x, labels = data.test_images[:3000], data.test_labels[:3000].numpy()
+    figure = Figure(figsize=(5.0 * len(vaes), 5.3))
     figure.set_layout_engine("constrained")
-    for ax, (name, places) in zip(figure.subplots(1, len(maps)), maps.items(), strict=True):
+    for ax, key in zip(figure.subplots(1, len(vaes)), tqdm(vaes, desc="maps"), strict=True):
+        means, _ = posterior_moments(vaes[key][0].guide, x)
+        places = TSNE(random_state=SEED).fit_transform(means.numpy())
         ax.scatter(*places.T, s=5, c=labels, cmap="tab10", alpha=0.7, rasterized=True)
         for digit in np.unique(labels):
             ax.text(
@@ -21,7 +30,7 @@ def maps_figure(maps: dict[str, np.ndarray], labels: np.ndarray) -> Figure:
                 va="center",
                 path_effects=[patheffects.withStroke(linewidth=3, foreground="w")],
             )
-        ax.set(title=name, xticks=[], yticks=[])
+        ax.set(title=CONTENDERS[key].label, xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
     figure.suptitle(
         f"Posterior means of {len(labels):,} test images, embedded by t-SNE (first trainings; "

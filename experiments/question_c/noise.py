@@ -1,17 +1,19 @@
-"""Noise, and the way between two images, as the classifier reads them."""
+"""Does an autoencoder remove noise from an image, or does the noise mislead it?
 
-from itertools import pairwise
+No autoencoder was trained on noisy images. A narrow latent space can draw little but digits, and
+may clean more; a wide one follows the image more closely, noise included. An independent
+classifier reads the noisy image and its reconstruction.
+"""
 
 import numpy as np
 import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from experiments.question_c.autoencoders import SEED, Vaes, reconstructions
-from experiments.question_c.spread import COLOURS, REAL, over_seeds, seeds_curve
+from experiments.question_c.autoencoders import CONTENDERS, SEED, Vaes, reconstructions
+from experiments.question_c.spread import COLOURS, REAL, over_seeds, plot_mean_and_sd
 from pyro_vae.analysis.interventions import gaussian_noise, salt_and_pepper
 from pyro_vae.analysis.judges import Classifier, class_probabilities
-from pyro_vae.analysis.sampling import mean_images, posterior_moments
 
 NOISES = {
     "Gaussian noise": (gaussian_noise, [0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 1.0]),
@@ -19,84 +21,40 @@ NOISES = {
 }
 
 
-def robustness(vaes: Vaes, x: Tensor, labels: np.ndarray, classifier: Classifier) -> dict:
-    """Reconstructions of noisy images, and the way between two images, as the classifier reads."""
-    metrics: dict = {
-        "images": len(x),
-        "noise": {kind: {"level": levels} for kind, (_, levels) in NOISES.items()},
-        "interpolation": {"t": np.linspace(0, 1, 11).tolist()},
-    }
+def measure(vaes: Vaes, x: Tensor, labels: np.ndarray, classifier: Classifier) -> dict:
+    """Return the share read as the true digit, of noisy images and of their reconstructions."""
 
-    def right(images: Tensor) -> float:
+    def accuracy(images: Tensor) -> float:
         return float((class_probabilities(classifier, images).argmax(1) == labels).mean())
 
-    for kind, (add_noise, levels) in NOISES.items():
+    metrics: dict = {}
+    for name, (add_noise, levels) in NOISES.items():
         rng = torch.Generator().manual_seed(SEED)
         noisy = [add_noise(x, level, rng) for level in levels]
-        metrics["noise"][kind]["no autoencoder"] = [right(images) for images in noisy]
-        for key, seeds in vaes.items():
-            metrics["noise"][kind][key] = over_seeds(
-                [[right(reconstructions(vae, images)) for images in noisy] for vae in seeds]
-            )
-
-    # from each image to the next, where these are different digits
-    first = np.array([i for i, (a, b) in enumerate(pairwise(labels)) if a != b])
-    t = torch.linspace(0, 1, 11)
-
-    def along(start: Tensor, end: Tensor) -> Tensor:
-        return torch.lerp(start, end, t.view(-1, *[1] * start.dim()))
-
-    def readings(images: Tensor) -> dict:
-        """Of images `(11, B, 1, 28, 28)` on the way from one digit to another."""
-        p = class_probabilities(classifier, images.flatten(0, 1)).reshape(11, len(first), 10)
-        read = p.argmax(-1)
-        third = (read != labels[first]) & (read != labels[first + 1])
-        return {
-            "confidence": p.max(-1).mean(1).tolist(),
-            "third_digit": third.mean(1).tolist(),
-            "least_confidence": float(p.max(-1).min(0).mean()),
+        metrics[name] = {
+            "level": levels,
+            "no autoencoder": [accuracy(images) for images in noisy],
+            **{
+                key: over_seeds(
+                    [[accuracy(reconstructions(vae, images)) for images in noisy] for vae in seeds]
+                )
+                for key, seeds in vaes.items()
+            },
         }
-
-    metrics["interpolation"]["pairs"] = len(first)
-    metrics["interpolation"]["mix of the pixels"] = readings(along(x[first], x[first + 1]))
-    for key, seeds in vaes.items():
-        found = []
-        for vae in seeds:
-            z, _ = posterior_moments(vae.guide, x)
-            images = mean_images(vae.model, along(z[first], z[first + 1]).flatten(0, 1))
-            found.append(readings(images.unflatten(0, (11, -1))))
-        metrics["interpolation"][key] = over_seeds(found)
     return metrics
 
 
-def noise_panel(ax: Axes, found: dict, labels: dict[str, str]) -> None:
-    """Share of noisy images read rightly, as they are and after each autoencoder."""
-    ax.plot(
-        found["level"], found["no autoencoder"], "--", color=REAL, label="the noisy image itself"
-    )
-    for key in labels:
-        seeds_curve(ax, found["level"], found[key], COLOURS[key])
+def panel(ax: Axes, metrics: dict) -> None:
+    """Draw the share of noisy images read rightly, as they are and after each autoencoder."""
+    level, unchanged = metrics["level"], metrics["no autoencoder"]
+    ax.plot(level, unchanged, "--", color=REAL, label="the noisy image itself")
+    for key in CONTENDERS:
+        plot_mean_and_sd(ax, level, metrics[key], COLOURS[key])
     ax.set(
         xlabel="level of Gaussian noise",
         ylim=(0, 1.02),
         ylabel="read as the true digit",
         title="Reconstructions of noisy images",
     )
-    ax.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    ax.yaxis.set_major_formatter("{x:.0%}")
     ax.legend(fontsize=8.5)
-
-
-def interpolation_panel(ax: Axes, found: dict, labels: dict[str, str]) -> None:
-    """Share read as a third digit on the way between two."""
-    t = found["t"]
-    mixed = found["mix of the pixels"]["third_digit"]
-    ax.plot(t, mixed, "--", color=REAL, label="mix of the pixels")
-    for key in labels:
-        seeds_curve(ax, t, found[key]["third_digit"], COLOURS[key])
-    ax.set(
-        xlabel="t, from one image to another digit's",
-        ylabel="read as neither of the two digits",
-        title=f"Interpolation, {found['pairs']} pairs",
-    )
-    ax.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    ax.legend(fontsize=8.5, loc="upper left")

@@ -1,60 +1,57 @@
-"""What the latents know of the labels."""
+"""How much of the digit does the latent z know, and how easily can it be read off?
+
+The autoencoders never saw a label. A linear classifier finds the digit only where z separates the
+digits by planes; nearest neighbours find it wherever like images lie together. The same two
+classifiers on the pixels are the baseline.
+"""
 
 import numpy as np
 from matplotlib.axes import Axes
 from tqdm import tqdm
 
-from experiments.question_c.autoencoders import Vaes
+from experiments.question_c.autoencoders import CONTENDERS, Vaes
 from experiments.question_c.spread import COLOURS, REAL, over_seeds
 from pyro_vae.analysis.probes import linear_probe, neighbour_probe
 from pyro_vae.analysis.sampling import posterior_moments
 from pyro_vae.data import Dataset
 
 
-def usefulness(vaes: Vaes, data: Dataset) -> dict:
-    """What the posterior means tell of the labels, read off on the test images."""
-    y, other_y = data.train_labels.numpy(), data.test_labels.numpy()
-    metrics: dict = {"train_images": len(y), "test_images": len(other_y)}
+def measure(vaes: Vaes, data: Dataset) -> dict:
+    """Return the test accuracies from the posterior means, and from the pixels."""
+    metrics: dict = {"train_images": len(data.train_labels), "test_images": len(data.test_labels)}
+    both = (data.train_images, data.test_images)
     for key, seeds in vaes.items():
-        found = []
+        trainings = []
         for vae in tqdm(seeds, desc=f"{key}: probes"):
-            z, other_z = (
-                posterior_moments(vae.guide, x)[0].double().numpy()
-                for x in (data.train_images, data.test_images)
-            )
-            found.append(
-                {
-                    "linear": linear_probe(z, y, other_z, other_y)[0],
-                    "neighbours": neighbour_probe(z, y, other_z, other_y),
-                }
-            )
-        metrics[key] = over_seeds(found)
-    pixels, unseen = (images.flatten(1).numpy() for images in (data.train_images, data.test_images))
+            means = (posterior_moments(vae.guide, x)[0].double().numpy() for x in both)
+            trainings.append(accuracies(*means, data))
+        metrics[key] = over_seeds(trainings)
     print("pixels: probes, a few minutes")
-    metrics["pixels"] = {
-        "linear": linear_probe(pixels, y, unseen, other_y)[0],
-        "neighbours": neighbour_probe(pixels, y, unseen, other_y),
-    }
+    metrics["pixels"] = accuracies(*(x.flatten(1).numpy() for x in both), data)
     return metrics
 
 
-def seeds_bar(ax: Axes, place: float, seeds: np.ndarray | list[float], colour: str) -> None:
-    """The mean over seeds as a bar, and each as a dot."""
-    ax.bar(place, np.mean(seeds), 0.2, color=colour, alpha=0.85)
-    ax.plot([place] * len(seeds), seeds, "ko", ms=3)
+def accuracies(train: np.ndarray, test: np.ndarray, data: Dataset) -> dict[str, float]:
+    """Return the test accuracies of classifiers of features `(N, F)` and `(M, F)`."""
+    y, test_y = data.train_labels.numpy(), data.test_labels.numpy()
+    return {
+        "linear": linear_probe(train, y, test, test_y)[0],
+        "neighbours": neighbour_probe(train, y, test, test_y),
+    }
 
 
-def usefulness_panel(ax: Axes, found: dict, labels: dict[str, str]) -> None:
-    """Errors of readers of the label that see the latents alone, or the pixels."""
-    kinds = {"neighbours": "10 nearest\nneighbours", "linear": "logistic\nregression"}
-    for offset, key in zip((-0.22, 0, 0.22), labels, strict=True):
-        for place, kind in enumerate(kinds):
-            seeds = np.array(found[key][kind]["seeds"])
-            seeds_bar(ax, place + offset, 1 - seeds, COLOURS[key])
-    pixels = [1 - found["pixels"][kind] for kind in kinds]
+def panel(ax: Axes, metrics: dict) -> None:
+    """Draw the errors of both classifiers: means as bars, trainings as dots."""
+    names = {"neighbours": "10 nearest\nneighbours", "linear": "logistic\nregression"}
+    for offset, key in zip((-0.22, 0, 0.22), CONTENDERS, strict=True):
+        for place, name in enumerate(names):
+            errors = 1 - np.array(metrics[key][name]["seeds"])
+            ax.bar(place + offset, errors.mean(), 0.2, color=COLOURS[key], alpha=0.85)
+            ax.plot([place + offset] * len(errors), errors, "ko", ms=3)
+    pixels = [1 - metrics["pixels"][name] for name in names]
     ends = np.array([-0.36, 0.36])
     ax.hlines(pixels, *(np.arange(2) + ends[:, None]), color=REAL, ls="--", label="from the pixels")
-    ax.set_xticks(range(2), kinds.values())
+    ax.set_xticks(range(2), names.values())
     ax.set(ylabel="test images misread", title="What z knows of the digit")
-    ax.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    ax.yaxis.set_major_formatter("{x:.0%}")
     ax.legend(fontsize=8.5)

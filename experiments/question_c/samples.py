@@ -1,4 +1,11 @@
-"""Samples, as the classifier sees them."""
+"""Do samples look like real digits, and do they show more than copies of the training images?
+
+A good log p(x) does not say so: it is taken at real images, and samples come from the prior. So a
+classifier that knows no autoencoder compares samples with test images, by its features (Fréchet
+distance, precision and recall) and its readings. Reconstructions and training images pass the same
+measures, to tell what the generator can draw from where the prior puts it. Distances to the nearest
+real image would show a generator that had learned its training images by heart.
+"""
 
 import numpy as np
 import torch
@@ -7,7 +14,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from tqdm import tqdm
 
-from experiments.question_c.autoencoders import SEED, Vaes, reconstructions
+from experiments.question_c.autoencoders import CONTENDERS, SEED, Vaes, reconstructions
 from experiments.question_c.spread import COLOURS, REAL, over_seeds
 from pyro_vae.analysis.features import nearest_distance
 from pyro_vae.analysis.fidelity import frechet_distance, precision_recall
@@ -16,79 +23,48 @@ from pyro_vae.analysis.plots import show_image
 from pyro_vae.analysis.sampling import mean_images
 from pyro_vae.data import Dataset
 from pyro_vae.seeds import derive_seed
+from pyro_vae.vae import Vae
+
+MOST = 3000  # of precision and recall: all distances between them are held at once
+Shown = dict[str, tuple[Tensor, np.ndarray]]  # of each contender: samples, and their readings
 
 
-def samples(
-    vaes: Vaes, data: Dataset, classifier: Classifier, count: int
-) -> tuple[dict, dict[str, tuple[Tensor, np.ndarray]]]:
-    """Mean images of draws from the prior, beside real ones, as the classifier sees them.
+def measure(vaes: Vaes, data: Dataset, classifier: Classifier, count: int) -> tuple[dict, Shown]:
+    """Compare `count` samples, and as many reconstructions, with the first `count` test images.
 
-    And, for the first seeds, some of them with the classifier's reading of each.
+    Returns 24 samples of each first training for the figure too.
     """
-    real, train = data.test_images[:count], data.train_images[:count]
+    real = data.test_images[:count]
     real_features = class_features(classifier, real)
-    some = max(2, count // 5)
-    few = min(count, 3000)  # all distances between them are held at once
+    few = max(2, count // 5)  # whose nearest real images are looked for
 
-    def nearness(images: Tensor) -> dict:
-        """Of `images`, the share to which, of all real images, a training image is nearest.
+    def judge(images: Tensor) -> dict:
+        return fidelity(images, real_features, classifier) | nearest_real(images[:few], data)
 
-        Images that have nothing to do with the training have it for the share of the training
-        images in all real ones, nearly: see "nearest_is_training_by_chance".
-        """
-        nearest, nearest_test = (
-            nearest_distance(images[:some], others)
-            for others in (data.train_images, data.test_images)
-        )
-        return {
-            "nearest_training": float(np.median(nearest)),
-            "nearest_is_training": float((nearest < nearest_test).mean()),
-        }
-
-    def measure(images: Tensor) -> dict:
-        features = class_features(classifier, images)
-        p = class_probabilities(classifier, images)
-        share = np.bincount(p.argmax(1), minlength=10) / len(p)
-        precision, recall = precision_recall(real_features[:few], features[:few])
-        return {
-            "frechet": frechet_distance(real_features, features),
-            "precision": precision,
-            "recall": recall,
-            "confidence": float(p.max(1).mean()),
-            "share_confident": float((p.max(1) > 0.95).mean()),
-            "class_share": share.tolist(),
-            "class_entropy": float(-(share * np.log(share.clip(1e-12))).sum()),
-            **nearness(images),
-        }
-
+    num_train, num_test = len(data.train_images), len(data.test_images)
+    p = class_probabilities(classifier, real)
     metrics: dict = {
         "images": len(real),
-        "images_of_precision_and_recall": few,
-        "images_of_nearest": some,
-        "nearest_is_training_by_chance": len(data.train_images)
-        / (len(data.train_images) + len(data.test_images)),
-        "training images": measure(train),
+        "images_of_precision_and_recall": min(count, MOST),
+        "images_of_nearest": few,
+        "nearest_is_training_by_chance": num_train / (num_train + num_test),
+        "training images": judge(data.train_images[:count]),
+        "test images": {
+            **confidence(p),
+            "nearest_training": float(np.median(nearest_distance(real[:few], data.train_images))),
+        },
     }
-    own = class_probabilities(classifier, real)
-    metrics["test images"] = {
-        "confidence": float(own.max(1).mean()),
-        "share_confident": float((own.max(1) > 0.95).mean()),
-        "nearest_training": float(np.median(nearest_distance(real[:some], data.train_images))),
-    }
-    # which a guide turns into copies, such as a generator that had learned them by heart would draw
-    chosen = np.random.default_rng(SEED).permutation(len(data.train_images))[:some]
+    chosen = np.random.default_rng(SEED).permutation(num_train)[:few]
     shown = {}
     for key, seeds in vaes.items():
         drawn, rebuilt, copied = [], [], []
         for training, vae in enumerate(tqdm(seeds, desc=f"{key}: samples")):
-            d = vae.model.decoder.latent_dim
-            rng = torch.Generator().manual_seed(derive_seed(SEED, training))
-            z = torch.randn(len(real), d, generator=rng)
-            images = mean_images(vae.model, z)
-            drawn.append(measure(images))
-            rebuilt.append(measure(reconstructions(vae, real)))
-            copied.append(nearness(reconstructions(vae, data.train_images[chosen])))
-            if vae is seeds[0]:
+            images = prior_images(vae, len(real), training)
+            drawn.append(judge(images))
+            rebuilt.append(judge(reconstructions(vae, real)))
+            # near copies, such as a generator that had learned the images by heart would draw
+            copied.append(nearest_real(reconstructions(vae, data.train_images[chosen]), data))
+            if training == 0:
                 shown[key] = (images[:24], class_probabilities(classifier, images[:24]))
         metrics[key] = {
             "prior": over_seeds(drawn),
@@ -98,57 +74,106 @@ def samples(
     return metrics, shown
 
 
-def samples_panel(ax: Axes, found: dict, labels: dict[str, str]) -> None:
-    """Frechet distance to real images, of samples and of reconstructions."""
-    kinds = {"prior": "samples\nfrom the prior", "reconstructions": "reconstructions"}
-    for offset, key in zip((-0.22, 0, 0.22), labels, strict=True):
-        for place, kind in enumerate(kinds):
-            seeds = found[key][kind]["frechet"]["seeds"]
+def prior_images(vae: Vae, count: int, training: int) -> Tensor:
+    """Draw `count` mean images from the prior, `(count, 1, 28, 28)`."""
+    rng = torch.Generator().manual_seed(derive_seed(SEED, training))
+    return mean_images(vae.model, torch.randn(count, vae.latent_dim, generator=rng))
+
+
+def fidelity(images: Tensor, real_features: np.ndarray, classifier: Classifier) -> dict:
+    """Compare images with real ones by the classifier's features, and say what it reads."""
+    features = class_features(classifier, images)
+    p = class_probabilities(classifier, images)
+    share = np.bincount(p.argmax(1), minlength=10) / len(p)
+    precision, recall = precision_recall(real_features[:MOST], features[:MOST])
+    return {
+        "frechet": frechet_distance(real_features, features),
+        "precision": precision,
+        "recall": recall,
+        **confidence(p),
+        "class_share": share.tolist(),
+        "class_entropy": float(-(share * np.log(share.clip(1e-12))).sum()),
+    }
+
+
+def confidence(p: np.ndarray) -> dict[str, float]:
+    """Return how sure a classifier is, from its probabilities of the digits, `(B, 10)`."""
+    highest = p.max(1)
+    return {
+        "confidence": float(highest.mean()),
+        "share_confident": float((highest > 0.95).mean()),
+    }
+
+
+def nearest_real(images: Tensor, data: Dataset) -> dict[str, float]:
+    """Return how far images are from the training images, and how often one is the nearest.
+
+    The share is that of `images` to which, of all real images, a training image is nearest. Images
+    that have nothing to do with the training have it for nearly the share of the training images
+    in all real ones: "nearest_is_training_by_chance".
+    """
+    train, test = (nearest_distance(images, real) for real in (data.train_images, data.test_images))
+    return {
+        "nearest_training": float(np.median(train)),
+        "nearest_is_training": float((train < test).mean()),
+    }
+
+
+def panel(ax: Axes, metrics: dict) -> None:
+    """Draw the Fréchet distance to real images, of samples and of reconstructions."""
+    names = {"prior": "samples\nfrom the prior", "reconstructions": "reconstructions"}
+    for offset, key in zip((-0.22, 0, 0.22), CONTENDERS, strict=True):
+        for place, name in enumerate(names):
+            seeds = metrics[key][name]["frechet"]["seeds"]
             ax.plot([place + offset] * len(seeds), seeds, "o", ms=6, alpha=0.8, color=COLOURS[key])
-    ax.axhline(found["training images"]["frechet"], color=REAL, ls="--", label="training images")
-    ax.set_xticks(range(2), kinds.values())
+    ax.axhline(metrics["training images"]["frechet"], color=REAL, ls="--", label="training images")
+    ax.set_xticks(range(2), names.values())
     ax.set(
         yscale="log",
         ylim=(0.5, 3000),
         xlim=(-0.6, 1.6),
         ylabel="Fréchet distance (features of the classifier)",
-        title=f"Distance from {found['images']:,} test images",
+        title=f"Distance from {metrics['images']:,} test images",
     )
     ax.legend(fontsize=8.5)
 
 
-def samples_figure(
-    shown: dict[str, tuple[Tensor, np.ndarray]], found: dict, labels: dict[str, str]
-) -> Figure:
-    """Draws from the prior under the digit that the classifier reads, and how sure it is."""
+def figure(shown: Shown, metrics: dict) -> Figure:
+    """Draw samples under the digit that the classifier reads, and how often it reads each digit."""
     figure = Figure(figsize=(14, 9.6))
     figure.set_layout_engine("constrained")
     above, below = figure.subfigures(2, 1, height_ratios=[6.9, 2.7])
     above.suptitle("Samples of the first trainings; shares, precision and recall: means of all")
-    parts = above.subfigures(1, len(shown))
-    for part, (key, (images, p)) in zip(parts, shown.items(), strict=True):
+    for part, (key, (images, p)) in zip(
+        above.subfigures(1, len(shown)), shown.items(), strict=True
+    ):
         for ax, image, row in zip(part.subplots(6, 4).flat, images, p, strict=True):
             show_image(ax, image, f"{row.argmax()}: {row.max():.0%}")
-        prior = found[key]["prior"]
+        prior = metrics[key]["prior"]
         part.suptitle(
-            f"{labels[key]}: {prior['share_confident']['mean']:.0%} read with > 95%\n"
+            f"{CONTENDERS[key].label}: {prior['share_confident']['mean']:.0%} read with > 95%\n"
             f"precision {prior['precision']['mean']:.2f}, recall {prior['recall']['mean']:.2f}",
             fontsize=11,
         )
-    ax = below.subplots()
-    for offset, (key, label) in zip((-0.25, 0, 0.25), labels.items(), strict=True):
-        share = found[key]["prior"]["class_share"]
-        ax.bar(np.arange(10) + offset, share["mean"], 0.23, color=COLOURS[key], label=label)
+    class_shares(below.subplots(), metrics)
+    return figure
+
+
+def class_shares(ax: Axes, metrics: dict) -> None:
+    """Draw the share of the samples that is read as each digit."""
+    digits = np.arange(10)
+    for offset, (key, contender) in zip((-0.25, 0, 0.25), CONTENDERS.items(), strict=True):
+        share = metrics[key]["prior"]["class_share"]
+        ax.bar(digits + offset, share["mean"], 0.23, color=COLOURS[key], label=contender.label)
         for seed in share["seeds"]:
-            ax.plot(np.arange(10) + offset, seed, "k.", ms=3)
-    real = found["training images"]["class_share"]
-    ax.hlines(real, np.arange(10) - 0.4, np.arange(10) + 0.4, color=REAL, ls="--", label="real")
+            ax.plot(digits + offset, seed, "k.", ms=3)
+    real = metrics["training images"]["class_share"]
+    ax.hlines(real, digits - 0.4, digits + 0.4, color=REAL, ls="--", label="real")
     ax.set(
         xticks=range(10),
         xlabel="digit that the classifier reads",
         ylabel="share of the samples",
         title="As which digits samples are read (bars: mean of the trainings, dots: each)",
     )
-    ax.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    ax.yaxis.set_major_formatter("{x:.0%}")
     ax.legend(fontsize=9, ncols=4)
-    return figure

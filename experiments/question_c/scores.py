@@ -1,137 +1,151 @@
-"""Log-likelihood and its bounds."""
+"""Which autoencoder gives test images the highest log p(x), and would its bounds say the same?
+
+A bound is lower than log p(x) by a gap that differs between models: the ELBO and IWAE-100 of a
+model with a poor encoder understate it. So models are ranked by the refined guide, and the two
+bounds stand beside it. The differences are paired image by image, and given digit by digit.
+"""
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from experiments.question_c.autoencoders import PAIRS, Vaes
+from experiments.question_c.autoencoders import CONTENDERS, PAIRS, Trainings
 from experiments.question_c.spread import COLOURS, over_seeds, over_trainings
 from pyro_vae.analysis.plots import show_image
+from pyro_vae.analysis.sampling import mean_images, posterior_moments
 from pyro_vae.likelihood.intervals import mean_interval
 
+NAMES = ("elbo", "iwae_100", "log_p")
+Scores = dict[str, np.ndarray]  # of one training, by these names: nats of each image, `(B,)`
 
-def scores(vaes: Vaes, chosen: np.ndarray, labels: np.ndarray) -> dict:
-    """ELBO, IWAE-100 and log p of the same test images: means, gaps, paired differences."""
-    measures = {
+
+def measure(trained: Trainings, chosen: np.ndarray, labels: np.ndarray) -> dict:
+    """Return means, gaps, rankings and paired differences over the `chosen` test images."""
+    scores: dict[str, list[Scores]] = {
         key: [
             {
-                "elbo": vae.bounds.elbo[chosen],
-                "iwae_100": vae.bounds.value[chosen],
-                "log_p": vae.refined.value,
+                "elbo": run.bounds.elbo[chosen],
+                "iwae_100": run.bounds.value[chosen],
+                "log_p": run.refined.value,
             }
-            for vae in seeds
+            for run in runs
         ]
-        for key, seeds in vaes.items()
+        for key, runs in trained.items()
     }
-    metrics: dict = {}
-    for key, seeds in vaes.items():
-        means = [
-            {name: float(value.mean()) for name, value in one.items()} for one in measures[key]
-        ]
-        for one in means:
-            one["elbo_gap"] = one["log_p"] - one["elbo"]
-            one["iwae_100_gap"] = one["log_p"] - one["iwae_100"]
-        metrics[key] = over_seeds(means) | {
-            "first": seeds[0].refined.summary() | {"pixels": "grey (surrogate score)"},
-            "bounds_of_all_test_images": seeds[0].bounds.summary(),
-            "share_trusted_of_seeds": [float(vae.refined.trusted().mean()) for vae in seeds],
+    metrics: dict = {
+        key: over_seeds([means_and_gaps(run) for run in scores[key]])
+        | {
+            "first": runs[0].refined.summary() | {"pixels": "grey (surrogate score)"},
+            "bounds_of_all_test_images": runs[0].bounds.summary(),
+            "share_trusted_of_seeds": [float(run.refined.trusted().mean()) for run in runs],
         }
-    names = ("elbo", "iwae_100", "log_p")
+        for key, runs in trained.items()
+    }
     metrics["ranking"] = {
-        name: sorted(vaes, key=lambda key: -metrics[key][name]["mean"]) for name in names
+        name: sorted(trained, key=lambda key: -metrics[key][name]["mean"]) for name in NAMES
     }
-    metrics["pairs"] = {}
-    for one, other in PAIRS:
-        # image by image, averaged over the seeds
-        by_name = {
-            name: np.mean([run[name] for run in measures[one]], 0)
-            - np.mean([run[name] for run in measures[other]], 0)
-            for name in names
-        }
-        difference = by_name["log_p"]
-        runs = [[run["log_p"] for run in measures[key]] for key in (one, other)]
-        metrics["pairs"][f"{one} - {other}"] = {
-            **{name: mean_interval(value) for name, value in by_name.items()},
-            "log_p_over_trainings": over_trainings(*runs),
-            # what judging by the bound alone would add to the difference
-            **{
-                f"{name}_minus_log_p": mean_interval(by_name[name] - difference)
-                for name in names[:2]
-            },
-            "share_preferring_first": float((difference > 0).mean()),
-            "share_where_elbo_disagrees": float(
-                (np.sign(by_name["elbo"]) != np.sign(difference)).mean()
-            ),
-            "by_class": by_class(difference, runs, labels),
-            "preferring_second": int((difference < 0).sum()),
+    metrics["pairs"] = {f"{a} - {b}": compare(scores[a], scores[b], labels) for a, b in PAIRS}
+    return metrics
+
+
+def means_and_gaps(scores: Scores) -> dict[str, float]:
+    """Return the means of one training over the images, and how far each bound is from log p."""
+    means = {name: float(value.mean()) for name, value in scores.items()}
+    gaps = {f"{name}_gap": means["log_p"] - means[name] for name in ("elbo", "iwae_100")}
+    return means | gaps
+
+
+def compare(a: list[Scores], b: list[Scores], labels: np.ndarray) -> dict:
+    """Compare two contenders: image by image, of the means over trainings, and over trainings."""
+    differences = {
+        name: np.mean([run[name] for run in a], 0) - np.mean([run[name] for run in b], 0)
+        for name in NAMES
+    }
+    difference = differences["log_p"]
+    log_p = [[run["log_p"] for run in runs] for runs in (a, b)]
+    elbo_disagrees = np.sign(differences["elbo"]) != np.sign(difference)
+    return {
+        **{name: mean_interval(value) for name, value in differences.items()},
+        "log_p_over_trainings": over_trainings(*log_p),
+        # what judging by the bound alone would add to the difference
+        **{
+            f"{name}_minus_log_p": mean_interval(differences[name] - difference)
+            for name in ("elbo", "iwae_100")
+        },
+        "share_preferring_first": float((difference > 0).mean()),
+        "share_where_elbo_disagrees": float(elbo_disagrees.mean()),
+        "by_class": by_class(difference, log_p, labels),
+        "preferring_second": int((difference < 0).sum()),
+    }
+
+
+def by_class(difference: np.ndarray, log_p: list[list[np.ndarray]], labels: np.ndarray) -> dict:
+    """Compare two contenders on the images of each digit.
+
+    `difference`, `(B,)`, is of the means over trainings; `log_p` has that of each training, `(B,)`,
+    of both contenders.
+    """
+    metrics = {}
+    for digit in np.unique(labels):
+        of_digit = labels == digit
+        metrics[str(digit)] = mean_interval(difference[of_digit]) | {
+            "over_trainings": over_trainings(*([run[of_digit] for run in runs] for runs in log_p)),
+            "median": float(np.median(difference[of_digit])),
+            "preferring_second": int((difference[of_digit] < 0).sum()),
         }
     return metrics
 
 
-def by_class(difference: np.ndarray, runs: list[list[np.ndarray]], labels: np.ndarray) -> dict:
-    """For each digit: `difference` over its images, and between the trainings of two contenders.
+def preferred(trained: Trainings, a: str, b: str, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return which chosen images prefer `a` to `b` most, then which `b` to `a`; and by how much.
 
-    `difference`, `(B,)`, is the mean over the trainings; `runs` has each training's log p, `(B,)`.
+    The indices are `(2 count,)`; the differences of all images, `(B,)`, are in nats.
     """
-    found = {}
-    for digit in np.unique(labels):
-        own = labels == digit
-        found[str(digit)] = mean_interval(difference[own]) | {
-            "over_trainings": over_trainings(*([log_p[own] for log_p in part] for part in runs)),
-            "median": float(np.median(difference[own])),
-            "preferring_second": int((difference[own] < 0).sum()),
-        }
-    return found
-
-
-def preferred(vaes: Vaes, one: str, other: str, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the chosen images that most prefer `one` to `other`, then of the reverse; nats."""
     by_seed = [
-        a.refined.value - b.refined.value for a, b in zip(vaes[one], vaes[other], strict=True)
+        first.refined.value - second.refined.value
+        for first, second in zip(trained[a], trained[b], strict=True)
     ]
     difference = np.mean(by_seed, 0)
     order = np.argsort(-difference)
     return np.concatenate([order[:count], order[-count:][::-1]]), difference
 
 
-def scores_panel(ax: Axes, scores: dict, labels: dict[str, str]) -> None:
-    """ELBO, IWAE-100 and refined log p(x), a dot for each training."""
+def bounds_panel(ax: Axes, metrics: dict) -> None:
+    """Draw ELBO, IWAE-100 and refined log p(x), a dot for each training."""
     names = {"elbo": "ELBO", "iwae_100": "IWAE-100", "log_p": "log p(x),\nrefined"}
-    for offset, key in zip((-0.22, 0, 0.22), labels, strict=True):
+    for offset, key in zip((-0.22, 0, 0.22), CONTENDERS, strict=True):
         for place, name in enumerate(names):
-            seeds = scores[key][name]["seeds"]
+            seeds = metrics[key][name]["seeds"]
             ax.plot([place + offset] * len(seeds), seeds, "o", ms=5, alpha=0.8, color=COLOURS[key])
     ax.set_xticks(range(3), names.values())
     ax.set(ylabel="nats per image", title="Two bounds and log p(x), grey pixels")
 
 
-def classes_panel(ax: Axes, pairs: dict, labels: dict[str, str]) -> None:
-    """How far d = 20 is above each of the others, digit by digit and over all."""
-    for offset, other, colour in ((-0.14, "d4", "0.25"), (0.14, "example", "0.6")):
-        sign = 1 if other == "d4" else -1
-        found = pairs["d20 - d4" if other == "d4" else "example - d20"]
-        digits = sorted(found["by_class"])
-        rows = [
-            found[name] if name == "log_p" else found["by_class"][name]
-            for name in [*digits, "log_p"]
-        ]
-        means = sign * np.array([row["mean"] for row in rows])
-        half = np.array([row["ci95"][1] - row["mean"] for row in rows])
-        place = np.arange(len(rows)) + (np.arange(len(rows)) == len(digits)) * 0.5 + offset
+def by_class_panel(ax: Axes, pairs: dict) -> None:
+    """Draw how far d = 20 is above each of the others, digit by digit and over all."""
+    sides = (
+        ("d4", pairs["d20 - d4"], 1, -0.14, "0.25"),
+        ("example", pairs["example - d20"], -1, 0.14, "0.6"),
+    )
+    for other, pair, sign, offset, colour in sides:
+        digits = sorted(pair["by_class"])
+        intervals = [*(pair["by_class"][digit] for digit in digits), pair["log_p"]]
+        means = sign * np.array([interval["mean"] for interval in intervals])
+        half = np.array([interval["ci95"][1] - interval["mean"] for interval in intervals])
         ax.errorbar(
             means,
-            place,
+            np.array([*range(len(digits)), len(digits) + 0.5]) + offset,
             xerr=half,
             fmt="o",
             ms=4,
             color=colour,
-            label=f"{labels['d20']} minus {labels[other]}",
+            label=f"{CONTENDERS['d20'].label} minus {CONTENDERS[other].label}",
         )
     ax.axvline(0, color="0.2", lw=0.9)
     ax.set_yticks([*range(len(digits)), len(digits) + 0.5], [*digits, "all"])
     ax.set(
-        ylim=(len(digits) + 1.2, -2.6),  # the legend has the rows above 0
+        ylim=(len(digits) + 1.2, -2.6),  # room for the legend above the digits
         xlabel="log p(x), nats per image (95%, paired)",
         ylabel="digit",
         title="By digit: what d = 20 gains",
@@ -139,24 +153,30 @@ def classes_panel(ax: Axes, pairs: dict, labels: dict[str, str]) -> None:
     ax.legend(fontsize=8.5, loc="upper right")
 
 
-def preferences_figure(x: Tensor, rebuilt: dict[str, Tensor], difference: np.ndarray) -> Figure:
-    """Images that gain most and least by 20 dimensions, over what each makes of them."""
-    half = len(x) // 2
+def preferences_figure(trained: Trainings, x: Tensor) -> Figure:
+    """Draw the images of `x` that gain most and least by 20 dimensions, and reconstructions."""
+    images, difference = preferred(trained, "d20", "d4", 10)
+    rows = [("image", x[images])]
+    for key in ("d4", "d20"):
+        vae = trained[key][0].vae
+        z, _ = posterior_moments(vae.guide, x[images])
+        rows.append((CONTENDERS[key].label, mean_images(vae.model, z)))
+    half = len(images) // 2
     figure = Figure(figsize=(1.05 * half + 1.6, 8.3))
     figure.set_layout_engine("constrained")
-    parts = figure.subfigures(2, 1)
     titles = (
         "The images that gain most by 20 dimensions",
         "and those that prefer 4: nats that 20 dimensions add",
     )
-    for part, title, some in zip(parts, titles, (slice(half), slice(half, None)), strict=True):
-        grid = part.subplots(1 + len(rebuilt), half)
-        for j, ax in enumerate(grid[0]):
-            show_image(ax, x[some][j], f"{difference[some][j]:+.1f}".replace("-", "−"))
-        for row, images in zip(grid[1:], rebuilt.values(), strict=True):
-            for ax, image in zip(row, images[some], strict=True):
-                show_image(ax, image)
-        for row, label in zip(grid, ["image", *rebuilt], strict=True):
-            row[0].set_ylabel(label, rotation=0, ha="right", va="center", labelpad=8)
+    for part, title, some in zip(
+        figure.subfigures(2, 1), titles, (slice(half), slice(half, None)), strict=True
+    ):
+        grid = part.subplots(len(rows), half)
+        nats = [f"{value:+.1f}".replace("-", "−") for value in difference[images[some]]]
+        for axes, (label, row) in zip(grid, rows, strict=True):
+            above = nats if label == "image" else [""] * half
+            for ax, image, text in zip(axes, row[some], above, strict=True):
+                show_image(ax, image, text)
+            axes[0].set_ylabel(label, rotation=0, ha="right", va="center", labelpad=8)
         part.suptitle(title)
     return figure

@@ -1,4 +1,7 @@
-"""Several trainings of each contender: mean, spread, and intervals over them."""
+"""The spread over several trainings of each contender, in numbers and in figures.
+
+What training anew would change is as much a part of an answer as which images were scored.
+"""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -6,30 +9,31 @@ from matplotlib.axes import Axes
 from pyro_vae.likelihood.intervals import welch_interval
 
 COLOURS = {"d4": "#d95f02", "d20": "#1b6ca8", "example": "#4d9221"}
+REAL = "0.35"  # the colour of what comes from real images, or from the pixels themselves
 
 
-REAL = "0.35"
+def over_seeds(trainings: list) -> dict:
+    """Merge the same measurements of several trainings: each number becomes mean, sd and seeds.
 
-
-def over_seeds(runs: list) -> dict:
-    """The same measurements of several seeds as one: each number becomes mean, sd and seeds."""
-    if isinstance(runs[0], dict):
-        return {key: over_seeds([run[key] for run in runs]) for key in runs[0]}
-    values = np.array(runs, float)
-    spread = values.std(0, ddof=1) if len(runs) > 1 else np.full(values.shape[1:], np.nan)
-    return {"mean": values.mean(0).tolist(), "sd": spread.tolist(), "seeds": values.tolist()}
-
-
-def over_trainings(one: list[np.ndarray], other: list[np.ndarray]) -> dict:
-    """How far apart two contenders' means over images lie, with the interval over trainings.
-
-    Not paired: seed s of one has nothing in common with seed s of the other.
+    `trainings` holds equal structures: dicts, nested at will, of numbers or lists of numbers.
     """
-    return welch_interval(*(np.array([run.mean() for run in runs]) for runs in (one, other)))
+    if isinstance(trainings[0], dict):
+        return {key: over_seeds([run[key] for run in trainings]) for key in trainings[0]}
+    values = np.array(trainings, float)
+    sd = values.std(0, ddof=1) if len(values) > 1 else np.full(values.shape[1:], np.nan)
+    return {"mean": values.mean(0).tolist(), "sd": sd.tolist(), "seeds": values.tolist()}
 
 
-def seeds_curve(ax: Axes, x: list[float], found: dict, colour: str) -> None:
-    """The mean over seeds, and one standard deviation each way."""
-    mean, sd = np.array(found["mean"]), np.nan_to_num(found["sd"])
+def over_trainings(a: list[np.ndarray], b: list[np.ndarray]) -> dict:
+    """Compare two contenders' means over images, `(B,)` of each training, over the trainings.
+
+    The trainings are not paired by seed.
+    """
+    return welch_interval(*(np.array([run.mean() for run in runs]) for runs in (a, b)))
+
+
+def plot_mean_and_sd(ax: Axes, x: list[float], metrics: dict, colour: str) -> None:
+    """Draw the mean over trainings as a line, and one standard deviation each way."""
+    mean, sd = np.array(metrics["mean"]), np.nan_to_num(metrics["sd"])
     ax.plot(x, mean, "o-", ms=4, color=colour)
     ax.fill_between(x, mean - sd, mean + sd, color=colour, alpha=0.2)

@@ -5,12 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from experiments.question_c.autoencoders import CONTENDERS, PAIRS, Vae, check_alike
-from experiments.question_c.overfitting import unpaired
+from experiments.question_c.autoencoders import CONTENDERS, PAIRS, Trained, check_same_training
+from experiments.question_c.overfitting import train_against_test
 from experiments.question_c.scores import preferred
 from experiments.question_c.spread import over_seeds
 from pyro_vae.errors import InputError
 from pyro_vae.likelihood.estimate import Estimate
+from pyro_vae.vae import Vae
 from tests.commands import run_script
 
 
@@ -28,7 +29,7 @@ def test_seeds_become_mean_and_spread():
 def test_unpaired_differences_have_welchs_interval():
     rng = np.random.default_rng(0)
     one, other = rng.normal(1, 2, 400), rng.normal(0, 1, 100)
-    found = unpaired(one, other)["train_minus_test"]
+    found = train_against_test(one, other)["train_minus_test"]
     assert found["mean"] == pytest.approx(one.mean() - other.mean())
     half = found["ci95"][1] - found["mean"]
     # 1.96 sqrt(4 / 400 + 1 / 100), as far as the sample variances are those
@@ -37,7 +38,7 @@ def test_unpaired_differences_have_welchs_interval():
 
 def test_the_images_that_prefer_one_model_most():
     def vae(*values):
-        return Vae(None, None, {}, None, Estimate(np.array(values), *[None] * 6))
+        return Trained(None, None, Estimate(np.array(values), *[None] * 6), {})
 
     vaes = {"a": [vae(3.0, 0, 1), vae(5.0, 0, 1)], "b": [vae(0.0, 2, 1), vae(0.0, 4, 1)]}
     images, difference = preferred(vaes, "a", "b", 1)
@@ -122,5 +123,5 @@ def test_contenders_that_were_trained_otherwise_are_not_compared():
         configs = {"d4": [alike, alike], "example": [alike, alike | {option: value}]}
         vaes = {key: [Vae(None, None, config) for config in row] for key, row in configs.items()}
         with pytest.raises(InputError, match=f"example was trained with {option}={value} and d4"):
-            check_alike(vaes)
-        check_alike({"d4": vaes["d4"]})
+            check_same_training(vaes)
+        check_same_training({"d4": vaes["d4"]})
