@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from experiments import question_d
-from experiments.figures_d import mistakes_figure
+from experiments.question_d import __main__ as question_d
+from experiments.question_d.figures import mistakes_figure
 from pyro_vae.analysis.judges import Classifier
 from pyro_vae.guides.prior import PriorGuide
 from pyro_vae.likelihood.importance import log_likelihood

@@ -25,7 +25,7 @@ from experiments.cli import (
     make_parser,
     run,
 )
-from experiments.figures_d import (
+from experiments.question_d.figures import (
     classification_figure,
     digits_figure,
     failures_figure,
