@@ -7,8 +7,6 @@ is worth in nats; and failures made on purpose, which the measures must catch.
     python -m experiments.question_d
 """
 
-from typing import NamedTuple
-
 import numpy as np
 import pyro
 import pyro.distributions as dist
@@ -53,19 +51,16 @@ from pyro_vae.analysis.sampling import decode_style, encode_style, posterior_sam
 from pyro_vae.analysis.style import shared_correlation, shared_interval, shuffled, style_correlation
 from pyro_vae.data import Dataset
 from pyro_vae.guides import AMORTISED
-from pyro_vae.guides.amortised import Amortised
 from pyro_vae.guides.exact import ExactGuide
 from pyro_vae.guides.gaussian import MeanField
-from pyro_vae.guides.refined import Refined
 from pyro_vae.guides.semi_amortised import maximise_elbo
 from pyro_vae.likelihood.estimate import Estimate, estimate
-from pyro_vae.likelihood.importance import log_likelihood, log_weights
+from pyro_vae.likelihood.importance import log_weights
 from pyro_vae.likelihood.intervals import mcnemar, mean_interval, proportion_interval
 from pyro_vae.likelihood.quadrature import integrate_plane
 from pyro_vae.likelihood.traces import Program
-from pyro_vae.models import Model
 from pyro_vae.training.fit import fit
-from pyro_vae.vae import Vae as Build
+from pyro_vae.vae import BUILD, Vae
 
 SEED = 5  # of everything drawn here; the training has its own
 DIM, EPOCHS = 10, 40  # latent dimensions and epochs, unless asked otherwise
@@ -74,24 +69,6 @@ PROBED = 20_000  # training images that the readers of styles are fitted to
 DRAWS = 16  # of the guide, where the mean and the spread of a style are wanted
 STYLE_FEATURES = {"stroke width": stroke_width, "slant": slant, "height": height, "width": width}
 EDGES = np.array([0.1, 0.5, 0.8, 0.95, 0.99, 0.999, 0.9999, 1.0])
-
-
-class Vae(NamedTuple):
-    """A conditional autoencoder."""
-
-    model: Model
-    guide: Amortised
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights lie."""
-        return next(self.model.parameters()).device
-
-    def refined(self, x: Tensor, y: Tensor, what: str | None) -> Estimate:
-        """log p(x | y) by 1,000 samples of the refined guide."""
-        rows = (x.to(self.device), y.to(self.device))
-        guide = Refined(self.model, self.guide)
-        return log_likelihood(self.model, guide, *rows, num_samples=1000, seed=SEED, progress=what)
 
 
 def every_digit(style: Tensor) -> tuple[Tensor, Tensor]:
@@ -105,6 +82,11 @@ def draw_styles(vae: Vae, count: int, seed: int = SEED) -> Tensor:
     return torch.randn(count, vae.model.decoder.latent_dim, generator=rng)
 
 
+def refined_log_p(vae: Vae, what: str, *batch: Tensor) -> Estimate:
+    """Estimate log p(x | y), or log p(x), from 1,000 samples of the refined guide."""
+    return vae.refined().log_likelihood(*batch, num_samples=1000, seed=SEED, progress=what)
+
+
 # ---------------------------------------------------------------- the perfect distribution
 
 
@@ -112,17 +94,16 @@ def theory(vae: Vae, data: Dataset, count: int = 4) -> tuple[Figure, dict]:
     """At d = 2: weights under the exact posterior are constant, and equal p(x | y)."""
     print("theory: weights under the exact posterior, by quadrature at d = 2")
     x, y = data.test_images[:count], data.test_labels[:count]
-    rows = (x.to(vae.device), y.to(vae.device))
-    plane = integrate_plane(vae.model, *rows, **GRID)
+    batch = vae.here(x, y)
+    plane = integrate_plane(vae.model, *batch, **GRID)
     log_p = plane.log_evidence.numpy()
     exact = ExactGuide(vae.model, **GRID)
-    perfect = log_weights(vae.model, exact, *rows, num_samples=1000, seed=SEED)
+    perfect = log_weights(vae.model, exact, *batch, num_samples=1000, seed=SEED)
     coarse = ExactGuide(vae.model, **GRID | {"points": GRID["points"] // 2 + 1})
-    coarse = log_weights(vae.model, coarse, *rows, num_samples=1000, seed=SEED)
-    guided = log_weights(vae.model, vae.guide, *rows, num_samples=1000, seed=SEED)
-    refined = Refined(vae.model, vae.guide)
+    coarse = log_weights(vae.model, coarse, *batch, num_samples=1000, seed=SEED)
+    guided = log_weights(vae.model, vae.guide, *batch, num_samples=1000, seed=SEED)
     drawn, ess = posterior_samples(
-        vae.model, refined, *rows, num_draws=400, num_samples=5000, seed=SEED
+        vae.model, vae.refined().guide, *batch, num_draws=400, num_samples=5000, seed=SEED
     )
     mean, sd = plane.moments()
     # of the mean of 400 draws, in standard errors of it
@@ -154,11 +135,11 @@ def style_sets(vae: Vae, data: Dataset, chosen: np.ndarray) -> dict[str, Figure]
     """Four styles over ten digits: from the prior, and from the posteriors of four real images."""
     sets = decode_style(vae.model, *every_digit(draw_styles(vae, 4))).unflatten(0, (4, 10))
     x, y = data.test_images[chosen], data.test_labels[chosen]
-    rows = (x.to(vae.device), y.to(vae.device))
-    refined = Refined(vae.model, vae.guide)
-    own, _ = posterior_samples(vae.model, refined, *rows, num_draws=1, seed=SEED)
+    batch = vae.here(x, y)
+    guide = vae.refined().guide
+    own, _ = posterior_samples(vae.model, guide, *batch, num_draws=1, seed=SEED)
     with torch.no_grad():
-        styles = vae.model.prior.style(own[0], rows[1]).cpu()
+        styles = vae.model.prior.style(own[0], batch[1]).cpu()
     transferred = decode_style(vae.model, *every_digit(styles)).unflatten(0, (4, 10))
     return {
         "styles": styles_figure(sets),
@@ -356,10 +337,11 @@ def classify(
 
     # all ten labels by the refined guide, for a random choice of images
     chosen = np.random.default_rng(SEED).permutation(len(labels))[:few]
-    every = vae.refined(
+    every = refined_log_p(
+        vae,
+        "refined log p(x | y), every label",
         x[chosen].repeat_interleave(10, 0),
         torch.arange(10).repeat(len(chosen)),
-        "refined log p(x | y), every label",
     )
     tight, loose, y = every.value.reshape(-1, 10), log_p[chosen], labels[chosen]
     own, other = own_and_others(tight - loose, y)
@@ -432,10 +414,11 @@ def scored_again(
     )
     checked, retried = right[: doubtful // 2], wrong[:doubtful]
     again = np.concatenate([close, retried, checked])
-    found = vae.refined(
+    found = refined_log_p(
+        vae,
+        "refined log p(x | y), the three labels that lead",
         data.test_images[again].repeat_interleave(3, 0),
         torch.from_numpy(ranked[again, :3].reshape(-1)),
-        "refined log p(x | y), the three labels that lead",
     )
     mixed = log_p.copy()
     mixed[again[:, None], ranked[again, :3]] = found.value.reshape(-1, 3)
@@ -485,7 +468,7 @@ def accuracy_of(log_p: np.ndarray, labels: np.ndarray) -> dict:
 
 def label_worth(
     vae: Vae,
-    plain: tuple[Model, MeanField],
+    plain: Vae,
     data: Dataset,
     chosen: np.ndarray,
     log_p: np.ndarray,
@@ -497,16 +480,8 @@ def label_worth(
     how far that p(x) is from the other model's.
     """
     x, y = data.test_images[chosen], data.test_labels[chosen]
-    model, guide = plain
-    conditional = vae.refined(x, y, "refined log p(x | y)")
-    unconditional = log_likelihood(
-        model,
-        Refined(model, guide),
-        x.to(vae.device),
-        num_samples=1000,
-        seed=SEED,
-        progress="refined log p(x)",
-    )
+    conditional = refined_log_p(vae, "refined log p(x | y)", x, y)
+    unconditional = refined_log_p(plain, "refined log p(x)", x)
     difference = conditional.value - unconditional.value
     labels = y.numpy()
     table = log_p[chosen]  # a copy
@@ -547,10 +522,7 @@ def failures(
     device: torch.device,
 ) -> tuple[Figure, dict]:
     """Trained as `config` says but for `epochs` epochs: right, and wrong in one or two ways."""
-    right = {
-        name: config[name]
-        for name in ("latent_dim", "precision", "architecture", "num_classes", "guide", "prior")
-    }
+    right = {name: config[name] for name in BUILD}
     options = {
         name: config[name] for name in ("batch_size", "learning_rate", "schedule", "batch_parts")
     }
@@ -567,17 +539,16 @@ def failures(
     metrics, sets = {}, {}
     for name, (kind, guide_type, labels) in kinds.items():
         torch.manual_seed(SEED)
-        built = Build.build(**kind)
-        model, guide = built.model, built.guide
+        vae = Vae.build(**kind)
         if guide_type is not None:
-            guide = guide_type(model, precision=kind["precision"])
-        vae = Vae(model.to(device), guide.to(device))
+            vae.guide = guide_type(vae.model, precision=kind["precision"])
+        vae.to(device)
         print(f"{name}: training for {epochs} epochs")
         rows = (data.train_images.to(device), labels.to(device))
-        fit(model, vae.guide, rows, epochs=epochs, seed=SEED, **options)
+        fit(vae.model, vae.guide, rows, epochs=epochs, seed=SEED, **options)
         some = data.test_images[: max(20, count // 5)].to(device)
         found = class_log_likelihoods(
-            model, vae.guide, some, num_samples=100, seed=SEED, progress=name
+            vae.model, vae.guide, some, num_samples=100, seed=SEED, progress=name
         )
         own = data.test_labels[: len(some)].numpy()
         metrics[name] = measures(vae, data, classifier, count) | {
@@ -585,7 +556,7 @@ def failures(
             "information": label_mutual_information(table_of(found), own),
         }
         styles = every_digit(draw_styles(vae, 2))
-        sets[name] = decode_style(model, *styles).unflatten(0, (2, 10))
+        sets[name] = decode_style(vae.model, *styles).unflatten(0, (2, 10))
     return failures_figure(sets, metrics), {"epochs": epochs, **metrics}
 
 
@@ -623,9 +594,8 @@ def main() -> None:
     own = "conditional" if args.latent_dim == DIM else f"conditional_d{args.latent_dim}"
     own += "" if args.guide == "mean_field" else f"_{args.guide}"
     spec = Spec(args.latent_dim, "per_label", 10, args.guide, "learned", "cosine")
-    trained = load_or_train(args, data, spec, own, path=args.checkpoint)
-    config = results.training = trained.config
-    vae = Vae(trained.model, trained.guide)
+    vae = load_or_train(args, data, spec, own, path=args.checkpoint)
+    results.training = vae.config
     blind = spec._replace(architecture="appendix", num_classes=0, guide="mean_field")
     plain = load_or_train(args, data, blind, f"unconditional_d{args.latent_dim}")
     plane_spec = spec._replace(latent_dim=2, guide="mean_field", prior="standard")
@@ -641,7 +611,7 @@ def main() -> None:
         for metric_name, metric in metrics.items():
             results.add(metric_name, metric)
 
-    shown, metrics["theory"] = theory(Vae(plane.model.cpu(), plane.guide.cpu()), data)
+    shown, metrics["theory"] = theory(plane.to("cpu"), data)
     keep(theory=shown)
     count = 10 * args.images
     labels = data.test_labels.numpy()
@@ -658,14 +628,12 @@ def main() -> None:
     )
     keep(**shown)
     chosen = np.random.default_rng(SEED).permutation(len(labels))[: args.images]
-    shown, metrics["label_worth"] = label_worth(
-        vae, (plain.model, plain.guide), data, chosen, log_p
-    )
+    shown, metrics["label_worth"] = label_worth(vae, plain, data, chosen, log_p)
     keep(label_worth=shown)
     shown, metrics["failures"] = failures(
         data,
         classifier,
-        config,
+        vae.config,
         args.failure_epochs,
         count // 5,
         device,
