@@ -9,13 +9,14 @@ import pytest
 import torch
 from torch.nn import functional
 
-from experiments.question_d import __main__ as question_d
-from experiments.question_d.figures import mistakes_figure
+from experiments.question_d import classification, failures, measures, styles, units
+from experiments.question_d.measures import STYLE_FEATURES
 from pyro_vae.analysis.judges import Classifier
 from pyro_vae.guides.prior import PriorGuide
 from pyro_vae.likelihood.importance import log_likelihood
 from pyro_vae.likelihood.intervals import mean_interval
 from pyro_vae.training.fit import fit
+from pyro_vae.vae import Vae
 from tests.autoencoders import build_vae, load_vae, save_vae
 from tests.commands import run_script
 
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.timeout(600)  # the script takes up to four minutes
 
 def test_every_latent_meets_every_digit():
     z = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
-    latents, y = question_d.every_digit(z)
+    latents, y = styles.every_digit(z)
     assert latents.shape == (20, 2)
     assert y.tolist() == [*range(10)] * 2
     assert (latents[:10] == z[0]).all()
@@ -33,7 +34,7 @@ def test_every_latent_meets_every_digit():
 
 def test_accuracy_counts_and_scores():
     log_p = np.log(np.array([[0.8, 0.2], [0.4, 0.6], [0.9, 0.1]]))
-    found = question_d.accuracy_of(log_p, np.array([0, 1, 1]))
+    found = classification.accuracy_of(log_p, np.array([0, 1, 1]))
     assert found["accuracy"]["mean"] == pytest.approx(2 / 3)
     assert found["mean_sure"] == pytest.approx((0.8 + 0.6 + 0.9) / 3)
     assert found["mean_log_p_of_label"] == pytest.approx(np.log([0.8, 0.6, 0.1]).mean())
@@ -41,7 +42,9 @@ def test_accuracy_counts_and_scores():
 
 def test_every_mistake_is_shown(digits):
     wrong = {"digit": 2, "read_as": 3, "lead_nats": 0.9, "classifier": 2}
-    figure = mistakes_figure(digits.test_images, [{"image": i, **wrong} for i in range(11)], 20)
+    figure = classification.mistakes_figure(
+        digits.test_images, [{"image": i, **wrong} for i in range(11)], 20
+    )
     shown = [ax.images[0].get_array() for ax in figure.axes if ax.images]
     assert len(figure.axes) == 16
     assert len(shown) == 11
@@ -51,7 +54,7 @@ def test_every_mistake_is_shown(digits):
 
 def test_the_blind_guide_does_not_see_the_label():
     model, _ = build_vae(3, num_classes=10)
-    guide = question_d.Blind(model)
+    guide = failures.Blind(model)
     x = torch.rand(4, 1, 28, 28)
     first, other = (guide.q(x, torch.full((4,), y)).mean for y in (1, 7))
     assert torch.equal(first, other)
@@ -59,7 +62,7 @@ def test_the_blind_guide_does_not_see_the_label():
 
 def test_a_guide_that_says_nothing_has_no_active_unit(digits):
     model, _ = build_vae(3, num_classes=10, prior="learned")
-    _, metrics = question_d.active_units(question_d.Vae(model, PriorGuide(model)), digits)
+    _, metrics = units.active_units(Vae(model, PriorGuide(model)), digits)
     assert metrics["active"] == 0
     assert len(metrics["activity"]) == 3
 
@@ -70,7 +73,7 @@ def test_the_measures_catch_a_generator_that_ignores_y(digits):
     with torch.no_grad():
         model.decoder.f[0].weight[:, 3:] = 0
     classifier = Classifier().eval()
-    found = question_d.measures(question_d.Vae(model, guide), digits, classifier, 200)
+    found = measures.measures(Vae(model, guide), digits, classifier, 200)
     assert found["generated"]["mean"] == pytest.approx(0.1, abs=0.106)
 
 
@@ -88,10 +91,8 @@ def test_the_probes_catch_a_guide_whose_latent_tells_y(digits):
         (digits.test_images, digits.test_labels),
     )
     for guide, low, high in ((telling, 0.9, 1.0), (PriorGuide(model), 0.0, 0.2)):
-        (z, _), (other_z, _) = (
-            question_d.codes(question_d.Vae(model, guide), *rows) for rows in parts
-        )
-        found = question_d.probes(z, parts[0][1], other_z, parts[1][1])
+        (z, _), (other_z, _) = (measures.codes(Vae(model, guide), *rows) for rows in parts)
+        found = measures.probes(z, parts[0][1], other_z, parts[1][1])
         assert low <= found["best"] <= high
         if guide is telling:  # H(y) = 2.30, all of which a reader could have
             assert 1.5 < found["information_nats_at_least"] < 2.31
@@ -163,8 +164,8 @@ def test_the_metrics_agree_with_one_another(folder):
     assert 0 < found["binarised"]["accuracy"]["mean"] <= 1
     # the refined guide loses little of what 100 samples find (measured: 0.1)
     assert found["every_label_refined"]["rise_own_label"]["mean"] > -0.5
-    assert metrics["transfer"].keys() == {"images", *question_d.STYLE_FEATURES}
-    moved = [metrics["transfer"][feature] for feature in question_d.STYLE_FEATURES]
+    assert metrics["transfer"].keys() == {"images", *STYLE_FEATURES}
+    moved = [metrics["transfer"][feature] for feature in STYLE_FEATURES]
     moved = [one for one in moved if one["correlation"] is not None]
     assert moved  # the height of the small digits is all the same, and so may others be
     for one in moved:
@@ -183,7 +184,7 @@ def test_the_metrics_agree_with_one_another(folder):
 
 def test_a_tables_own_and_other_entries():
     table = np.arange(20.0).reshape(2, 10)
-    own, others = question_d.own_and_others(table, np.array([3, 0]))
+    own, others = classification.own_and_others(table, np.array([3, 0]))
     assert own.tolist() == [3, 10]
     assert others[0].tolist() == [0, 1, 2, 4, 5, 6, 7, 8, 9]
     assert others[1].tolist() == list(range(11, 20))
@@ -194,10 +195,10 @@ def test_local_steps_tighten_the_bound_of_a_wrong_label(digits):
     model, guide = build_vae(3, num_classes=10)
     rows = (digits.train_images, digits.train_labels)
     fit(model, guide, rows, epochs=4, batch_size=50, progress=False)
-    vae = question_d.Vae(model, guide)
+    vae = Vae(model, guide)
     x, y = digits.test_images[:30], (digits.test_labels[:30] + 1) % 10
     before, after = (
         log_likelihood(model, each, x, y, num_samples=200).elbo
-        for each in (guide, question_d.with_local_steps(vae))
+        for each in (guide, classification.with_local_steps(vae))
     )
     assert mean_interval(after - before)["ci95"][0] > 0
