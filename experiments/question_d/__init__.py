@@ -1,4 +1,4 @@
 """Question (d): style and digit apart, X = f(Z, y)."""
 
-SEED = 5  # of everything drawn here; the training has its own
-DRAWS = 16  # of the guide, where the mean and the spread of a style are wanted
+SEED = 5  # of every draw of this question; the trainings have --seed
+DRAWS = 16  # of the guide, where the mean or the variance of an image's style is estimated

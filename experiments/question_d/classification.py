@@ -1,8 +1,17 @@
-"""Classification by Bayes' rule."""
+"""Which digit is it, by Bayes' rule, and how far can that reading be trusted?
+
+p(y | x) is proportional to p(x | y), each log p(x | y) an importance sampling estimate with the
+guide q(z | x, y). An estimate from few samples is too low, and more so for a label that the encoder
+has never seen with such an image: a poor proposal for wrong labels looks like evidence for the
+right one. So the reading is repeated with fewer samples, with the ELBO, with proposals that are
+fitted to each image and label (local steps, the refined guide), and with black and white pixels, of
+which p(x | y) is a probability. A classifier that was trained to tell digits apart stands beside.
+"""
 
 import numpy as np
 import pyro
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
@@ -23,166 +32,129 @@ from pyro_vae.likelihood.intervals import mcnemar, mean_interval, proportion_int
 from pyro_vae.likelihood.traces import Program
 from pyro_vae.vae import Vae
 
-EDGES = np.array([0.1, 0.5, 0.8, 0.95, 0.99, 0.999, 0.9999, 1.0])
+EDGES = np.array([0.1, 0.5, 0.8, 0.95, 0.99, 0.999, 0.9999, 1.0])  # of the bins of confidence
 NAMES = {
     "1": "guide, 1 sample",
+    "10": "guide, 10 samples",
+    "100": "guide, 100 samples",
     "elbo": "ELBO, 100 samples",
     "local": "100 samples,\n8 local steps",
 }
 
 
-def refined_log_p(vae: Vae, what: str, *batch: Tensor) -> Estimate:
-    """Estimate log p(x | y), or log p(x), from 1,000 samples of the refined guide."""
-    return vae.refined().log_likelihood(*batch, num_samples=1000, seed=SEED, progress=what)
+def measure(
+    vae: Vae, data: Dataset, classifier: Classifier, few: int, doubtful: int
+) -> tuple[dict, np.ndarray]:
+    """Read all test images by Bayes' rule, and see what samples and proposal change.
+
+    `few` images get all ten labels by the refined guide, and the `doubtful` closest calls their
+    three best ones. Also returns log p(x | y), `(B, 10)`: by 100 samples, those by the refined
+    guide in their place.
+    """
+    x, labels = data.test_images, data.test_labels.numpy()
+    hundred = label_log_p(vae, x, 100, "Bayes' rule, 100 samples")
+    local = with_local_steps(vae)
+    tables = {  # log p(x | y) by the name of the proposal or bound
+        "1": label_log_p(vae, x, 1, "Bayes' rule, 1 sample").value,
+        "10": label_log_p(vae, x, 10, "Bayes' rule, 10 samples").value,
+        "100": hundred.value,
+        "elbo": hundred.elbo,
+        "local": label_log_p(vae, x, 100, "Bayes' rule, 100 samples, local steps", local).value,
+    }
+    log_p, with_refined = rescored(vae, data, hundred.value, doubtful)
+    right = {name: p.argmax(1) == labels for name, p in (tables | {"refined": log_p}).items()}
+    own, others = own_and_others(hundred.trusted(), labels)
+    of_classifier = class_probabilities(classifier, x)
+    metrics = {
+        "images": len(labels),
+        "by_samples": {name: accuracy_of(table, labels) for name, table in tables.items()},
+        "share_trusted_own_label": float(own.mean()),
+        "share_trusted_other_labels": float(others.mean()),
+        "with_refined": with_refined,
+        "changes_from_100": {
+            name: mcnemar(right["100"], after) for name, after in right.items() if name != "100"
+        },
+        "every_label_refined": every_label(vae, data, hundred.value, few),
+        "binarised": binarised(vae, data),
+        "classifier": accuracy_of(np.log(of_classifier.clip(1e-30)), labels),
+        "calibration": {
+            "bayes": reliability(label_probabilities(log_p), labels, EDGES),
+            "classifier": reliability(of_classifier, labels, EDGES),
+        },
+        "information": label_mutual_information(log_p, labels),
+        "mistakes": mistakes(log_p, labels, of_classifier.argmax(1)),
+    }
+    return metrics, log_p
+
+
+def label_log_p(
+    vae: Vae, x: Tensor, num_samples: int, progress: str, guide: Program | None = None
+) -> Estimate:
+    """Estimate log p(x | y) of each image with each label: the arrays are `(B, 10)`."""
+    estimates = class_log_likelihoods(
+        vae.model,
+        guide or vae.guide,
+        *vae.here(x),
+        num_samples=num_samples,
+        seed=SEED,
+        progress=progress,
+    )
+    arrays = zip(*(by_label[:-1] for by_label in estimates), strict=True)
+    return Estimate(*map(np.column_stack, arrays), num_samples)
 
 
 def with_local_steps(vae: Vae, steps: int = 8) -> Program:
-    """The guide, its numbers moved by steps up the ELBO of each image with the label it is given.
+    """Return the guide with a few steps up the ELBO of each image and the label it is given.
 
-    Right or wrong, so that a wrong label, which no encoder was trained for, gets its chance too.
+    The encoder was never trained for a wrong label, so the steps give it its chance too.
     """
 
     def guide(x: Tensor, y: Tensor) -> None:
-        numbers = maximise_elbo(vae.model, vae.guide, vae.guide.encoder(x, y), [x, y], steps)
+        params = maximise_elbo(vae.model, vae.guide, vae.guide.encoder(x, y), [x, y], steps)
         with pyro.plate("data", len(x)):
-            pyro.sample("z", vae.guide.distribution(numbers))
+            pyro.sample("z", vae.guide.distribution(params))
 
     return guide
 
 
-def table_of(found: list[Estimate], part: str = "value") -> np.ndarray:
-    """One number of each label's estimates: `(B, 10)`."""
-    return np.column_stack([getattr(one, part) for one in found])
+def refined_log_p(vae: Vae, progress: str, *batch: Tensor) -> Estimate:
+    """Estimate log p(x | y), or log p(x), from 1,000 samples of the refined guide."""
+    return vae.refined().log_likelihood(*batch, num_samples=1000, seed=SEED, progress=progress)
 
 
-def classify(
-    vae: Vae, data: Dataset, classifier: Classifier, few: int, doubtful: int
-) -> tuple[dict[str, Figure], dict, np.ndarray]:
-    """p(y | x) of all test images by the same estimator, and what samples and guide change.
+def rescored(vae: Vae, data: Dataset, log_p: np.ndarray, doubtful: int) -> tuple[np.ndarray, dict]:
+    """Rescore the three best labels with the refined guide, of those images where it matters.
 
-    Also returns log p(x | y), `(B, 10)`: by 100 samples, and by the refined guide where it matters.
-    """
-    x, labels = data.test_images, data.test_labels.numpy()
-
-    def scores(
-        images: Tensor, num_samples: int, what: str, guide: Program = vae.guide
-    ) -> list[Estimate]:
-        images = images.to(vae.device)
-        options = {"num_samples": num_samples, "seed": SEED, "progress": f"Bayes' rule, {what}"}
-        return class_log_likelihoods(vae.model, guide, images, **options)
-
-    tables = {str(k): table_of(scores(x, k, f"{k} samples")) for k in (1, 10)}
-    found = scores(x, 100, "100 samples")
-    log_p = table_of(found)
-    tables |= {"100": log_p, "elbo": table_of(found, "elbo")}
-    tables["local"] = table_of(scores(x, 100, "100 samples, local steps", with_local_steps(vae)))
-    own, other = own_and_others(np.column_stack([one.trusted() for one in found]), labels)
-    metrics: dict = {
-        "images": len(labels),
-        "by_samples": {k: accuracy_of(table, labels) for k, table in tables.items()},
-        "share_trusted_own_label": float(own.mean()),
-        "share_trusted_other_labels": float(other.mean()),
-    }
-    mixed, metrics["with_refined"] = scored_again(vae, data, log_p, doubtful)
-    right = {k: table.argmax(1) == labels for k, table in (tables | {"refined": mixed}).items()}
-    metrics["changes_from_100"] = {
-        k: mcnemar(right["100"], one) for k, one in right.items() if k != "100"
-    }
-
-    # all ten labels by the refined guide, for a random choice of images
-    chosen = np.random.default_rng(SEED).permutation(len(labels))[:few]
-    every = refined_log_p(
-        vae,
-        "refined log p(x | y), every label",
-        x[chosen].repeat_interleave(10, 0),
-        torch.arange(10).repeat(len(chosen)),
-    )
-    tight, loose, y = every.value.reshape(-1, 10), log_p[chosen], labels[chosen]
-    own, other = own_and_others(tight - loose, y)
-    runner_up = own_and_others(loose, y)[1].argmax(1)
-    metrics["every_label_refined"] = {
-        **accuracy_of(tight, y),
-        "by_100_samples": accuracy_of(loose, y),
-        "information": label_mutual_information(tight, y),
-        "information_by_100_samples": label_mutual_information(loose, y),
-        "share_trusted": float(every.trusted().mean()),
-        # what 100 samples of the guide miss
-        "rise_own_label": mean_interval(own),
-        "rise_best_other_label": mean_interval(other[np.arange(len(y)), runner_up]),
-        "rise_other_labels": mean_interval(other.mean(1)),
-    }
-
-    # black and white pixels, of which p(x | y) is a probability
-    binary = torch.bernoulli(x, generator=torch.Generator().manual_seed(SEED))
-    table = table_of(scores(binary, 100, "binarised images"))
-    metrics["binarised"] = accuracy_of(table, labels) | {
-        "information": label_mutual_information(table, labels),
-        "calibration": reliability(label_probabilities(table), labels, EDGES),
-    }
-
-    p = label_probabilities(mixed)
-    judge = class_probabilities(classifier, x)
-    metrics["classifier"] = accuracy_of(np.log(judge.clip(1e-30)), labels)
-    metrics["calibration"] = {
-        "bayes": reliability(p, labels, EDGES),
-        "classifier": reliability(judge, labels, EDGES),
-    }
-    metrics["information"] = label_mutual_information(mixed, labels)
-    lead = leads(mixed)
-    wrong = np.flatnonzero(~right["refined"])
-    metrics["mistakes"] = [
-        {
-            "image": int(i),
-            "digit": int(labels[i]),
-            "read_as": int(p[i].argmax()),
-            "lead_nats": float(lead[i]),
-            "classifier": int(judge[i].argmax()),
-        }
-        for i in wrong[np.argsort(-lead[wrong])]
-    ]
-    figures = {
-        "classification": classification_figure(metrics),
-        "mistakes": mistakes_figure(x, metrics["mistakes"][:24], len(wrong)),
-    }
-    return figures, metrics, mixed
-
-
-def scored_again(
-    vae: Vae, data: Dataset, log_p: np.ndarray, doubtful: int
-) -> tuple[np.ndarray, dict]:
-    """`log_p`, `(B, 10)`, with the three labels that lead scored by the refined guide, in part.
-
-    Namely of the `doubtful` images, whose first label leads the second by least; of the others that
-    are misread, at most as many; and of half as many that are read right, drawn at random, which
-    say how many of those that are not scored again would be spoilt.
+    They are the `doubtful` close calls, whose best label leads the second by least; of the other
+    errors, at most as many; and a random check of the rest, half as many, which says how many of
+    those that keep their scores would be spoilt. Returns `log_p`, `(B, 10)`, with the new scores in
+    place, and what they change.
     """
     labels = data.test_labels.numpy()
-    ranked = np.argsort(-log_p, 1)
-    lead = leads(log_p)
-    order = np.argsort(lead)
-    close, clear = order[:doubtful], order[doubtful:]
+    ranked, lead = np.argsort(-log_p, 1), leads(log_p)
     before = ranked[:, 0] == labels
+    close, clear = np.split(np.argsort(lead), [doubtful])
     right, wrong = (
-        np.random.default_rng(SEED).permutation(some)
-        for some in (clear[before[clear]], clear[~before[clear]])
+        np.random.default_rng(SEED).permutation(group)
+        for group in (clear[before[clear]], clear[~before[clear]])
     )
-    checked, retried = right[: doubtful // 2], wrong[:doubtful]
-    again = np.concatenate([close, retried, checked])
-    found = refined_log_p(
+    retried, checked = wrong[:doubtful], right[: doubtful // 2]
+    images = np.concatenate([close, retried, checked])
+    best = ranked[images, :3]
+    estimates = refined_log_p(
         vae,
         "refined log p(x | y), the three labels that lead",
-        data.test_images[again].repeat_interleave(3, 0),
-        torch.from_numpy(ranked[again, :3].reshape(-1)),
+        data.test_images[images].repeat_interleave(3, 0),
+        torch.from_numpy(best.reshape(-1)),
     )
-    mixed = log_p.copy()
-    mixed[again[:, None], ranked[again, :3]] = found.value.reshape(-1, 3)
-    after = mixed.argmax(1) == labels
-    fifths = np.array_split(close, 5)
-    metrics = accuracy_of(mixed, labels) | {
-        "images_scored_again": len(again),
+    log_p = log_p.copy()
+    log_p[images[:, None], best] = estimates.value.reshape(-1, 3)
+    after = log_p.argmax(1) == labels
+    fifths = np.array_split(close, 5)  # in the order of the lead
+    return log_p, accuracy_of(log_p, labels) | {
+        "images_scored_again": len(images),
         "doubtful": len(close),
         "largest_lead_of_the_doubtful": float(lead[close].max()),
-        # of the doubtful, in the order of the lead
         "mended_by_fifth": [int((~before & after)[part].sum()) for part in fifths],
         "spoilt_by_fifth": [int((before & ~after)[part].sum()) for part in fifths],
         "clear_and_wrong": len(wrong),
@@ -190,24 +162,80 @@ def scored_again(
         "clear_and_wrong_mended": int(after[retried].sum()),
         "clear_and_right": len(right),
         "clear_and_right_spoilt": proportion_interval(~after[checked]),
-        "share_trusted": float(found.trusted().mean()),
+        "share_trusted": float(estimates.trusted().mean()),
     }
-    return mixed, metrics
+
+
+def every_label(vae: Vae, data: Dataset, log_p: np.ndarray, count: int) -> dict:
+    """Score `count` random images with all ten labels by the refined guide.
+
+    The rises say what the 100 samples behind `log_p`, `(B, 10)`, miss of right and wrong labels.
+    """
+    chosen = np.random.default_rng(SEED).permutation(len(log_p))[:count]
+    labels, loose = data.test_labels[chosen].numpy(), log_p[chosen]
+    estimates = refined_log_p(
+        vae,
+        "refined log p(x | y), every label",
+        data.test_images[chosen].repeat_interleave(10, 0),
+        torch.arange(10).repeat(len(chosen)),
+    )
+    tight = estimates.value.reshape(-1, 10)
+    own, others = own_and_others(tight - loose, labels)
+    best_other = own_and_others(loose, labels)[1].argmax(1)
+    return accuracy_of(tight, labels) | {
+        "by_100_samples": accuracy_of(loose, labels),
+        "information": label_mutual_information(tight, labels),
+        "information_by_100_samples": label_mutual_information(loose, labels),
+        "share_trusted": float(estimates.trusted().mean()),
+        "rise_own_label": mean_interval(own),
+        "rise_best_other_label": mean_interval(others[np.arange(len(labels)), best_other]),
+        "rise_other_labels": mean_interval(others.mean(1)),
+    }
+
+
+def binarised(vae: Vae, data: Dataset) -> dict:
+    """Read the test images with each pixel drawn black or white, its grey level as probability."""
+    x = torch.bernoulli(data.test_images, generator=torch.Generator().manual_seed(SEED))
+    labels = data.test_labels.numpy()
+    log_p = label_log_p(vae, x, 100, "Bayes' rule, binarised images").value
+    return accuracy_of(log_p, labels) | {
+        "information": label_mutual_information(log_p, labels),
+        "calibration": reliability(label_probabilities(log_p), labels, EDGES),
+    }
+
+
+def mistakes(log_p: np.ndarray, labels: np.ndarray, of_classifier: np.ndarray) -> list[dict]:
+    """List the images that `log_p`, `(B, 10)`, misreads, the surest first."""
+    lead, read_as = leads(log_p), log_p.argmax(1)
+    wrong = np.flatnonzero(read_as != labels)
+    return [
+        {
+            "image": int(i),
+            "digit": int(labels[i]),
+            "read_as": int(read_as[i]),
+            "lead_nats": float(lead[i]),
+            "classifier": int(of_classifier[i]),
+        }
+        for i in wrong[np.argsort(-lead[wrong])]
+    ]
 
 
 def leads(log_p: np.ndarray) -> np.ndarray:
-    """By how much the best label of each image leads the second, nats, `(B,)`."""
+    """Return by how many nats the best label of each image leads the second, `(B,)`."""
     return np.diff(np.sort(log_p, 1)[:, -2:])[:, 0]
 
 
 def own_and_others(table: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of `table`, `(B, 10)`: each image's own label's entry, `(B,)`, and the others', `(B, 9)`."""
+    """Split `table`, `(B, 10)`, into the entries of each image's own label and of the others.
+
+    They are `(B,)` and `(B, 9)`.
+    """
     own = np.arange(10) == labels[:, None]
     return table[own], table[~own].reshape(-1, 9)
 
 
 def accuracy_of(log_p: np.ndarray, labels: np.ndarray) -> dict:
-    """The share read right, with its 95% interval; how sure, and the mean log p(y | x)."""
+    """Return the share read right, the mean confidence, and the mean log p(y | x) of the label."""
     p = label_probabilities(log_p)
     own = p[np.arange(len(labels)), labels]
     return {
@@ -217,79 +245,87 @@ def accuracy_of(log_p: np.ndarray, labels: np.ndarray) -> dict:
     }
 
 
-def classification_figure(metrics: dict) -> Figure:
-    """Errors by samples and guide, calibration, and what 100 samples miss."""
+def figure(metrics: dict) -> Figure:
+    """Show the errors by samples and guide, the calibration, and what 100 samples miss."""
     figure = Figure(figsize=(13.4, 4.3))
     figure.set_layout_engine("constrained")
     left, middle, right = figure.subplots(1, 3, width_ratios=[1.15, 1, 0.9])
-    rows = {
-        NAMES.get(k, f"guide, {k} samples"): found["accuracy"]
-        for k, found in metrics["by_samples"].items()
-    }
-    rows["100, where in doubt\nthe refined guide"] = metrics["with_refined"]["accuracy"]
-    rows["black and white\npixels, 100"] = metrics["binarised"]["accuracy"]
-    rows["the classifier\n(trained for it)"] = metrics["classifier"]["accuracy"]
-    place = np.arange(len(rows))[::-1]
-    error = np.array([1 - row["mean"] for row in rows.values()])
-    ends = np.array([[1 - end for end in row["ci95"]] for row in rows.values()])
-    colours = [COLOURS["guide"]] * len(metrics["by_samples"])
-    colours += [COLOURS["posterior"], COLOURS["guide"], "0.5"]
-    left.barh(place, error, 0.6, color=colours)
-    left.errorbar(error, place, xerr=[error - ends[:, 1], ends[:, 0] - error], fmt="none",
-                  color="k", lw=1)  # fmt: skip
-    left.set_yticks(place, rows)
-    left.set(xlabel="test images misread (95% intervals)", title="By Bayes' rule, all test images")
-    left.xaxis.set_major_locator(MaxNLocator(5))
-    left.xaxis.set_major_formatter("{x:.1%}")
-    for found, colour, label in (
-        (metrics["calibration"]["bayes"], COLOURS["posterior"], "Bayes' rule"),
-        (metrics["binarised"]["calibration"], COLOURS["guide"], "the same, black and white"),
-        (metrics["calibration"]["classifier"], "0.5", "the classifier"),
-    ):
-        bins = [one for one in found if one["images"] >= 10]
-        sure = logit(np.array([one["sure"] for one in bins]))
-        share = logit(np.array([one["right"]["mean"] for one in bins]))
-        low, high = logit(np.array([one["right"]["ci95"] for one in bins])).T
-        middle.errorbar(
-            sure, share, fmt="o-", ms=4, color=colour, label=label, yerr=[share - low, high - share]
-        )
-    ticks = np.array([0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999])
-    for axis in (middle.xaxis, middle.yaxis):
-        axis.set_ticks(logit(ticks), [f"{t * 100:g}%" for t in ticks], fontsize=8)
-    ends = logit(np.array([0.4, 1.0]))
-    middle.plot(ends, ends, color="0.3", lw=0.8, ls="--")
-    middle.set(
-        xlabel="how sure: largest p(y | x)",
-        ylabel="how often right",
-        title="Calibration (all right: at the top)",
-    )
-    middle.legend(fontsize=8.5, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
-    every = metrics["every_label_refined"]
+    _show_errors(left, metrics)
+    _show_calibration(middle, metrics)
+    rises = metrics["every_label_refined"]
     names = ("rise_own_label", "rise_best_other_label", "rise_other_labels")
     for place, name in enumerate(names):
-        found = every[name]
-        right.bar(place, found["mean"], 0.55, color=COLOURS["posterior"])
-        right.errorbar(place, found["mean"], yerr=found["ci95"][1] - found["mean"], color="k", lw=1)
+        mean, high = rises[name]["mean"], rises[name]["ci95"][1]
+        right.bar(place, mean, 0.55, color=COLOURS["posterior"])
+        right.errorbar(place, mean, yerr=high - mean, color="k", lw=1)
     right.set_xticks(
         range(3), ["the image's\nown label", "the best\nother label", "all nine\nothers"]
     )
     right.set(
         ylabel="nats",
         title="What 100 samples miss: refined minus\n100-sample log p(x | y), "
-        f"{found['images']} images",
+        f"{rises['rise_other_labels']['images']} images",
     )
     return figure
 
 
-def logit(p: np.ndarray) -> np.ndarray:
-    """log p / (1 - p), of shares at the edge as if a third of one in 100,000 were missing."""
+def _show_errors(ax: Axes, metrics: dict) -> None:
+    """Show the share misread by each way of scoring, with its interval."""
+    guide, posterior = COLOURS["guide"], COLOURS["posterior"]
+    bars = [(NAMES[name], part, guide) for name, part in metrics["by_samples"].items()]
+    bars += [
+        ("100, where in doubt\nthe refined guide", metrics["with_refined"], posterior),
+        ("black and white\npixels, 100", metrics["binarised"], guide),
+        ("the classifier\n(trained for it)", metrics["classifier"], "0.5"),
+    ]
+    names, parts, colours = zip(*bars, strict=True)
+    place = np.arange(len(bars))[::-1]
+    error = np.array([1 - part["accuracy"]["mean"] for part in parts])
+    ends = np.array([[1 - end for end in part["accuracy"]["ci95"]] for part in parts])
+    ax.barh(place, error, 0.6, color=colours)
+    ax.errorbar(error, place, xerr=[error - ends[:, 1], ends[:, 0] - error], fmt="none",
+                color="k", lw=1)  # fmt: skip
+    ax.set_yticks(place, names)
+    ax.set(xlabel="test images misread (95% intervals)", title="By Bayes' rule, all test images")
+    ax.xaxis.set_major_locator(MaxNLocator(5))
+    ax.xaxis.set_major_formatter("{x:.1%}")
+
+
+def _show_calibration(ax: Axes, metrics: dict) -> None:
+    """Show how often each confidence is right, on logit axes."""
+    for bins, colour, label in (
+        (metrics["calibration"]["bayes"], COLOURS["posterior"], "Bayes' rule"),
+        (metrics["binarised"]["calibration"], COLOURS["guide"], "the same, black and white"),
+        (metrics["calibration"]["classifier"], "0.5", "the classifier"),
+    ):
+        shown = [part for part in bins if part["images"] >= 10]
+        confidence = _logit([part["sure"] for part in shown])
+        accuracy = _logit([part["right"]["mean"] for part in shown])
+        low, high = _logit([part["right"]["ci95"] for part in shown]).T
+        errors = [accuracy - low, high - accuracy]
+        ax.errorbar(confidence, accuracy, errors, fmt="o-", ms=4, color=colour, label=label)
+    ticks = [0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999]
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_ticks(_logit(ticks), [f"{t * 100:g}%" for t in ticks], fontsize=8)
+    ends = _logit([0.4, 1.0])
+    ax.plot(ends, ends, color="0.3", lw=0.8, ls="--")
+    ax.set(
+        xlabel="how sure: largest p(y | x)",
+        ylabel="how often right",
+        title="Calibration (all right: at the top)",
+    )
+    ax.legend(fontsize=8.5, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
+
+
+def _logit(p: list) -> np.ndarray:
+    """Return log p / (1 - p), with p kept a third of 1e-5 away from 0 and 1."""
     p = np.clip(p, 1e-5 / 3, 1 - 1e-5 / 3)
     return np.log(p / (1 - p))
 
 
-def mistakes_figure(images: Tensor, mistakes: list[dict], count: int) -> Figure:
-    """Test images that Bayes' rule misreads, the surest mistakes first, of `count` in all."""
-    columns = 8
+def mistakes_figure(images: Tensor, mistakes: list[dict], most: int = 24) -> Figure:
+    """Show the `most` surest mistakes of Bayes' rule on the test images."""
+    count, mistakes, columns = len(mistakes), mistakes[:most], 8
     rows = max(1, -(-len(mistakes) // columns))
     figure = Figure(figsize=(1.4 * columns, 1.95 * rows + 1.0))
     figure.set_layout_engine("constrained")

@@ -1,4 +1,13 @@
-"""What z and y each carry."""
+"""What do z and y each carry?
+
+Three questions, and a model may fail each without the others. Does y say which digit is drawn? A
+classifier trained on the digits alone reads f(e, y). Does the style say nothing of the digit?
+Probes are fitted to the styles of training images and tried on those of test images. Is a style
+one style for all ten digits? Then a feature such as slant moves together in all of them.
+
+The Z of X = f(Z, y) is the style e: it is N(0, I) for every label, and all ten digits can be drawn
+from it. The latent z = T_y(e) of a learned prior p(z | y) depends on the label, and is meant to.
+"""
 
 import numpy as np
 import torch
@@ -15,79 +24,82 @@ from pyro_vae.data import Dataset
 from pyro_vae.likelihood.intervals import proportion_interval
 from pyro_vae.vae import Vae
 
-PROBED = 20_000  # training images that the readers of styles are fitted to
+PROBED = 20_000  # training images that the probes are fitted to
 STYLE_FEATURES = {"stroke width": stroke_width, "slant": slant, "height": height, "width": width}
 
 
-def measures(vae: Vae, data: Dataset, classifier: Classifier, count: int) -> dict:
-    """Does y say which digit, the style nothing of it, and is it one style for all ten?
-
-    `count` images say whether y is drawn, ten for each of count / 20 styles whether a style is one.
-    The probes are fitted to one z ~ q(z | x, y) of each of some training images, and tried on the
-    test images'; and the same of the styles e = T_y^-1(z). It is
-    e that is the Z of X = f(Z, y): it is N(0, I) for every label, and all ten digits can be drawn
-    from it. The z of a learned prior p(z | y) is not free of the label, nor meant to be.
-    """
-    print("measures: is y drawn, do readers find the label in the style, is it one style for all?")
-    y = torch.arange(count) % 10
-    images = decode_style(vae.model, draw_styles(vae, count, seed=SEED + 2), y)
-    read = class_probabilities(classifier, images).argmax(1)
-    right = read == y.numpy()
-
-    seen = codes(vae, data.train_images[:PROBED], data.train_labels[:PROBED])
-    unseen = codes(vae, data.test_images, data.test_labels)
-    labels = (data.train_labels[:PROBED], data.test_labels)
-
-    kinds = count // 20
-    images = decode_style(vae.model, *every_digit(draw_styles(vae, kinds, seed=SEED + 3)))
-    real, digit = data.test_images[:count], data.test_labels[:count].numpy()
-    shared = {}
-    for name, feature in STYLE_FEATURES.items():
-        values, known = feature(images).reshape(kinds, 10), feature(real)
-        shared[name] = {
-            "shared": shared_correlation(values),
-            "shared_ci95": shared_interval(values),
-            "shuffled_sd": float(
-                np.std([shared_correlation(shuffled(values, seed)) for seed in range(20)])
-            ),
-            # how much a feature varies among images of one digit, drawn and real
-            "sd_within_digit": float(values.std(0).mean()),
-            "sd_within_digit_real": float(
-                np.mean([known[digit == one].std() for one in np.unique(digit)])
-            ),
-        }
+def measure(vae: Vae, data: Dataset, classifier: Classifier, count: int) -> dict:
+    """Answer all three: the first from `count` images, the third from `count` / 20 styles."""
+    print("measures: is y drawn, do probes find the label in the style, is it one style for all?")
+    y, other_y = data.train_labels[:PROBED], data.test_labels
+    e, z = codes(vae, data.train_images[:PROBED], y)
+    other_e, other_z = codes(vae, data.test_images, other_y)
     return {
-        "generated": proportion_interval(right)
-        | {"by_digit": [float(right[y.numpy() == digit].mean()) for digit in range(10)]},
-        "read_as": np.array(
-            [np.bincount(read[y.numpy() == digit], minlength=10) for digit in range(10)]
-        ).tolist(),
-        "probes": probes(seen[0], labels[0], unseen[0], labels[1]),
-        "probes_of_z": probes(seen[1], labels[0], unseen[1], labels[1]),
-        "styles": kinds,
-        "consistency": shared,
+        **generated(vae, classifier, count),
+        "probes": probes(e, y, other_e, other_y),
+        "probes_of_z": probes(z, y, other_z, other_y),
+        "styles": count // 20,
+        "consistency": consistency(vae, data, count),
     }
 
 
+def generated(vae: Vae, classifier: Classifier, count: int) -> dict:
+    """Count how many of `count` images f(e, y), y = 0, 1, ..., 9, 0, ..., are read as their y."""
+    y = torch.arange(count) % 10
+    images = decode_style(vae.model, draw_styles(vae, count, seed=SEED + 2), y)
+    read_as = class_probabilities(classifier, images).argmax(1)
+    by_digit = [read_as[y.numpy() == digit] for digit in range(10)]
+    return {
+        "generated": proportion_interval(read_as == y.numpy())
+        | {"by_digit": [float((part == digit).mean()) for digit, part in enumerate(by_digit)]},
+        "read_as": [np.bincount(part, minlength=10).tolist() for part in by_digit],
+    }
+
+
+def consistency(vae: Vae, data: Dataset, count: int) -> dict:
+    """Correlate each feature between the digits of one style, over count / 20 styles.
+
+    How much the feature varies within a digit says whether there is anything to share: `count` test
+    images show how much it varies in real ones.
+    """
+    styles = draw_styles(vae, count // 20, seed=SEED + 3)
+    images = decode_style(vae.model, *every_digit(styles))
+    real, labels = data.test_images[:count], data.test_labels[:count].numpy()
+    metrics = {}
+    for name, feature in STYLE_FEATURES.items():
+        values, of_real = feature(images).reshape(-1, 10), feature(real)
+        by_chance = [shared_correlation(shuffled(values, seed)) for seed in range(20)]
+        metrics[name] = {
+            "shared": shared_correlation(values),
+            "shared_ci95": shared_interval(values),
+            "shuffled_sd": float(np.std(by_chance)),
+            "sd_within_digit": float(values.std(0).mean()),
+            "sd_within_digit_real": float(
+                np.mean([of_real[labels == digit].std() for digit in np.unique(labels)])
+            ),
+        }
+    return metrics
+
+
 def codes(vae: Vae, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """One style e and its latent z = T_y(e), z ~ q(z | x, y), of each image: `(B, d)` each."""
+    """Draw z ~ q(z | x, y) of each image; return e = T_y^-1(z) and z, `(B, d)` each."""
     styles = encode_style(vae.model, vae.guide, x, y, num_samples=1, seed=SEED)[0]
     with torch.no_grad():
-        return styles, vae.model.prior.latent(styles.to(vae.device), y.to(vae.device)).cpu()
+        return styles, vae.model.prior.latent(*vae.here(styles, y)).cpu()
 
 
 def probes(z: Tensor, y: Tensor, other_z: Tensor, other_y: Tensor) -> dict:
-    """How well three readers, fitted to latents `z` and labels `y`, tell the label of others."""
-    rows = (z.double().numpy(), y.numpy(), other_z.double().numpy(), other_y.numpy())
-    linear, linear_nats = linear_probe(*rows)
-    trees, tree_nats = tree_probe(*rows)
-    found = {"linear": linear, "neighbours": neighbour_probe(*rows), "trees": trees}
-    best = max(found.values())
+    """Fit three probes to codes `z`, `(N, d)`, and labels `y`, and try them on others."""
+    arrays = (z.double().numpy(), y.numpy(), other_z.double().numpy(), other_y.numpy())
+    linear, linear_nats = linear_probe(*arrays)
+    trees, tree_nats = tree_probe(*arrays)
+    accuracies = {"linear": linear, "neighbours": neighbour_probe(*arrays), "trees": trees}
+    best = max(accuracies.values())
     return {
         "fitted_to": len(y),
         "images": len(other_y),
         "largest_class": float(np.bincount(other_y).max() / len(other_y)),
-        **found,
+        **accuracies,
         "best": best,
         "best_se": float(np.sqrt(best * (1 - best) / len(other_y))),
         "information_nats_at_least": max(linear_nats, tree_nats),

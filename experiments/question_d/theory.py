@@ -1,4 +1,11 @@
-"""At d = 2: weights under the exact posterior are constant."""
+"""Is the posterior the perfect sampling distribution for p(x | y)?
+
+The weights p(z) p(x | z, y) / q(z) are constant, and equal p(x | y), if and only if q is the
+posterior p(z | x, y). At d = 2 the posterior is had by quadrature, so this can be seen rather than
+believed. The spread of its log weights that is left comes from the cells of the grid: it doubles
+with their width. The posterior also says how good draws by resampling are, which is all that can
+be had at d = 10.
+"""
 
 import numpy as np
 import torch
@@ -15,81 +22,77 @@ from pyro_vae.likelihood.importance import log_weights
 from pyro_vae.likelihood.quadrature import GridPosterior, integrate_plane
 from pyro_vae.vae import Vae
 
-GRID = {"points": 201, "half_width": 9.0}  # trained for little, a posterior lies far from its prior
+IMAGES = 4  # the first of the test images
+POINTS = 201  # of the grid along each axis
+HALF_WIDTH = 9.0  # after so little training a posterior lies far from its prior
 
 
-def theory(vae: Vae, data: Dataset, count: int = 4) -> tuple[Figure, dict]:
-    """At d = 2: weights under the exact posterior are constant, and equal p(x | y)."""
+def measure(vae: Vae, data: Dataset) -> tuple[dict, GridPosterior, Tensor, dict[str, Tensor]]:
+    """Compare the log weights of the exact posterior, of coarser cells, and of the guide.
+
+    `vae` has d = 2. Also returns the posterior on the grid, draws by resampling, `(400, B, 2)`, and
+    the log weights by name, `(1000, B)` each.
+    """
     print("theory: weights under the exact posterior, by quadrature at d = 2")
-    x, y = data.test_images[:count], data.test_labels[:count]
-    batch = vae.here(x, y)
-    plane = integrate_plane(vae.model, *batch, **GRID)
+    model = vae.model
+    x, y = vae.here(data.test_images[:IMAGES], data.test_labels[:IMAGES])
+    plane = integrate_plane(model, x, y, points=POINTS, half_width=HALF_WIDTH)
     log_p = plane.log_evidence.numpy()
-    exact = ExactGuide(vae.model, **GRID)
-    perfect = log_weights(vae.model, exact, *batch, num_samples=1000, seed=SEED)
-    coarse = ExactGuide(vae.model, **GRID | {"points": GRID["points"] // 2 + 1})
-    coarse = log_weights(vae.model, coarse, *batch, num_samples=1000, seed=SEED)
-    guided = log_weights(vae.model, vae.guide, *batch, num_samples=1000, seed=SEED)
+    guides = {
+        "perfect": ExactGuide(model, POINTS, HALF_WIDTH),
+        "perfect_twice_the_step": ExactGuide(model, POINTS // 2 + 1, HALF_WIDTH),
+        "guide": vae.guide,
+    }
+    log_w = {
+        name: log_weights(model, guide, x, y, num_samples=1000, seed=SEED)
+        for name, guide in guides.items()
+    }
+    by_samples = estimate(log_w["perfect"]).value
     drawn, ess = posterior_samples(
-        vae.model, vae.refined().guide, *batch, num_draws=400, num_samples=5000, seed=SEED
+        model, vae.refined().guide, x, y, num_draws=400, num_samples=5000, seed=SEED
     )
     mean, sd = plane.moments()
-    # of the mean of 400 draws, in standard errors of it
-    apart = ((drawn.double().mean(0) - mean) / (sd / np.sqrt(len(drawn)))).abs()
+    se = sd / np.sqrt(len(drawn))  # of the mean of the draws
     metrics = {
-        "images": count,
+        "images": IMAGES,
         "log_p_by_quadrature": log_p.tolist(),
-        "log_p_by_perfect_samples": estimate(perfect).value.tolist(),
-        "largest_difference_of_the_two": float(np.abs(estimate(perfect).value - log_p).max()),
-        "sd_of_log_weights": {
-            "perfect": perfect.std(0).tolist(),
-            "perfect_twice_the_step": coarse.std(0).tolist(),
-            "guide": guided.std(0).tolist(),
-        },
-        "largest_error_of_one_perfect_weight": float((perfect - plane.log_evidence).abs().max()),
+        "log_p_by_perfect_samples": by_samples.tolist(),
+        "largest_difference_of_the_two": float(np.abs(by_samples - log_p).max()),
+        "sd_of_log_weights": {name: table.std(0).tolist() for name, table in log_w.items()},
+        "largest_error_of_one_perfect_weight": float(
+            (log_w["perfect"] - plane.log_evidence).abs().max()
+        ),
         "resampled_effective_sample_size_of_5000": ess.tolist(),
-        "resampled_mean_off_in_se": apart.tolist(),
+        "resampled_mean_off_in_se": ((drawn.double().mean(0) - mean) / se).abs().tolist(),
         "resampled_sd_to_exact": (drawn.double().std(0) / sd).tolist(),
     }
-    spread = torch.stack([mean - 4.5 * sd, mean + 4.5 * sd], -1)  # (B, 2, 2)
-    figure = theory_figure(x, y, plane, spread, drawn, perfect, guided)
-    return figure, metrics
+    return metrics, plane, drawn, log_w
 
 
-def theory_figure(
-    x: Tensor,
-    y: Tensor,
-    plane: GridPosterior,
-    spread: Tensor,
-    drawn: Tensor,
-    perfect: Tensor,
-    guided: Tensor,
-) -> Figure:
-    """Draws by resampling over the exact posterior, and the log weights of exact and guide.
-
-    `spread`, `(B, 2, 2)`, are the ends of the axes.
-    """
-    figure = Figure(figsize=(10.8, 2.55 * len(x) + 0.9))
+def figure(data: Dataset, plane: GridPosterior, drawn: Tensor, log_w: dict[str, Tensor]) -> Figure:
+    """Show draws by resampling over the exact posterior, and the log weights beside them."""
+    figure = Figure(figsize=(10.8, 2.55 * IMAGES + 0.9))
     figure.set_layout_engine("constrained")
-    axes = figure.subplots(len(x), 3, width_ratios=[0.55, 1, 1.5], squeeze=False)
+    axes = figure.subplots(IMAGES, 3, width_ratios=[0.55, 1, 1.5])
     points = round(len(plane.z) ** 0.5)
-    excess = guided - plane.log_evidence
-    ends = float(excess.quantile(0.005)), float(excess.max())
-    bins = np.linspace(ends[0], max(ends[1], 1), 80)
+    mean, sd = plane.moments()
+    limits = torch.stack([mean - 4.5 * sd, mean + 4.5 * sd], -1)  # (B, 2, 2)
+    exact, excess = (log_w[name] - plane.log_evidence for name in ("perfect", "guide"))
+    bins = np.linspace(float(excess.quantile(0.005)), max(float(excess.max()), 1), 80)
     for b, (left, middle, right) in enumerate(axes):
-        show_image(left, x[b], f"x, y = {int(y[b])}")
+        show_image(left, data.test_images[b], f"x, y = {int(data.test_labels[b])}")
         density = plane.log_posterior[:, b].exp().view(points, points)
         nodes = plane.z[:, b].view(points, points, 2)
         extent = [*nodes[[0, -1], 0, 0].tolist(), *nodes[0, [0, -1], 1].tolist()]
         middle.imshow(density.T, extent=extent, origin="lower", cmap="Blues", aspect="auto")
         middle.plot(*drawn[:, b].T.cpu(), ".", ms=2, color="0.15", alpha=0.6)
-        middle.set(xlim=spread[b, 0].tolist(), ylim=spread[b, 1].tolist())
+        middle.set(xlim=limits[b, 0].tolist(), ylim=limits[b, 1].tolist())
         middle.set_facecolor("#f7fbff")  # as the shading's lowest: the grid may end before the axes
         middle.grid(False)
         middle.set_ylabel("$z_2$", rotation=0, labelpad=6)
         right.hist(excess[:, b].clip(min=bins[0]), bins, color=COLOURS["guide"], alpha=0.8,
                    label="samples of the guide")  # fmt: skip
-        right.hist(perfect[:, b] - plane.log_evidence[b], bins, color=COLOURS["posterior"],
+        right.hist(exact[:, b], bins, color=COLOURS["posterior"],
                    label="samples of the exact posterior")  # fmt: skip
         right.set(yscale="log", ylabel="samples")
         if b == 0:

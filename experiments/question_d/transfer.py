@@ -1,56 +1,49 @@
-"""Other digits in the style of a real image."""
+"""Do other digits, drawn in the style of a real image, share its features?
 
-import numpy as np
+The style of an image x with label y is e = T_y^-1(z), z ~ q(z | x, y) or p(z | x, y). It is given
+to the other nine digits. A generator could share styles drawn from N(0, I) among the digits and
+still give a real image a style that does not fit it: so real images are tried as well.
+"""
+
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from experiments.question_d import SEED
 from experiments.question_d.measures import STYLE_FEATURES
-from experiments.question_d.styles import draw_styles, every_digit, styles_figure
+from experiments.question_d.styles import every_digit
 from pyro_vae.analysis.plots import image_rows
 from pyro_vae.analysis.sampling import decode_style, encode_style, posterior_samples
 from pyro_vae.analysis.style import style_correlation
 from pyro_vae.data import Dataset
 from pyro_vae.vae import Vae
 
-
-def style_sets(vae: Vae, data: Dataset, chosen: np.ndarray) -> dict[str, Figure]:
-    """Four styles over ten digits: from the prior, and from the posteriors of four real images."""
-    sets = decode_style(vae.model, *every_digit(draw_styles(vae, 4))).unflatten(0, (4, 10))
-    x, y = data.test_images[chosen], data.test_labels[chosen]
-    batch = vae.here(x, y)
-    guide = vae.refined().guide
-    own, _ = posterior_samples(vae.model, guide, *batch, num_draws=1, seed=SEED)
-    with torch.no_grad():
-        styles = vae.model.prior.style(own[0], batch[1]).cpu()
-    transferred = decode_style(vae.model, *every_digit(styles)).unflatten(0, (4, 10))
-    return {
-        "styles": styles_figure(sets),
-        "transfer": transfer_figure(x, y.tolist(), transferred),
-    }
+SHOWN = (2, 5, 7, 8)  # the digits of the real images shown
 
 
-def transfer(vae: Vae, data: Dataset, count: int) -> dict:
-    """Do other digits in the style of a real image share its features? Of `count` test images."""
+def measure(vae: Vae, data: Dataset, count: int) -> dict:
+    """Correlate the features of `count` test images with those of digits drawn in their styles."""
     x, y = data.test_images[:count], data.test_labels[:count]
     styles = encode_style(vae.model, vae.guide, x, y, num_samples=1, seed=SEED)[0]
     images = decode_style(vae.model, *every_digit(styles))
-    found = {
+    correlations = {
         name: style_correlation(feature(x), feature(images).reshape(-1, 10), y.numpy())
         for name, feature in STYLE_FEATURES.items()
     }
-    return {"images": len(x), **found}
+    return {"images": len(x), **correlations}
 
 
-def transfer_figure(x: Tensor, labels: list[int], sets: Tensor) -> Figure:
-    """Each real image, and its style on all ten digits."""
-    rows = [torch.cat([x[i : i + 1], row]) for i, row in enumerate(sets)]
-    titles = ["image x", *[f"y = {digit}" for digit in range(10)]]
+def figure(vae: Vae, data: Dataset) -> Figure:
+    """Show four real images and their styles, drawn from the posterior, on all ten digits."""
+    shown = torch.stack([(data.test_labels == digit).nonzero()[3, 0] for digit in SHOWN])
+    x, y = vae.here(data.test_images[shown], data.test_labels[shown])
+    z, _ = posterior_samples(vae.model, vae.refined().guide, x, y, num_draws=1, seed=SEED)
+    with torch.no_grad():
+        styles = vae.model.prior.style(z[0], y).cpu()
+    images = decode_style(vae.model, *every_digit(styles)).unflatten(0, (-1, 10))
     return image_rows(
-        rows,
-        [f"a {label}" for label in labels],
+        [torch.cat([x[i : i + 1].cpu(), row]) for i, row in enumerate(images)],
+        [f"a {digit}" for digit in SHOWN],
         "The style of a real image on all ten digits: one draw of its posterior for each row",
-        [titles] + [[""] * 11] * (len(rows) - 1),
+        [["image x", *[f"y = {digit}" for digit in range(10)]]] + [[""] * 11] * (len(images) - 1),
         size=1.0,
     )

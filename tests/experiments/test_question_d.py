@@ -42,9 +42,8 @@ def test_accuracy_counts_and_scores():
 
 def test_every_mistake_is_shown(digits):
     wrong = {"digit": 2, "read_as": 3, "lead_nats": 0.9, "classifier": 2}
-    figure = classification.mistakes_figure(
-        digits.test_images, [{"image": i, **wrong} for i in range(11)], 20
-    )
+    mistakes = [{"image": i, **wrong} for i in range(11)]
+    figure = classification.mistakes_figure(digits.test_images, mistakes)
     shown = [ax.images[0].get_array() for ax in figure.axes if ax.images]
     assert len(figure.axes) == 16
     assert len(shown) == 11
@@ -62,7 +61,7 @@ def test_the_blind_guide_does_not_see_the_label():
 
 def test_a_guide_that_says_nothing_has_no_active_unit(digits):
     model, _ = build_vae(3, num_classes=10, prior="learned")
-    _, metrics = units.active_units(Vae(model, PriorGuide(model)), digits)
+    metrics, _ = units.measure(Vae(model, PriorGuide(model)), digits)
     assert metrics["active"] == 0
     assert len(metrics["activity"]) == 3
 
@@ -73,7 +72,7 @@ def test_the_measures_catch_a_generator_that_ignores_y(digits):
     with torch.no_grad():
         model.decoder.f[0].weight[:, 3:] = 0
     classifier = Classifier().eval()
-    found = measures.measures(Vae(model, guide), digits, classifier, 200)
+    found = measures.measure(Vae(model, guide), digits, classifier, 200)
     assert found["generated"]["mean"] == pytest.approx(0.1, abs=0.106)
 
 
