@@ -1,16 +1,31 @@
 """Running an experiment script as a user does."""
 
+import importlib
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import matplotlib as mpl
 import pytest
 
 from experiments import cli
 
 ROOT = Path(__file__).parents[1]
+
+
+def main_of(name: str) -> Callable[[], None]:
+    """Return `main` of experiments/NAME.py, or of experiments/NAME/__main__.py."""
+    folder = (ROOT / "experiments" / name / "__main__.py").is_file()
+    return importlib.import_module(f"experiments.{name}{'.__main__' if folder else ''}").main
+
+
+def run_main(main: Callable[[], None], *options: object) -> None:
+    """Run `main` in this process as a user's command would; the scripts' rcParams end with it."""
+    with mpl.rc_context(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["script", *map(str, options)])
+        cli.run(main)
 
 
 def run_script(name: str, *options: object, **environment: str) -> subprocess.CompletedProcess:
@@ -29,13 +44,11 @@ def check_wrong_option(
     options: list[str],
     message: str,
     results: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,
 ) -> None:
     """`main` ends with exit code 2 and one line that says `message`, and writes no file."""
-    monkeypatch.setattr(sys, "argv", ["script", "--results", str(results), *options])
     with pytest.raises(SystemExit) as stop:
-        cli.run(main)
+        run_main(main, "--results", results, *options)
     stderr = capsys.readouterr().err
     assert stop.value.code == 2
     assert message in stderr

@@ -18,7 +18,7 @@ from pyro_vae.guides.gaussian import MeanField
 from pyro_vae.guides.prior import PriorGuide
 from pyro_vae.models import Model
 from pyro_vae.networks.appendix import Decoder
-from tests.commands import ROOT, check_wrong_option, run_script
+from tests.commands import ROOT, check_wrong_option, main_of, run_script
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def test_a_guide_of_ones_own_that_fails_does_so_before_any_training(
     monkeypatch.delitem(sys.modules, "mine_that_fails", raising=False)
     options = ["--dataset", "digits", "--guides", "prior,mine_that_fails:Mine"]
     results = tmp_path / "results"
-    check_wrong_option(compare_guides.main, options, message, results, monkeypatch, capsys)
+    check_wrong_option(main_of("compare_guides"), options, message, results, capsys)
 
 
 def test_contours_of_a_gaussian_hold_their_mass():

@@ -2,16 +2,16 @@
 
 import json
 import math
-import sys
 
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 
-from experiments import cli, contenders, equal_quality
+from experiments import contenders, equal_quality
 from pyro_vae.likelihood.quadrature import integrate_plane
 from pyro_vae.networks.appendix import join_appendix
+from tests.commands import main_of, run_main
 
 OPTIONS = ["--dataset", "digits", "--pairs", "3", "--images", "20", "--latent-dim", "2"]
 SETTINGS = {"latent_dim": 2, "images": 2, "device": "cpu"}
@@ -139,15 +139,14 @@ def work(monkeypatch):
     return asked
 
 
-def start(monkeypatch, folder, *options):
-    monkeypatch.setattr(sys, "argv", ["script", *OPTIONS, "--results", str(folder), *options])
-    cli.run(equal_quality.main)
+def start(folder, *options):
+    run_main(main_of("equal_quality"), *OPTIONS, "--results", folder, *options)
     (metrics,) = folder.rglob("metrics.json")
     return json.loads(metrics.read_text())
 
 
-def test_resume_does_only_what_is_missing(tmp_path, monkeypatch, work):
-    whole = start(monkeypatch, tmp_path)
+def test_resume_does_only_what_is_missing(tmp_path, work):
+    whole = start(tmp_path)
     ways = ("plain", "sampled", "closed")
     assert work == [(way, pair) for pair in range(3) for way in ways]
     means = [row["mean"] for row in whole["ways"]["closed"]["minus_plain"]["of_pairs"]]
@@ -156,26 +155,24 @@ def test_resume_does_only_what_is_missing(tmp_path, monkeypatch, work):
     work.clear()
     (one,) = tmp_path.rglob("closed_1.training.pt")
     one.unlink()
-    again = start(monkeypatch, tmp_path, "--resume")
+    again = start(tmp_path, "--resume")
     assert work == [("closed", 1)]
     assert again["ways"] == whole["ways"]
     work.clear()
     for left in tmp_path.rglob("*_2.training.pt"):
         left.with_name(left.name.replace("2", "3")).write_bytes(b"of an earlier run of more pairs")
-    start(monkeypatch, tmp_path)
+    start(tmp_path)
     assert len(work) == 9
     assert list(tmp_path.rglob("*_3.training.pt")) == []  # or --resume would take them
 
 
-def test_resume_refuses_the_scores_of_another_run(tmp_path, monkeypatch, capsys, work):
-    start(monkeypatch, tmp_path)
+def test_resume_refuses_the_scores_of_another_run(tmp_path, capsys, work):
+    start(tmp_path)
     (metrics,) = tmp_path.rglob("metrics.json")
     before = metrics.read_bytes()
-    monkeypatch.setattr(
-        sys, "argv", ["script", *OPTIONS, "--results", str(tmp_path), "--resume", "--epochs", "2"]
-    )
+    options = [*OPTIONS, "--results", tmp_path, "--resume", "--epochs", "2"]
     with pytest.raises(SystemExit) as stop:
-        cli.run(equal_quality.main)
+        run_main(main_of("equal_quality"), *options)
     assert stop.value.code == 2
     assert "is of a run with other options: delete it" in capsys.readouterr().err
     assert metrics.read_bytes() == before

@@ -1,13 +1,14 @@
 """Every option of every script, given wrong: one line that names it, exit code 2."""
 
-import importlib
+import fcntl
+import os
 import re
 import sys
 
 import pytest
 from filelock import FileLock
 
-from tests.commands import check_wrong_option
+from tests.commands import check_wrong_option, main_of
 
 # of every script that has the option
 SHARED = {
@@ -144,13 +145,11 @@ def rows(script):
     ("script", "words", "message"),
     [pytest.param(s, *row, id=f"{s} {' '.join(row[0])}") for s in OWN for row in rows(s)],
 )
-def test_a_wrong_option_is_one_line_and_exit_code_2(
-    tmp_path, monkeypatch, capsys, script, words, message
-):
-    main = importlib.import_module(f"experiments.{script}").main
+def test_a_wrong_option_is_one_line_and_exit_code_2(tmp_path, capsys, script, words, message):
+    main = main_of(script)
     given = [] if script == "report" else ["--dataset", "digits"]
     results = tmp_path / "results"
-    check_wrong_option(main, [*given, *words], message, results, monkeypatch, capsys)
+    check_wrong_option(main, [*given, *words], message, results, capsys)
 
 
 @pytest.mark.parametrize("script", ["question_a", "question_b", "question_d", "compare_guides"])
@@ -159,11 +158,11 @@ def test_a_wrong_option_is_one_line_and_exit_code_2(
 )
 def test_a_wrong_option_is_known_before_any_data(tmp_path, monkeypatch, capsys, script, words):
     """And before a folder is made, though MNIST is nowhere and would be downloaded."""
-    main = importlib.import_module(f"experiments.{script}").main
+    main = main_of(script)
     monkeypatch.setattr("experiments.cli.load_dataset", lambda *_: pytest.fail("data was loaded"))
     results = tmp_path / "results"
     ((_, message),) = (row for row in rows(script) if row[0] == words)
-    check_wrong_option(main, words, message, results, monkeypatch, capsys)
+    check_wrong_option(main, words, message, results, capsys)
     assert not results.exists()
 
 
@@ -180,22 +179,21 @@ FOLDERS = {
 
 
 @pytest.mark.parametrize("script", FOLDERS)
-def test_a_folder_that_another_run_writes_to_is_refused_at_once(
-    tmp_path, monkeypatch, capsys, script
-):
+def test_a_folder_that_another_run_writes_to_is_refused_at_once(tmp_path, capsys, script):
     folder = tmp_path / "digits" / FOLDERS[script]
     folder.mkdir(parents=True)
-    with FileLock(folder / ".lock"):  # as another run has it
-        main = importlib.import_module(f"experiments.{script}").main
+    with opened(folder) as other_run:
+        fcntl.flock(other_run, fcntl.LOCK_EX)
+        main = main_of(script)
         message = f"another run is writing to {folder}: wait for it"
-        check_wrong_option(main, ["--dataset", "digits"], message, tmp_path, monkeypatch, capsys)
+        check_wrong_option(main, ["--dataset", "digits"], message, tmp_path, capsys)
 
 
 @pytest.mark.parametrize("script", OWN)
 def test_every_option_is_in_the_tables(script, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["script", "--help"])
     with pytest.raises(SystemExit):
-        importlib.import_module(f"experiments.{script}").main()
+        main_of(script)()
     named = re.findall(r"^ +(?:-h, )?(--[a-z-]+)", capsys.readouterr().out, re.MULTILINE)
     assert {words[0] for words, _ in rows(script)} - ELSEWHERE == set(named) - ELSEWHERE
 
@@ -203,7 +201,7 @@ def test_every_option_is_in_the_tables(script, monkeypatch, capsys):
 @pytest.mark.parametrize(
     "words", [["--nonsense"], ["--checkpoint", "d4.pt"], ["--latent-dim", "4"]]
 )
-def test_an_option_that_a_script_has_not_is_one_line(tmp_path, monkeypatch, capsys, words):
-    main = importlib.import_module("experiments.question_c").main
+def test_an_option_that_a_script_has_not_is_one_line(tmp_path, capsys, words):
+    main = main_of("question_c")
     message = f"unrecognized arguments: {' '.join(words)}"
-    check_wrong_option(main, words, message, tmp_path / "results", monkeypatch, capsys)
+    check_wrong_option(main, words, message, tmp_path / "results", capsys)

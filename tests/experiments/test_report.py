@@ -6,14 +6,12 @@ decimals shown. A share may be shown as a percentage.
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import pytest
 
-from experiments import cli
-from experiments.report import QUOTED, entry, main, update
-from tests.commands import run_script
+from experiments.report import QUOTED, entry, update
+from tests.commands import main_of, run_main, run_script
 
 RESULTS = Path(__file__).parents[2] / "results"
 READMES = (RESULTS / "README.md", RESULTS.parent / "README.md")
@@ -94,11 +92,10 @@ def test_the_command_says_what_it_changed(report):
         (b"\xff\xfe2<!--trial:a/b/0-->\n", "is no UTF-8"),
     ],
 )
-def test_a_quotation_of_no_number_changes_nothing(report, monkeypatch, capsys, written, said):
+def test_a_quotation_of_no_number_changes_nothing(report, capsys, written, said):
     (report / "README.md").write_bytes(written)
-    monkeypatch.setattr(sys, "argv", ["script", "--results", str(report)])
     with pytest.raises(SystemExit) as stop:
-        cli.run(main)
+        run_main(main_of("report"), "--results", report)
     assert stop.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line

@@ -10,7 +10,6 @@ and the next begins in an empty one, until there have been KILLS kills; then the
 end.
 """
 
-import importlib
 import json
 import os
 import random
@@ -34,6 +33,7 @@ from pyro_vae.storage.files import atomic_write, lock_folder
 from pyro_vae.storage.tensors import load_tensors
 from pyro_vae.training.fit import fit
 from tests.autoencoders import build_vae, load_vae, save_vae
+from tests.commands import main_of
 
 
 def work(folder: Path) -> None:
@@ -65,7 +65,7 @@ def run_script(folder: Path, name: str, *options: str) -> None:
     """An experiment script, as a user starts it again after each kill."""
     torch.set_num_threads(1)
     sys.argv = [name, "--results", str(folder), "--resume", *options]
-    run(importlib.import_module(f"experiments.{name}").main)
+    run(main_of(name))
 
 
 # What each file is, by its name; in the order in which they are written.
