@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import matplotlib as mpl
 import pyro
 import pytest
+import torch
 
 from pyro_vae.data import MNIST_MD5, RAW, data_root, load_digits, load_mnist
 from pyro_vae.training.fit import fit
@@ -12,11 +14,41 @@ from tests.autoencoders import build_vae, load_vae
 CHECKPOINTS = Path(__file__).parents[1] / "results" / "checkpoints"
 
 
+def global_settings():
+    """Every setting of Pyro, torch and Matplotlib that a test could leave to the next one."""
+    style = {name: value for name, value in dict.items(mpl.rcParams) if name[:7] != "backend"}
+    settings = {f"rcParams[{name!r}]": value for name, value in style.items()}
+    settings |= {f"pyro.settings[{name!r}]": value for name, value in pyro.settings.get().items()}
+    settings["torch.get_num_threads()"] = torch.get_num_threads()
+    settings["torch.get_default_dtype()"] = torch.get_default_dtype()
+    return settings
+
+
+def put_back(settings):
+    """Make the global settings those of `settings`, from `global_settings`."""
+    for name, value in settings.items():
+        if name.startswith("rcParams"):
+            dict.__setitem__(mpl.rcParams, name[10:-2], value)
+        elif name.startswith("pyro"):
+            pyro.settings.set(**{name[15:-2]: value})
+    torch.set_num_threads(settings["torch.get_num_threads()"])
+    torch.set_default_dtype(settings["torch.get_default_dtype()"])
+
+
+SETTINGS = global_settings()
+
+
 @pytest.fixture(autouse=True)
-def _fresh_pyro():
-    """Every test starts from an empty parameter store and a known seed."""
+def _fresh_state():
+    """Every test starts from an empty parameter store and a known seed, and leaves no setting."""
     pyro.clear_param_store()
     pyro.set_rng_seed(0)
+    yield
+    after = global_settings()
+    if after != SETTINGS:
+        put_back(SETTINGS)
+        changed = [f"{k} from {v} to {after[k]}" for k, v in SETTINGS.items() if after[k] != v]
+        pytest.fail(f"the test leaves changed: {', '.join(changed)}", pytrace=False)
 
 
 @pytest.fixture(scope="session")
