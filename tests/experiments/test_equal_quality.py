@@ -92,7 +92,7 @@ def test_all_ways_start_from_the_same_weights_and_pairs_from_others(digits, monk
 
 def test_each_way_has_a_bound_and_random_numbers_of_its_own(digits, monkeypatch):
     numbers, bounds = [], []
-    monkeypatch.setattr(equal_quality, "seed_of", lambda *given: numbers.append(given) or 0)
+    monkeypatch.setattr(equal_quality, "derive_seed", lambda *given: numbers.append(given) or 0)
     monkeypatch.setattr(
         equal_quality, "fit", lambda *_, elbo, **__: bounds.append(type(elbo).__name__)
     )

@@ -271,7 +271,7 @@ def test_what_is_too_large_or_too_long_is_one_line(tmp_path, option, value, said
 
 def test_output_that_nobody_reads_or_that_is_ascii_alone_is_no_traceback():
     code = (
-        "from pyro_vae.script import run\n"
+        "from experiments.cli import run\n"
         "def main():\n"
         "    for _ in range(100_000):\n"
         "        print('log p \\N{MINUS SIGN}1')\n"
