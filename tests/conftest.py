@@ -67,10 +67,20 @@ def digits():
 
 @pytest.fixture(scope="session")
 def trained(digits):
-    """A small autoencoder (d = 2) trained for six epochs on the digits: model and guide."""
+    """A small dense autoencoder (d = 2) trained for six epochs on the digits: model and guide."""
+    pyro.set_rng_seed(0)
+    model, guide = build_vae(2, architecture="dense")
+    fit(model, guide, (digits.train_images,), epochs=6, batch_size=50, progress=False)
+    return model, guide
+
+
+@pytest.fixture(scope="session")
+def trained_appendix(digits):
+    """The appendix's autoencoder (d = 2) after 160 steps on the digits: model and guide."""
     pyro.set_rng_seed(0)
     model, guide = build_vae(2)
-    fit(model, guide, (digits.train_images,), epochs=6, batch_size=50, progress=False)
+    options = {"epochs": 4, "batch_size": 10, "learning_rate": 2e-3, "progress": False}
+    fit(model, guide, (digits.train_images[:400],), **options)
     return model, guide
 
 

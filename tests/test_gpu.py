@@ -16,14 +16,14 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is 
 
 
 @pytest.fixture(scope="module")
-def on_gpu(trained):
-    return tuple(copy.deepcopy(part).to("cuda") for part in trained)
+def on_gpu(trained_appendix):
+    return tuple(copy.deepcopy(part).to("cuda") for part in trained_appendix)
 
 
 @pytest.mark.parametrize("grad", [False, True])
-def test_the_model_is_not_rounded(trained, on_gpu, digits, grad):
+def test_the_model_is_not_rounded(trained_appendix, on_gpu, digits, grad):
     """Both of the decoder's ways, against float64; TF32 is off by a hundred times as much."""
-    model, rounded = copy.deepcopy(trained[0]).double(), on_gpu[0]
+    model, rounded = copy.deepcopy(trained_appendix[0]).double(), on_gpu[0]
     x = digits.test_images[:20]
     z = 2 * torch.randn(50, 20, 2)
     with torch.set_grad_enabled(grad):
@@ -33,11 +33,11 @@ def test_the_model_is_not_rounded(trained, on_gpu, digits, grad):
 
 
 @pytest.mark.parametrize("refine", [False, True])
-def test_log_p_is_that_of_the_processor(trained, on_gpu, digits, refine):
+def test_log_p_is_that_of_the_processor(trained_appendix, on_gpu, digits, refine):
     """Within 5 standard errors of both, for 20 images: fails for 1 set of images in 80,000."""
     x = digits.test_images[:20]
     both = []
-    for (model, guide), images in ((trained, x), (on_gpu, x.cuda())):
+    for (model, guide), images in ((trained_appendix, x), (on_gpu, x.cuda())):
         proposal = Refined(model, guide) if refine else guide
         both.append(log_likelihood(model, proposal, images, num_samples=2000))
     trusted = both[0].trusted() & both[1].trusted()
@@ -59,11 +59,11 @@ def test_training_learns_and_is_repeated(on_gpu, digits):
     assert other != pytest.approx(first, abs=0.01)
 
 
-def test_gaps_are_those_of_the_processor(trained, on_gpu, digits):
+def test_gaps_are_those_of_the_processor(trained_appendix, on_gpu, digits):
     """Within 5 standard errors of both and 0.2 nats, which the search for q* may leave behind."""
     x = digits.test_images[:4]
     options = {"num_samples": 500, "gap_images": 4}
-    here, there = evaluate(*trained, x, **options), evaluate(*on_gpu, x.cuda(), **options)
+    here, there = evaluate(*trained_appendix, x, **options), evaluate(*on_gpu, x.cuda(), **options)
     for name, gap in here.gaps.items():
         errors = np.hypot(here.gap_errors[name], there.gap_errors[name])
         assert (abs(gap - there.gaps[name]) < 5 * errors + 0.2).all(), name

@@ -16,8 +16,8 @@ def state():
 
 
 @pytest.fixture(scope="module")
-def trained_state(trained):
-    model, guide = trained
+def trained_state(trained_appendix):
+    model, guide = trained_appendix
     return join_appendix(model.decoder.state_dict(), guide.encoder.state_dict())
 
 

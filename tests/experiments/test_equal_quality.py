@@ -41,9 +41,9 @@ def test_the_interval_is_over_pairs():
 
 
 @pytest.mark.parametrize("way", equal_quality.WAYS)
-def test_scores_are_log_p_after_the_training(digits, trained, monkeypatch, way):
+def test_scores_are_log_p_after_the_training(digits, trained_appendix, monkeypatch, way):
     """Against quadrature, with the weights of a trained autoencoder put in for the training's."""
-    model, guide = trained
+    model, guide = trained_appendix
     state = join_appendix(model.decoder.state_dict(), guide.encoder.state_dict())
     monkeypatch.setitem(equal_quality.WAYS, way, lambda *_: state)
     found = equal_quality.scores(way, 0, digits, SETTINGS)

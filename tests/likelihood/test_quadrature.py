@@ -50,7 +50,9 @@ def test_a_posterior_at_the_edge_of_the_grid_is_refused_and_a_wide_one_is_not():
     torch.testing.assert_close(plane.log_evidence, problem.log_likelihood(x), atol=1e-6, rtol=0)
     far = torch.cat([x, x[:1] + 1000])
     for model, rows, options in ((problem.model, far, {}), (problem.model, x, {"half_width": 3.0})):
-        with pytest.raises(InputError, match=r"reaches the edge of .* raise half_width, and points"):
+        with pytest.raises(
+            InputError, match=r"reaches the edge of .* raise half_width, and points"
+        ):
             integrate_plane(model, rows, **options)
 
 

@@ -23,10 +23,13 @@ from pyro_vae.training.stopping import Interrupted, TrainingError
 from tests.autoencoders import build_vae
 
 
-def train(digits, path=None, epochs=2, resume=False, latent_dim=2, seed=0, images=200, **options):
+def train(
+    digits, path=None, epochs=2, resume=False, latent_dim=2, seed=0, images=200,
+    architecture="dense", **options,
+):  # fmt: skip
     """A short training on the digits: model, guide and history."""
     torch.manual_seed(seed)
-    model, guide = build_vae(latent_dim)
+    model, guide = build_vae(latent_dim, architecture=architecture)
     history = fit(
         model,
         guide,
@@ -60,10 +63,11 @@ def test_training_raises_the_elbo(digits):
     assert history[-1]["test_elbo"] > history[0]["test_elbo"]
 
 
-def test_every_parameter_moves(digits):
+@pytest.mark.parametrize("architecture", ["dense", "appendix"])
+def test_every_parameter_moves(digits, architecture):
     torch.manual_seed(0)
-    before = [w.clone() for w in weights(*build_vae(2))]
-    model, guide, _ = train(digits, epochs=1)
+    before = [w.clone() for w in weights(*build_vae(2, architecture=architecture))]
+    model, guide, _ = train(digits, epochs=1, architecture=architecture)
     for old, new in zip(before, weights(model, guide), strict=True):
         assert not torch.equal(old, new)
 
@@ -81,7 +85,7 @@ def test_modules_in_another_memory_layout_train_the_same(digits):
 
 def test_a_second_guide_after_the_first_is_trained_too(digits):
     train(digits, epochs=1)
-    test_every_parameter_moves(digits)
+    test_every_parameter_moves(digits, "dense")
 
 
 def test_same_seed_same_bits_other_seed_other_weights(digits):
@@ -93,7 +97,7 @@ def test_same_seed_same_bits_other_seed_other_weights(digits):
 def train_by_pyro(digits, images, optim, elbo):
     """What `train` does in one epoch, by Pyro's own SVI: model and guide."""
     torch.manual_seed(0)
-    model, guide = build_vae(2)
+    model, guide = build_vae(2, architecture="dense")
     pyro.clear_param_store()
     pyro.set_rng_seed(0)
 
@@ -121,11 +125,13 @@ def test_one_optimiser_equals_pyros_one_per_tensor(digits):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
 
 
-def test_resume_after_an_epoch_is_exact(digits, tmp_path):
-    whole = train(digits, epochs=3)
-    train(digits, tmp_path / "state.pt", epochs=1)
+@pytest.mark.parametrize("architecture", ["dense", "appendix"])
+def test_resume_after_an_epoch_is_exact(digits, tmp_path, architecture):
+    options = {"architecture": architecture, "images": 100}
+    whole = train(digits, epochs=3, **options)
+    train(digits, tmp_path / "state.pt", epochs=1, **options)
     torch.manual_seed(123)  # what the process did in between does not matter
-    assert_same_bits(whole, train(digits, tmp_path / "state.pt", epochs=3, resume=True))
+    assert_same_bits(whole, train(digits, tmp_path / "state.pt", epochs=3, resume=True, **options))
 
 
 class StopAfter(nn.Module):
@@ -160,7 +166,7 @@ def test_resume_in_the_middle_of_an_epoch_is_exact(digits, tmp_path, step, sched
 
     def stoppable(calls, resume):
         torch.manual_seed(0)
-        model, guide = build_vae(2)
+        model, guide = build_vae(2, architecture="dense")
         guide = StopAfter(guide, calls, number)
         history = fit(
             model, guide, (digits.train_images[:200],), (digits.test_images[:50],),
@@ -187,7 +193,7 @@ def test_the_learning_rate_falls_to_zero_on_a_cosine(digits, monkeypatch):
         used.append(group["lr"])
 
     monkeypatch.setattr(SingleOptimizer, "__call__", noted)
-    model, guide = build_vae(2)
+    model, guide = build_vae(2, architecture="dense")
     options = {"epochs": 2, "batch_size": 50, "learning_rate": 1e-3, "progress": False}
     fit(model, guide, (digits.train_images[:100],), schedule="cosine", **options)
     quarter = (1 + math.sqrt(0.5)) / 2
@@ -210,7 +216,7 @@ def test_kill_9_loses_nothing(digits, tmp_path):
         if path.exists() or process.poll() is not None:
             break
         threading.Event().wait(0.1)
-    threading.Event().wait(0.7)  # some epochs later, at whatever it is doing
+    threading.Event().wait(0.3)  # some epochs later, at whatever it is doing
     process.kill()
     assert process.wait() == -signal.SIGKILL
     done = torch.load(path, weights_only=True)["position"]["epoch"]
@@ -278,7 +284,7 @@ def fit_with_exploding_loss(digits, path, at):
             with pyro.poutine.scale(scale=math.inf if self.calls == at else 1.0):
                 return self.guide(x)
 
-    model, guide = build_vae(2)
+    model, guide = build_vae(2, architecture="dense")
     fit(model, Exploding(guide), (digits.train_images[:200],), epochs=2, batch_size=50,
         state_path=path, progress=False)  # fmt: skip
 
@@ -323,7 +329,7 @@ def test_a_state_knows_what_it_is_a_state_of(digits, tmp_path):
         train(digits, path, images=100, resume=True)
     train(digits, path, epochs=1, images=100)
     train(digits, path, epochs=1, images=100, elbo=Trace_ELBO(), resume=True)  # the default
-    model, guide = build_vae(2)
+    model, guide = build_vae(2, architecture="dense")
     options = {"batch_size": 50, "state_path": path, "resume": True, "progress": False}
     rows = (digits.train_images[:100],), (digits.test_images[:50],)
     with pytest.raises(InputError, match=r"test=.*resume with the same options"):
@@ -364,7 +370,7 @@ def test_one_training_at_a_time(digits):
 
     def training():
         model, guide = build_vae(2)
-        rows = (digits.train_images[:500],)
+        rows = (digits.train_images[:200],)
         history.extend(fit(model, Announced(guide), rows, epochs=2, batch_size=10, progress=False))
 
     begun = threading.Event()
@@ -429,7 +435,7 @@ def test_the_test_images_leave_no_trace_in_the_guide(digits):
 def test_gradients_from_before_are_no_part_of_the_training(digits):
     plain = train(digits, epochs=1)
     torch.manual_seed(0)
-    model, guide = build_vae(2)
+    model, guide = build_vae(2, architecture="dense")
     for parameter in [*model.parameters(), *guide.parameters()]:
         parameter.grad = torch.ones_like(parameter)
     fit(model, guide, (digits.train_images[:200],), epochs=1, batch_size=50, progress=False)
@@ -504,7 +510,7 @@ def test_wrong_pixels_are_named(digits):
 
 def test_no_epochs_leave_the_weights_as_they_are(digits):
     torch.manual_seed(0)
-    before = weights(*build_vae(2))
+    before = weights(*build_vae(2, architecture="dense"))
     model, guide, history = train(digits, epochs=0)
     assert history == []
     assert all(torch.equal(a, b) for a, b in zip(before, weights(model, guide), strict=True))
