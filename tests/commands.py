@@ -41,7 +41,7 @@ def run_script(name: str, *options: object, **environment: str) -> subprocess.Co
 
 def check_wrong_option(
     main: Callable[[], None],
-    options: list[str],
+    options: list[object],
     message: str,
     results: Path,
     capsys: pytest.CaptureFixture,

@@ -6,11 +6,11 @@ import shlex
 import shutil
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
 
-from experiments import cli
 from experiments import trained as trained_module
 from experiments.cli import announce_and_load, make_parser
 from experiments.trained import Spec, load_or_train
@@ -20,13 +20,20 @@ from pyro_vae.networks.precision import resolve_precision
 from pyro_vae.storage.files import lock_file
 from pyro_vae.training.stopping import Interrupted
 from tests.autoencoders import load_vae, save_vae
-from tests.commands import ROOT, run_script
+from tests.commands import ROOT, check_wrong_option, main_of, run_main, run_script
 
-FAST = ["--dataset", "digits", "--epochs", "1", "--batch-size", "500", "--posterior-draws", "2"]
+FAST = ["--dataset", "digits", "--epochs", "1", "--batch-size", "500", "--fits", "2"]
+run = partial(run_script, "question_a")
+check_refused = partial(check_wrong_option, main_of("question_a"))
 
 
-def run(*options, **environment):
-    return run_script("question_a", *options, **environment)
+@pytest.fixture(scope="module")
+def checkpoint(digits, tmp_path_factory):
+    """The checkpoint that a script's short training on the digits leaves."""
+    results = tmp_path_factory.mktemp("trained")
+    args = make_parser("a script", 4).parse_args([*FAST[:-2], "--results", str(results)])
+    load_or_train(args, digits, Spec(4))
+    return results / "digits" / "checkpoints" / "d4.pt"
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +46,7 @@ def results(tmp_path_factory):
     return folder / "digits"
 
 
+@pytest.mark.scripts
 def test_question_a_writes_its_figures_and_metrics(results):
     names = {path.name for path in (results / "question_a").iterdir()}
     figures = ["training", "reconstructions", "noise", "noise_curves", "random", "interpolation"]
@@ -53,6 +61,7 @@ def test_question_a_writes_its_figures_and_metrics(results):
     assert config["history"] == metrics["training"]["history"]
 
 
+@pytest.mark.scripts
 def test_the_same_run_gives_the_same_files(results, tmp_path):
     shutil.copytree(results / "checkpoints", tmp_path / "digits" / "checkpoints")
     assert run(*FAST, "--results", tmp_path).returncode == 0
@@ -68,11 +77,10 @@ def test_the_same_run_gives_the_same_files(results, tmp_path):
     assert old == new
 
 
-def test_without_mnist_the_script_stops_and_says_what_to_do(tmp_path):
+def test_without_mnist_the_script_stops_and_says_what_to_do(tmp_path, capsys):
     (tmp_path / "MNIST").write_text("not a folder: nothing can be downloaded here")
-    done = run("--data-root", tmp_path, "--results", tmp_path / "results")
-    assert done.returncode == 2
-    assert "choose --dataset digits" in done.stderr
+    options = ["--data-root", tmp_path]
+    check_refused(options, "choose --dataset digits", tmp_path / "results", capsys)
     assert not (tmp_path / "results").exists()
 
 
@@ -86,6 +94,7 @@ def test_auto_does_not_fall_back_where_mnist_is_damaged(tmp_path):
         announce_and_load(args, "question")
 
 
+@pytest.mark.scripts
 def test_auto_falls_back_loudly(tmp_path):
     (tmp_path / "MNIST").write_text("not a folder: nothing can be downloaded here")
     done = run(
@@ -99,8 +108,8 @@ def test_auto_falls_back_loudly(tmp_path):
 
 
 @pytest.mark.parametrize("spoil", ["truncated", "foreign", "hostile", "other d", "nan"])
-def test_a_wrong_checkpoint_is_named(results, tmp_path, spoil):
-    good = (results / "checkpoints" / "d4.pt").read_bytes()
+def test_a_wrong_checkpoint_is_named(checkpoint, tmp_path, capsys, spoil):
+    good = checkpoint.read_bytes()
     path = tmp_path / "spoilt.pt"
     if spoil == "truncated":
         path.write_bytes(good[: len(good) // 2])
@@ -109,28 +118,26 @@ def test_a_wrong_checkpoint_is_named(results, tmp_path, spoil):
     elif spoil == "hostile":
         torch.save({"decoder": subprocess.Popen}, path)
     elif spoil == "other d":
-        shutil.copy(results / "checkpoints" / "d4.pt", path)
+        shutil.copy(checkpoint, path)
     else:
-        model, guide, config = load_vae(results / "checkpoints" / "d4.pt")
+        model, guide, config = load_vae(checkpoint)
         with torch.no_grad():
             model.decoder.f[0].weight[0, 0] = float("nan")
         save_vae(path, model, guide, config)
     before = path.read_bytes()
     options = ["--latent-dim", "20"] if spoil == "other d" else []
-    done = run(*FAST, "--results", tmp_path / "results", "--checkpoint", path, *options)
-    assert done.returncode == 2, done.stderr
-    assert str(path) in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    options = [*FAST, "--checkpoint", path, *options]
+    check_refused(options, str(path), tmp_path / "results", capsys)
     assert path.read_bytes() == before
-    assert not any(path.is_file() for path in (tmp_path / "results").rglob("*"))
 
 
-def test_other_training_options_than_the_checkpoints_are_refused(results):
-    done = run(*FAST[:2], "--epochs", 3, "--results", results.parent)
-    assert done.returncode == 2
-    assert "was trained with epochs=1, not 3: add --train" in done.stderr
+def test_other_training_options_than_the_checkpoints_are_refused(checkpoint, tmp_path, capsys):
+    options = [*FAST[:2], "--epochs", 3, "--checkpoint", checkpoint]
+    message = "was trained with epochs=1, not 3: add --train"
+    check_refused(options, message, tmp_path / "results", capsys)
 
 
+@pytest.mark.scripts
 def test_resume_with_nothing_to_resume_uses_the_checkpoint(results, tmp_path):
     """As shipped, there is a checkpoint and no training state: it must not be trained anew."""
     folder = tmp_path / "digits" / "checkpoints"
@@ -155,7 +162,7 @@ def trained(data, results, *options):
     """As a script trains or loads its autoencoder, in a second: its config."""
     parser = make_parser("a script", latent_dim=2, epochs=1)
     args = parser.parse_args(["--results", str(results), "--batch-size", "500", *options])
-    return load_or_train(args, data, Spec(2)).config
+    return load_or_train(args, data, Spec(2, "dense"), path=args.checkpoint).config
 
 
 def test_a_checkpoint_that_is_finished_stays_what_an_earlier_run_made(
@@ -235,7 +242,7 @@ def test_what_the_system_refuses_is_one_line(capsys, error, code, said):
         raise error
 
     with pytest.raises(SystemExit) as stop:
-        cli.run(main)
+        run_main(main)
     assert stop.value.code == code
     err = capsys.readouterr().err
     assert said in err
@@ -247,7 +254,7 @@ def test_another_error_is_no_matter_of_memory():
         raise RuntimeError("its data is not allocated yet")
 
     with pytest.raises(RuntimeError, match="not allocated yet"):
-        cli.run(main)
+        run_main(main)
 
 
 @pytest.mark.parametrize(
@@ -259,14 +266,9 @@ def test_another_error_is_no_matter_of_memory():
         ("--data-root", "a" * 300, "File name too long"),
     ],
 )
-def test_what_is_too_large_or_too_long_is_one_line(tmp_path, option, value, said):
-    results = tmp_path / "results"
+def test_what_is_too_large_or_too_long_is_one_line(tmp_path, capsys, option, value, said):
     dataset = ["--dataset", "mnist" if option == "--data-root" else "digits"]
-    done = run(*dataset, "--results", results, option, value)
-    assert done.returncode == 2, done.stderr
-    assert said in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert not any(path.is_file() for path in results.rglob("*"))
+    check_refused([*dataset, option, value], said, tmp_path / "results", capsys)
 
 
 def test_output_that_nobody_reads_or_that_is_ascii_alone_is_no_traceback():
