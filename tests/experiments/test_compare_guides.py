@@ -45,6 +45,7 @@ def results(tmp_path_factory):
     return folder, done.stdout
 
 
+@pytest.mark.scripts
 def test_the_readmes_guide_is_in_the_table(results):
     folder, printed = results
     assert re.search(r"^MyGuide +-\d", printed, re.MULTILINE)
@@ -60,6 +61,7 @@ def test_the_readmes_guide_is_in_the_table(results):
         assert len(rows[name]["history"]) == 1
 
 
+@pytest.mark.scripts
 def test_at_two_dimensions_the_posterior_is_shown(tmp_path):
     done = run_script(
         "compare_guides",
@@ -75,6 +77,7 @@ def test_at_two_dimensions_the_posterior_is_shown(tmp_path):
     assert metrics["rows"]["full_rank"]["elbo_minus_first"]["mean"] > 0
 
 
+@pytest.mark.scripts
 def test_joint_training_gives_each_guide_its_own_generator(tmp_path):
     done = run_script(
         "compare_guides",

@@ -8,9 +8,12 @@ import sys
 import time
 
 import numpy as np
+import pytest
 import torch
 
 from tests.commands import ROOT, run_script
+
+pytestmark = pytest.mark.scripts
 
 OPTIONS = ["--dataset", "digits", "--epochs", "1", "--batch-parts", "2", "--images", "150"]
 OPTIONS += ["--latent-dim", "3", "--num-samples", "20"]

@@ -70,6 +70,7 @@ def folder(tmp_path_factory):
     return results / "digits" / "question_b"
 
 
+@pytest.mark.scripts
 def test_the_script_writes_its_figures_and_metrics(folder):
     figures = ["likely_unlikely", "by_digit", "explained", "features", "enough"]
     figures += ["interventions", "typical", "pixels"]
@@ -77,6 +78,7 @@ def test_the_script_writes_its_figures_and_metrics(folder):
     assert names == {f"{name}.png" for name in figures} | {"metrics.json"}
 
 
+@pytest.mark.scripts
 def test_the_metrics_agree_with_one_another(folder):
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["dataset"] == "digits"

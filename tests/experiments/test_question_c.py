@@ -57,6 +57,7 @@ def folder(tmp_path_factory):
     return results / "digits" / "question_c"
 
 
+@pytest.mark.scripts
 def test_the_script_writes_its_figures_metrics_and_checkpoints(folder):
     figures = ["overview", "preferences", "units", "samples", "maps"]
     names = {path.name for path in folder.iterdir()}
@@ -68,6 +69,7 @@ def test_the_script_writes_its_figures_metrics_and_checkpoints(folder):
     }
 
 
+@pytest.mark.scripts
 def test_the_metrics_agree_with_one_another(folder):
     metrics = json.loads((folder / "metrics.json").read_text())
     scores = metrics["scores"]

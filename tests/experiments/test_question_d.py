@@ -120,6 +120,7 @@ def folder(tmp_path_factory):
     return results / "digits" / "question_d"
 
 
+@pytest.mark.scripts
 def test_the_script_writes_its_figures_metrics_and_checkpoints(folder):
     figures = ["theory", "styles", "transfer", "digits", "ways", "units", "classification"]
     figures += ["mistakes", "label_worth", "failures"]
@@ -129,6 +130,7 @@ def test_the_script_writes_its_figures_metrics_and_checkpoints(folder):
     assert {"conditional.pt", "conditional_plane.pt", "classifier.pt"} <= checkpoints
 
 
+@pytest.mark.scripts
 def test_the_metrics_agree_with_one_another(folder):
     metrics = json.loads((folder / "metrics.json").read_text())
     theory = metrics["theory"]

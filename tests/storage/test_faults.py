@@ -24,7 +24,7 @@ from pyro_vae.storage.files import atomic_write, lock_file, lock_folder
 from pyro_vae.storage.tensors import save_tensors
 from pyro_vae.training.fit import fit
 from tests.autoencoders import build_vae
-from tests.commands import ROOT, run_script
+from tests.commands import ROOT, check_wrong_option, main_of, run_main
 from tests.storage import faults
 
 WRITE = """
@@ -190,26 +190,29 @@ WRITERS = {
 
 @pytest.mark.parametrize("writer", WRITERS)
 def test_a_full_disk_is_one_line_and_leaves_the_old_file(tmp_path, writer):
-    path = tmp_path / "digits" / "run" / "metrics.json"
-    path.parent.mkdir(parents=True)
+    path = tmp_path / "digits" / "trial" / "metrics.json"
     WRITERS[writer](path, 0)
     before = path.read_bytes()
-    with full_disk(), pytest.raises(InputError, match=r"cannot write .*metrics.json: .*; free"):
+    with (
+        full_disk(),
+        pytest.raises(InputError, match=r"cannot write .*\.json: .*; free some space"),
+    ):
         WRITERS[writer](path, 100_000)
     assert path.read_bytes() == before
-    assert {each.name for each in path.parent.iterdir()} - {".lock"} == {"metrics.json"}
+    assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_full_disk_ends_a_script_with_one_line(tmp_path):
+def test_a_full_disk_ends_a_script_with_one_line(tmp_path, capsys):
     """It comes in the middle of training, when the first state is written."""
-    options = ["--dataset", "digits", "--epochs", 1, "--posterior-draws", 1, "--results", tmp_path]
-    with full_disk():
-        done = run_script("question_a", *options)
-    assert done.returncode == 2
-    lines = re.findall(r"^.*error.*$", done.stderr, re.MULTILINE)
+    options = ["--dataset", "digits", "--epochs", 1, "--fits", 1, "--results", tmp_path]
+    with full_disk(), pytest.raises(SystemExit) as stop:
+        run_main(main_of("question_a"), *options)
+    stderr = capsys.readouterr().err
+    assert stop.value.code == 2
+    lines = re.findall(r"^.*error.*$", stderr, re.MULTILINE)
     assert len(lines) == 1
     assert re.search("cannot write .*d4.training.pt: File too large; free some space", lines[0])
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in stderr
     assert list(tmp_path.rglob("*.*")) == []
 
 
@@ -228,10 +231,11 @@ def test_a_disk_that_becomes_read_only_is_one_line_and_leaves_the_old_file(tmp_p
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="no folder that none can write to")
-def test_a_folder_that_none_can_write_to_ends_a_script_with_one_line():
-    done = run_script("question_a", "--dataset", "digits", "--results", "/proc/nowhere")
-    assert done.returncode == 2
-    assert re.fullmatch(r"error: cannot write /proc/nowhere.*: .*; free some.*\n", done.stderr)
+def test_a_folder_that_none_can_write_to_ends_a_script_with_one_line(capsys):
+    folder = Path("/proc/nowhere")
+    main, said = main_of("question_a"), f"error: cannot write {folder}"
+    line = check_wrong_option(main, ["--dataset", "digits"], said, folder, capsys)
+    assert re.fullmatch(r"error: cannot write /proc/nowhere.*: .*; free some.*\n", line)
 
 
 def test_a_second_run_in_one_folder_is_refused_until_the_first_is_dead(tmp_path):
