@@ -22,6 +22,7 @@ from pyro.infer import ELBO, Trace_ELBO, TraceMeanField_ELBO
 from torch import Tensor
 from tqdm import tqdm
 
+from experiments.benchmark.contenders import fresh_weights, ours, plain_training
 from experiments.cli import (
     announce_and_load,
     check_at_least,
@@ -30,7 +31,6 @@ from experiments.cli import (
     reject_options,
     run,
 )
-from experiments.contenders import fresh_weights, ours, plain_training
 from experiments.record import Results
 from pyro_vae.analysis.plots import COLOURS
 from pyro_vae.data import Dataset

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from experiments import benchmark, contenders
+from experiments.benchmark import __main__ as benchmark
+from experiments.benchmark import contenders
 from pyro_vae.likelihood.importance import log_likelihood
 from pyro_vae.likelihood.quadrature import integrate_plane
 from pyro_vae.networks.appendix import join_appendix

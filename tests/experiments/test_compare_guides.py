@@ -13,7 +13,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 
-from experiments import compare_guides
+from experiments.compare_guides import __main__ as compare_guides
 from pyro_vae.guides.gaussian import MeanField
 from pyro_vae.guides.prior import PriorGuide
 from pyro_vae.models import Model

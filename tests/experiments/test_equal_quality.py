@@ -8,7 +8,8 @@ import pytest
 import torch
 from scipy import stats
 
-from experiments import contenders, equal_quality
+from experiments import equal_quality
+from experiments.benchmark import contenders
 from pyro_vae.likelihood.quadrature import integrate_plane
 from pyro_vae.networks.appendix import join_appendix
 from tests.commands import main_of, run_main

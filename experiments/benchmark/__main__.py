@@ -36,16 +36,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from experiments.cli import (
-    TRAINING,
-    announce_and_load,
-    check_at_least,
-    folder_name,
-    make_parser,
-    reject_options,
-    run,
-)
-from experiments.contenders import (
+from experiments.benchmark.contenders import (
     Work,
     fresh_weights,
     our_likelihood,
@@ -56,6 +47,15 @@ from experiments.contenders import (
     pyro_likelihood,
     pythae_likelihood,
     refined_likelihood,
+)
+from experiments.cli import (
+    TRAINING,
+    announce_and_load,
+    check_at_least,
+    folder_name,
+    make_parser,
+    reject_options,
+    run,
 )
 from experiments.record import Results
 from pyro_vae.analysis.plots import COLOURS
