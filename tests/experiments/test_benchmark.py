@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from experiments.benchmark import __main__ as benchmark
-from experiments.benchmark import contenders
+from experiments.benchmark import contenders, machine, speed, turns
 from pyro_vae.likelihood.importance import log_likelihood
 from pyro_vae.likelihood.quadrature import integrate_plane
 from pyro_vae.networks.appendix import join_appendix
@@ -83,12 +83,10 @@ def test_training_starts_from_the_weights_given_and_leaves_them(digits, state, m
 
 
 def test_contenders_take_turns_in_processes_of_their_own():
-    found = benchmark.take_turns(
-        {"one": (sleeper, {"name": 1}), "two": (sleeper, {"name": 2})}, 3, ""
-    )
+    found = turns.take_turns({"one": (sleeper, {"name": 1}), "two": (sleeper, {"name": 2})}, 3, "")
     assert [len(row["seconds"]) for row in found.values()] == [3, 3]
     assert found["two"]["result"].tolist() == [2, 2, 2]
-    if benchmark.peak_mib() is not None:
+    if turns.peak_mib() is not None:
         assert all(row["peak_mib"] > 10 for row in found.values())
 
 
@@ -105,7 +103,7 @@ def writer(path, name):
 def test_each_round_begins_with_another_contender(tmp_path):
     path = tmp_path / "turns"
     contenders = {name: (writer, {"path": path, "name": name}) for name in "ab"}
-    benchmark.take_turns(contenders, 4, "")
+    turns.take_turns(contenders, 4, "")
     # the first work of a process is not timed, and each process has three rounds
     assert path.read_text() == "ab" + "ab" + "ba" + "ab" + "ab" + "ba"
 
@@ -113,14 +111,14 @@ def test_each_round_begins_with_another_contender(tmp_path):
 def test_the_peak_is_the_contenders_own():
     """A parent that holds 600 MB more than its contender."""
     fat = torch.ones(150_000_000)
-    found = benchmark.take_turns({"one": (sleeper, {"name": 1})}, 1, "")
-    assert found["one"]["peak_mib"] < benchmark.peak_mib() - 300
+    found = turns.take_turns({"one": (sleeper, {"name": 1})}, 1, "")
+    assert found["one"]["peak_mib"] < turns.peak_mib() - 300
     assert fat[0] == 1
 
 
 def test_a_contender_that_dies_ends_the_run():
     with pytest.raises(SystemExit, match="the contender 'none' died"):
-        benchmark.take_turns({"none": (sleeper, {"name": "not a number"})}, 1, "")
+        turns.take_turns({"none": (sleeper, {"name": "not a number"})}, 1, "")
 
 
 def test_ratios_are_taken_within_a_round():
@@ -128,7 +126,7 @@ def test_ratios_are_taken_within_a_round():
         "plain": {"seconds": [2.0, 4.0, 6.0], "result": np.zeros(3), "peak_mib": 1.0},
         "ours": {"seconds": [1.0, 1.0, 3.0], "result": np.ones(3), "peak_mib": 2.0},
     }
-    row = benchmark.compared(found, images=12, base="plain")["ours"]
+    row = turns.compared(found, images=12, base="plain")["ours"]
     assert row["images_a_second"] == 12
     assert row["quartiles"] == [8, 12]  # of 12, 12 and 4
     assert row["times_as_fast"] == 2
@@ -138,8 +136,8 @@ def test_ratios_are_taken_within_a_round():
 
 
 def test_the_distance_counts_the_arithmetic_of_the_networks(digits, state, monkeypatch):
-    monkeypatch.setattr(benchmark, "median_seconds", lambda work, rounds, device: 0.5)
-    found = benchmark.distance(digits.test_images, state, "cpu")
+    monkeypatch.setattr(machine, "median_seconds", lambda work, rounds, device: 0.5)
+    found = machine.distance(digits.test_images, state, "cpu")
     # multiply-adds of the decoder at d = 2, layer for layer, and of the encoder
     decoder = 2 * 128 + 128 * 1728 + 12 * 36 * 9 * 100 + 4 * 4 * 9 * 784 + 4 * 784
     encoder = 32 * 9 * 26**2 + 32 * 64 * 9 * 24**2 + 9216 * 128 + 128 * 4
@@ -164,7 +162,7 @@ def test_the_figure_shows_every_contender():
         "peak_mib": 500.0,
     }
     metrics = {
-        "speed": {key: {"plain": row, "ours": row} for key in benchmark.TITLES},
+        "speed": {key: {"plain": row, "ours": row} for key in speed.TITLES},
         "scaling": {"2 x 1": {f"{part}_seconds": {"median": 30.0} for part in ("train", "score")}},
         "distance": {
             "matrix_product_gflops": {"float32": 100.0, "bfloat16": 200.0},

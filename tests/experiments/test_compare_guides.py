@@ -13,11 +13,14 @@ import pyro.distributions as dist
 import pytest
 import torch
 
-from experiments.compare_guides import __main__ as compare_guides
+from experiments.compare_guides.candidates import warm_start
+from experiments.compare_guides.posteriors import four_posteriors, integrated, mass_levels
+from experiments.compare_guides.training import known_seconds
 from pyro_vae.guides.gaussian import MeanField
 from pyro_vae.guides.prior import PriorGuide
 from pyro_vae.models import Model
 from pyro_vae.networks.appendix import Decoder
+from pyro_vae.storage.fingerprint import fingerprint
 from tests.commands import ROOT, check_wrong_option, main_of, run_script
 
 
@@ -132,18 +135,18 @@ def test_contours_of_a_gaussian_hold_their_mass():
     z = torch.cartesian_prod(tick, tick)
     density = ((-0.5 * z.square().sum(1)).exp() / (2 * math.pi)).numpy()
     cell = float(tick[1] - tick[0]) ** 2
-    levels = compare_guides.mass_levels(density, cell)
+    levels = mass_levels(density, cell)
     assert levels == pytest.approx([0.05 / (2 * math.pi), 0.5 / (2 * math.pi)], rel=0.02)
     seen = density[(z.abs() < 1.5).all(1).numpy()]  # 75% of the mass: no contour of 95%
-    assert compare_guides.mass_levels(seen, cell) == pytest.approx([0.5 / (2 * math.pi)], rel=0.02)
-    assert compare_guides.mass_levels(density[:100], cell) == []
+    assert mass_levels(seen, cell) == pytest.approx([0.5 / (2 * math.pi)], rel=0.02)
+    assert mass_levels(density[:100], cell) == []
 
 
 def test_four_posteriors_by_gap_and_spread():
     gap = np.random.default_rng(0).permutation(101).astype(float)
     spread = np.zeros(101)
     spread[17] = 3
-    chosen, names = compare_guides.four_posteriors(gap, spread, np.full(101, 7))
+    chosen, names = four_posteriors(gap, spread, np.full(101, 7))
     assert gap[chosen[:3]].tolist() == [0, 50, 100]
     assert chosen[3] == 17
     assert names[1] == "typical: a 7\ngap 50.0 nats, sd 0.00"
@@ -153,19 +156,19 @@ def test_a_warm_start_leaves_the_last_layer_new():
     model = Model(Decoder(3))
     torch.manual_seed(0)
     known, guide = MeanField(model), MeanField(model)
-    compare_guides.warm_start(guide, known.encoder)
+    warm_start(guide, known.encoder)
     for name, w in guide.encoder.state_dict().items():
         assert torch.equal(w, known.encoder.state_dict()[name]) == (not name.startswith("g.7."))
-    compare_guides.warm_start(PriorGuide(model), known.encoder)  # nothing to start
+    warm_start(PriorGuide(model), known.encoder)  # nothing to start
 
 
 def test_the_fingerprint_tells_weights_apart():
     model = Model(Decoder(3))
-    first = compare_guides.fingerprint(model)
-    assert first == compare_guides.fingerprint(copy.deepcopy(model))
+    first = fingerprint(model)
+    assert first == fingerprint(copy.deepcopy(model))
     with torch.no_grad():
         model.decoder.f[0].bias[0] += 1e-3
-    assert first != compare_guides.fingerprint(model)
+    assert first != fingerprint(model)
 
 
 @pytest.mark.parametrize("place", [0.0, 7.0])
@@ -179,7 +182,7 @@ def test_a_posterior_that_lies_far_out_is_integrated_all_the_same(place):
 
     x = torch.tensor([6.0, 7.5])
     expected = dist.Normal(place, 1.25**0.5).log_prob(x).double()
-    found = compare_guides.integrated(model, x, points=81).log_evidence
+    found = integrated(model, x, points=81).log_evidence
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
@@ -187,9 +190,8 @@ def test_the_seconds_of_a_resumed_training_are_those_of_just_that_training(tmp_p
     history = [{"epoch": 1, "train_elbo": -200.0}]
     rows = {"mean_field": {"seconds": {"train": 8.0}, "history": history}}
     (tmp_path / "metrics.json").write_text(json.dumps({"rows": rows}))
-    known = compare_guides.known_seconds
-    assert known(tmp_path, "mean_field", history) == 8.0
+    assert known_seconds(tmp_path, "mean_field", history) == 8.0
     longer = [*history, {"epoch": 2, "train_elbo": -190.0}]
-    assert known(tmp_path, "mean_field", longer) is None
-    assert known(tmp_path, "spline", history) is None
-    assert known(tmp_path / "nowhere", "mean_field", history) is None
+    assert known_seconds(tmp_path, "mean_field", longer) is None
+    assert known_seconds(tmp_path, "spline", history) is None
+    assert known_seconds(tmp_path / "nowhere", "mean_field", history) is None
