@@ -1,55 +1,114 @@
-"""What is compared."""
+"""What is compared: guides of one frozen generator, or each trained with a generator of its own."""
 
 import argparse
+import copy
 import importlib
 from collections.abc import Callable
+from typing import NamedTuple
 
-from torch import Tensor, nn
+import torch
+from torch import nn
 
+from experiments.cli import TRAINING, training_settings
+from experiments.trained import Spec, load_or_train
+from pyro_vae.data import Dataset
 from pyro_vae.errors import InputError
 from pyro_vae.guides import GUIDES
 from pyro_vae.guides.amortised import Amortised
 from pyro_vae.likelihood.importance import log_weights
 from pyro_vae.likelihood.traces import Program
 from pyro_vae.models import Model
+from pyro_vae.networks.appendix import Decoder
+from pyro_vae.storage.fingerprint import fingerprint
+from pyro_vae.vae import Vae
 
 Builder = Callable[[Model], Program]
 
 
-def reason(error: Exception) -> str:
-    """Why a user's own code failed, in one line."""
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+class Field(NamedTuple):
+    """The guides that are compared, before they are trained."""
+
+    candidates: dict[str, tuple[Model, nn.Module]]  # model and guide, by the guide's label
+    schedule: str  # of the learning rate
+    settings: dict  # other training options
+    config: dict  # what the results call their training
+    generator: str  # the fingerprint of the shared one, or "new"
+    refined: Vae | None  # the shared generator with the refined guide, or None
 
 
-def find_guide(spec: str) -> tuple[str, Builder]:
-    """The label and the builder of a guide: one of GUIDES by name, or `path.to.module:Name`."""
-    if spec in GUIDES:
-        return spec, GUIDES[spec]
-    module, colon, name = spec.partition(":")
+def find_guides(names: str) -> dict[str, Builder]:
+    """Return the builders of guides by their labels: GUIDES's names, or `path.to.module:Name`."""
+    builders = [_find_guide(name.strip()) for name in names.split(",")]
+    labels = [label for label, _ in builders]
+    if len({*labels, "refined"}) <= len(labels):
+        raise InputError(f"--guides: the labels {labels} must differ, and none be 'refined'")
+    return dict(builders)
+
+
+def _find_guide(name: str) -> tuple[str, Builder]:
+    """Return the label and the builder of one guide."""
+    if name in GUIDES:
+        return name, GUIDES[name]
+    module, colon, attribute = name.partition(":")
     if not colon:
         raise InputError(
-            f"--guides: {spec!r} is unknown: choose from {', '.join(GUIDES)}, "
+            f"--guides: {name!r} is unknown: choose from {', '.join(GUIDES)}, "
             "or name your own as path.to.module:Name"
         )
     try:
-        return name, getattr(importlib.import_module(module), name)
+        return attribute, getattr(importlib.import_module(module), attribute)
     except Exception as error:  # a user's own code
-        raise InputError(f"--guides: {spec!r} cannot be imported: {reason(error)}") from error
+        raise InputError(f"--guides: {name!r} cannot be imported: {_reason(error)}") from error
+
+
+def frozen(args: argparse.Namespace, data: Dataset, builders: dict[str, Builder]) -> Field:
+    """Make guides of the checkpoint's generator, whose weights stay as they are.
+
+    Their encoders start from the checkpoint's.
+    """
+    vae = load_or_train(args, data, Spec(args.latent_dim), path=args.checkpoint)
+    settings = TRAINING | {name: vae.config[name] for name in TRAINING if name in vae.config}
+    candidates = {}
+    for name, builder in builders.items():
+        torch.manual_seed(settings["seed"])
+        model = copy.deepcopy(vae.model).requires_grad_(False)
+        candidates[name] = model, make_guide(name, builder, model, args, data)
+        warm_start(candidates[name][1], vae.guide.encoder)
+    return Field(
+        candidates,
+        schedule="cosine",  # the noise of a constant rate would hide what differs between guides
+        settings=settings,
+        config=vae.config,
+        generator=fingerprint(vae.model),
+        refined=vae.refined(),
+    )
+
+
+def joint(args: argparse.Namespace, data: Dataset, builders: dict[str, Builder]) -> Field:
+    """Make guides, each with an untrained generator of its own: the same weights for all."""
+    settings = training_settings(args)
+    candidates = {}
+    for name, builder in builders.items():
+        torch.manual_seed(settings["seed"])
+        model = Model(Decoder(args.latent_dim)).to(args.device)
+        candidates[name] = model, make_guide(name, builder, model, args, data)
+    config = settings | {"epochs": args.guide_epochs}
+    return Field(candidates, "constant", settings, config, generator="new", refined=None)
 
 
 def make_guide(
-    name: str, builder: Builder, model: Model, args: argparse.Namespace, x: Tensor
+    name: str, builder: Builder, model: Model, args: argparse.Namespace, data: Dataset
 ) -> nn.Module:
-    """The guide that `builder` makes of the model, on the device and in the precision asked for.
+    """Make a guide for the model, on the device and in the precision asked for.
 
-    It is tried on a few images `x`: what is wrong with it shows before any other is trained.
+    It is tried on two images, so that a wrong guide stops the run before any is trained.
     """
     try:
         guide = builder(model)
     except InputError:
         raise
     except Exception as error:  # a user's own code
-        raise InputError(f"--guides: {name}(model) fails with {reason(error)}") from error
+        raise InputError(f"--guides: {name}(model) fails with {_reason(error)}") from error
     if not isinstance(guide, nn.Module):
         raise InputError(
             f"--guides: {name}(model) is a {type(guide).__name__}: make it a torch.nn.Module, "
@@ -58,25 +117,32 @@ def make_guide(
     if isinstance(guide, Amortised):
         guide.encoder.precision = args.guide_precision
     guide.to(args.device)
+    x = data.test_images[:2].to(args.device)
     try:
         log_weights(model, guide, x, num_samples=2)
     except Exception as error:
-        raise InputError(f"--guides: {name} fails on an image with {reason(error)}") from error
+        raise InputError(f"--guides: {name} fails on an image with {_reason(error)}") from error
     return guide
 
 
-def warm_start(guide: nn.Module, known: nn.Module) -> None:
-    """Give an amortised guide the weights of a trained encoder but for its last layer.
+def _reason(error: Exception) -> str:
+    """Say in one line why a user's own code failed."""
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
-    That layer is new to every guide. An encoder of another make starts from its own weights.
+
+def warm_start(guide: nn.Module, trained: nn.Module) -> None:
+    """Give an amortised guide the weights of the encoder `trained`, except for the last layer.
+
+    Each family needs other outputs of the last layer. An encoder of another architecture keeps
+    its own weights.
     """
     if not isinstance(guide, Amortised):
         return
-    own = guide.encoder.state_dict()
-    last = f"g.{len(known.g) - 1}."
+    weights = guide.encoder.state_dict()
+    last = f"g.{len(trained.g) - 1}."
     fitting = {
         name: w
-        for name, w in known.state_dict().items()
-        if not name.startswith(last) and name in own and own[name].shape == w.shape
+        for name, w in trained.state_dict().items()
+        if not name.startswith(last) and name in weights and weights[name].shape == w.shape
     }
     guide.encoder.load_state_dict(fitting, strict=False)

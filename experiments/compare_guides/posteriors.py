@@ -1,35 +1,78 @@
-"""The exact posterior at d = 2, and each guide over it."""
+"""What do the guides look like beside the exact posterior?
+
+At d = 2 quadrature gives log p(x) and p(z | x) exactly. That checks the refined guide's log p(x),
+and shows which shapes of the posterior a family cannot follow.
+"""
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 from tqdm import tqdm
 
+from experiments.compare_guides.candidates import Field
+from experiments.compare_guides.gaps import SEED
+from pyro_vae.analysis.comparison import Evaluation
 from pyro_vae.analysis.plots import COLOURS, show_image
 from pyro_vae.analysis.sampling import guide_samples
 from pyro_vae.errors import InputError
 from pyro_vae.guides.amortised import Amortised
 from pyro_vae.likelihood.importance import log_joint_in_chunks
+from pyro_vae.likelihood.intervals import mean_interval
 from pyro_vae.likelihood.quadrature import GridPosterior, integrate_plane
 from pyro_vae.likelihood.traces import Program, log_joint
-from pyro_vae.models import Model
 
-SEED = 3  # of everything drawn for the comparison; the training has its own
+POINTS = 201  # along each side of a picture
+
+
+def integrated(model: Program, x: Tensor, points: int = 161) -> GridPosterior:
+    """Integrate over [-6, 6]^2, or over twice as far where that does not hold the posterior.
+
+    The posterior of a model that is hardly trained may lie anywhere.
+    """
+    try:
+        return integrate_plane(model, x, points=points)
+    except InputError:
+        return integrate_plane(model, x, points=2 * points - 1, half_width=12.0)
+
+
+def against_quadrature(
+    model: Program, evaluations: dict[str, Evaluation], x: Tensor
+) -> tuple[dict, np.ndarray, np.ndarray]:
+    """Return the exact log p(x) beside the refined estimate of the first evaluated images, `x`.
+
+    Also returns what the figure chooses images by, both `(B,)`: the first guide's exact gap, and
+    the standard deviation of p(z | x) over both axes.
+    """
+    values, spreads = [], []
+    for part in tqdm(x.split(5), desc="quadrature"):
+        plane = integrated(model, part, points=81)
+        values.append(plane.log_evidence)
+        spreads.append(plane.moments()[1].square().sum(-1).sqrt())
+    log_p, spread = torch.cat(values).numpy(), torch.cat(spreads).numpy()
+    refined = evaluations["refined"].log_p.value[: len(x)]
+    metrics = {
+        "exact": mean_interval(log_p) | {"estimator": "quadrature"},
+        "exact_minus_refined": mean_interval(log_p - refined),
+    }
+    first = next(iter(evaluations.values()))
+    return metrics, log_p - first.estimate.elbo[: len(x)], spread
 
 
 @torch.no_grad()
-def posteriors_figure(
-    model: Model, guides: dict[str, Program], x: Tensor, labels: list[str]
-) -> Figure:
-    """The exact posterior of each image (d = 2), and the contours of each guide over it.
+def figure(field: Field, x: Tensor, y: np.ndarray, gap: np.ndarray, spread: np.ndarray) -> Figure:
+    """Draw the exact posterior of four of the images `x`, labels `y`, and each guide over it.
 
-    A picture holds the posterior and the amortised guides. Contours hold 50% and 95% of a guide's
-    mass; where less lies in the picture, it says how much.
+    A picture holds the posterior and the amortised guides.
     """
+    chosen, names = four_posteriors(gap, spread, y)
+    x, model = x[chosen], field.refined.model
+    guides = {name: guide for name, (_, guide) in field.candidates.items()}
+    guides["refined"] = field.refined.guide
     plane = integrated(model, x)
-    drawn = [
+    samples = [
         guide_samples(guide, x, num_samples=200, seed=SEED).double().cpu()
         for guide in guides.values()
         if isinstance(guide, Amortised)
@@ -37,45 +80,21 @@ def posteriors_figure(
     figure = Figure(figsize=(1.9 * (len(guides) + 1) + 0.4, 2.05 * len(x) + 0.9))
     figure.set_layout_engine("constrained")
     axes = figure.subplots(len(x), len(guides) + 1, squeeze=False)
+    for ax, name in zip(axes[0, 1:], guides, strict=True):
+        ax.set_title(name.replace("_", "\n"), fontsize=9.5)
     for b, row in enumerate(axes):
         show_image(row[0], x[b])
-        row[0].set_ylabel(labels[b], fontsize=9)
-        bulk = plane.log_posterior[:, b] > plane.log_posterior[:, b].max() - 7
-        low, high = torch.cat([plane.z[bulk, b], *(z[:, b] for z in drawn)]).aminmax(dim=0)
-        centre, half = (low + high) / 2, 0.6 * float((high - low).max())
-        ticks = [torch.linspace(float(c) - half, float(c) + half, 201) for c in centre]
-        area = float(ticks[0][1] - ticks[0][0]) ** 2
-        grid = torch.cartesian_prod(*ticks)[:, None]  # (n * n, 1, 2)
-        log_p = log_joint_in_chunks(model, [x[b : b + 1]], {"z": grid.to(x)})[:, 0]
+        row[0].set_ylabel(names[b], fontsize=9)
+        log_p = plane.log_posterior[:, b]
+        ticks = _window(
+            torch.cat([plane.z[log_p > log_p.max() - 7, b], *(z[:, b] for z in samples)])
+        )
+        image, z = x[b : b + 1], torch.cartesian_prod(*ticks)[:, None].to(x)  # (n * n, 1, 2)
+        log_p = log_joint_in_chunks(model, [image], {"z": z})[:, 0]
         posterior = (log_p - plane.log_evidence[b]).exp()
-        extent = [*(float(tick[end]) for tick in ticks for end in (0, -1))]
-        for ax, (name, guide) in zip(row[1:], guides.items(), strict=True):
-            ax.imshow(
-                posterior.view(201, 201).T,
-                extent=extent,
-                origin="lower",
-                cmap="Blues",
-                norm=PowerNorm(0.5, vmin=0),  # a second, fainter mode is seen too
-                aspect="auto",
-            )
-            density = log_joint(guide, [x[b : b + 1]], {"z": grid.to(x)})[:, 0].double().exp().cpu()
-            levels = mass_levels(density.numpy(), area)
-            if levels:
-                ax.contour(
-                    *[tick.numpy() for tick in ticks],
-                    density.view(201, 201).T.numpy(),
-                    levels=levels,
-                    colors=COLOURS["guide"],
-                    linewidths=1.3,
-                )
-            else:
-                held = float(density.sum()) * area
-                ax.set_xlabel(f"{held:.0%} of it in here", fontsize=8, color=COLOURS["guide"])
-            ax.tick_params(labelsize=6.5)
-            ax.locator_params(nbins=4)
-            ax.grid(False)
-            if b == 0:
-                ax.set_title(name.replace("_", "\n"), fontsize=9.5)
+        for ax, guide in zip(row[1:], guides.values(), strict=True):
+            density = log_joint(guide, [image], {"z": z})[:, 0].double().exp().cpu()
+            _draw_posterior(ax, ticks, posterior, density)
     figure.suptitle(
         "Exact posterior over the latent plane (shading: square root of its density)\n"
         "and each guide (50% and 95% contours)"
@@ -83,8 +102,46 @@ def posteriors_figure(
     return figure
 
 
+def _window(z: Tensor) -> list[Tensor]:
+    """Return the ticks of both axes of a square that holds the points `z`, `(N, 2)`."""
+    low, high = z.aminmax(dim=0)
+    centre, half = (low + high) / 2, 0.6 * float((high - low).max())
+    return [torch.linspace(float(c) - half, float(c) + half, POINTS) for c in centre]
+
+
+def _draw_posterior(ax: Axes, ticks: list[Tensor], posterior: Tensor, density: Tensor) -> None:
+    """Shade p(z | x) and draw the contours of a guide's density, both `(n * n,)`.
+
+    The contours hold 50% and 95% of the guide's mass. Where less than 50% lies in the picture, it
+    says how much.
+    """
+    ax.imshow(
+        posterior.view(POINTS, POINTS).T,
+        extent=[*(float(tick[end]) for tick in ticks for end in (0, -1))],
+        origin="lower",
+        cmap="Blues",
+        norm=PowerNorm(0.5, vmin=0),  # a second, fainter mode is seen too
+        aspect="auto",
+    )
+    area = float(ticks[0][1] - ticks[0][0]) ** 2
+    if levels := mass_levels(density.numpy(), area):
+        ax.contour(
+            *[tick.numpy() for tick in ticks],
+            density.view(POINTS, POINTS).T.numpy(),
+            levels=levels,
+            colors=COLOURS["guide"],
+            linewidths=1.3,
+        )
+    else:
+        mass = float(density.sum()) * area
+        ax.set_xlabel(f"{mass:.0%} of it in here", fontsize=8, color=COLOURS["guide"])
+    ax.tick_params(labelsize=6.5)
+    ax.locator_params(nbins=4)
+    ax.grid(False)
+
+
 def mass_levels(density: np.ndarray, cell: float) -> list[float]:
-    """The densities whose contours hold 95% and 50% of the mass; without those beyond the grid."""
+    """Return the densities whose contours hold 95% and 50% of the mass, if they are in the grid."""
     order = np.sort(density)[::-1]
     mass = np.cumsum(order) * cell
     levels = [float(order[np.searchsorted(mass, s)]) for s in (0.95, 0.5) if s < mass[-1]]
@@ -94,33 +151,11 @@ def mass_levels(density: np.ndarray, cell: float) -> list[float]:
 def four_posteriors(
     gap: np.ndarray, spread: np.ndarray, labels: np.ndarray
 ) -> tuple[np.ndarray, list[str]]:
-    """Images with the smallest, the median and the largest gap, and with the widest posterior."""
+    """Choose images with the smallest, median and largest gap, and with the widest posterior."""
     order = np.argsort(gap)
     chosen = np.array([order[0], order[len(order) // 2], order[-1], np.argmax(spread)])
-    kinds = ["easy", "typical", "hard", "ambiguous"]
     names = [
-        f"{kind}: a {labels[i]}\ngap {gap[i]:.1f} nats, sd {spread[i]:.2f}"
-        for kind, i in zip(kinds, chosen, strict=True)
+        f"{name}: a {labels[i]}\ngap {gap[i]:.1f} nats, sd {spread[i]:.2f}"
+        for name, i in zip(["easy", "typical", "hard", "ambiguous"], chosen, strict=True)
     ]
     return chosen, names
-
-
-def integrated(model: Program, x: Tensor, points: int = 161) -> GridPosterior:
-    """Quadrature over [-6, 6]^2, or twice as far where that does not hold the posterior.
-
-    That of a model hardly trained may lie anywhere.
-    """
-    try:
-        return integrate_plane(model, x, points=points)
-    except InputError:
-        return integrate_plane(model, x, points=2 * points - 1, half_width=12.0)
-
-
-def exact(model: Model, x: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """log p(x) and the standard deviation of p(z | x) over both axes, exact, both `(B,)`."""
-    log_p, spread = [], []
-    for part in tqdm(x.split(5), desc="quadrature"):
-        plane = integrated(model, part, points=81)
-        log_p.append(plane.log_evidence)
-        spread.append(plane.moments()[1].square().sum(-1).sqrt())
-    return torch.cat(log_p).numpy(), torch.cat(spread).numpy()

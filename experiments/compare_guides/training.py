@@ -1,67 +1,70 @@
-"""Training of what is compared."""
+"""Training of every guide that is compared, and the seconds it takes."""
 
 import argparse
 import json
 import time
 from pathlib import Path
+from typing import NamedTuple
 
-from torch import nn
-
+from experiments.compare_guides.candidates import Field
 from pyro_vae.data import Dataset
-from pyro_vae.models import Model
-from pyro_vae.storage.fingerprint import fingerprint
 from pyro_vae.training.fit import fit
 
+# what the guides' trainings have in common with the autoencoder's
+OPTIONS = ("batch_size", "learning_rate", "seed", "batch_parts")
 
-def train(
-    model: Model,
-    guide: nn.Module,
-    data: Dataset,
-    args: argparse.Namespace,
-    settings: dict,
-    name: str,
-    folder: Path,
-) -> dict:
-    """Train the guide, and the model unless it is frozen.
 
-    The seconds of a training that is resumed are those in the metrics of the run that made it, and
-    null where there are none of just that training.
+class Training(NamedTuple):
+    """What `fit` returned, and the seconds it took, where they are known."""
+
+    seconds: float | None
+    history: list[dict]
+
+
+def train_all(
+    field: Field, args: argparse.Namespace, data: Dataset, folder: Path
+) -> dict[str, Training]:
+    """Train every guide, and its model unless that is frozen.
+
+    A guide without weights is left out. Each training state lies in `folder`. The seconds of a
+    training that is resumed are those in the metrics of the run that made it, and None if it
+    holds no such training.
     """
-    if not any(w.requires_grad for part in (model, guide) for w in part.parameters()):
-        return {"seconds": 0.0, "history": []}
-    print(f"{name}: training for {args.guide_epochs} epochs")
-    state_path = folder / f"{name}.training.pt"
-    resumed = args.resume and state_path.exists()
-    start = time.perf_counter()
-    history = fit(
-        model,
-        guide,
-        (data.train_images.to(args.device),),
-        (data.test_images.to(args.device),),
-        epochs=args.guide_epochs,
-        batch_size=settings["batch_size"],
-        learning_rate=settings["learning_rate"],
-        # so that what differs between guides is not lost in the noise of a constant rate
-        schedule="cosine" if args.frozen_decoder else "constant",
-        seed=settings["seed"],
-        batch_parts=settings["batch_parts"],
-        state_path=state_path,
-        resume=args.resume,
-        must_match={
-            "dataset": data.name,
-            "guide": name,
-            "precision": args.guide_precision,
-            "generator": fingerprint(model) if args.frozen_decoder else "new",
-        },
-    )
-    seconds = time.perf_counter() - start
-    if resumed:
-        seconds = known_seconds(folder, name, history)
-    return {"seconds": seconds, "history": history}
+    train, test = ((x.to(args.device),) for x in (data.train_images, data.test_images))
+    trainings = {}
+    for name, (model, guide) in field.candidates.items():
+        if not any(w.requires_grad for part in (model, guide) for w in part.parameters()):
+            continue
+        print(f"{name}: training for {args.guide_epochs} epochs")
+        state_path = folder / f"{name}.training.pt"
+        resumed = args.resume and state_path.exists()
+        start = time.perf_counter()
+        history = fit(
+            model,
+            guide,
+            train,
+            test,
+            epochs=args.guide_epochs,
+            schedule=field.schedule,
+            state_path=state_path,
+            resume=args.resume,
+            must_match={
+                "dataset": data.name,
+                "guide": name,
+                "precision": args.guide_precision,
+                "generator": field.generator,
+            },
+            **{option: field.settings[option] for option in OPTIONS},
+        )
+        seconds = time.perf_counter() - start
+        trainings[name] = Training(
+            known_seconds(folder, name, history) if resumed else seconds, history
+        )
+    return trainings
 
 
 def known_seconds(folder: Path, name: str, history: list[dict]) -> float | None:
-    """The seconds that a guide took for this training, from the metrics in `folder`."""
+    """Return the seconds of the training that has this history, from the metrics in `folder`."""
     try:
         row = json.loads((folder / "metrics.json").read_text())["rows"][name]
         return row["seconds"]["train"] if row["history"] == history else None
