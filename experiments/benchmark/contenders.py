@@ -1,8 +1,8 @@
 """What the benchmark times: training and log p(x) by this package, by the appendix, by others.
 
-Each function makes one contender ready and returns its work, one round of it at each call, on the
-device of its `images`. Weights are given and returned as a state dict of the appendix's
-`GaussianEncoder`, which all can take.
+Each function prepares one contender and returns its work, a function that does one round. It works
+on the device of `images`. Weights are given and returned as a state dict of the appendix's
+`GaussianEncoder`, which all contenders can load.
 """
 
 import math
@@ -32,7 +32,7 @@ Work = Callable[[], object]
 
 
 def appendix(state: State, device: torch.device | str = "cpu") -> GaussianEncoder:
-    """The appendix's networks with these weights."""
+    """Return the appendix's networks with these weights."""
     encoder = GaussianEncoder(BernoulliImageGenerator(state["f.f.0.weight"].shape[1]))
     encoder.load_state_dict(state)
     return encoder.to(device)
@@ -41,7 +41,7 @@ def appendix(state: State, device: torch.device | str = "cpu") -> GaussianEncode
 def ours(
     state: State, precision: str = "auto", device: torch.device | str = "cpu"
 ) -> tuple[Model, Amortised]:
-    """This package's model and guide with these weights."""
+    """Return this package's model and guide with these weights."""
     decoder, encoder = split_appendix(state)
     precision = resolve_precision(precision, str(device))
     vae = Vae.build(decoder["f.0.weight"].shape[1], precision=precision)
@@ -52,7 +52,7 @@ def ours(
 
 
 def fresh_weights(latent_dim: int, seed: int) -> State:
-    """Untrained weights, the same for all contenders."""
+    """Return untrained weights, from which all contenders start."""
     torch.manual_seed(seed)
     vae = Vae.build(latent_dim, precision="float32")
     model, guide = vae.model, vae.guide
@@ -65,10 +65,10 @@ def fresh_weights(latent_dim: int, seed: int) -> State:
 def plain_training(
     images: Tensor, state: State, keep: bool = False, decay_epochs: int = 0
 ) -> Callable[[], State]:
-    """The appendix's own loop: DataLoader, batches of 100, its bound, Adam, float32.
+    """Train by the appendix's own loop: DataLoader, batches of 100, its bound, Adam, float32.
 
-    With `keep` the allocator keeps freed memory, as this package's scripts have it. With
-    `decay_epochs` the learning rate falls to zero over as many, along half a cosine, as `fit`'s.
+    With `keep` the allocator keeps freed memory, as in this package's scripts. With `decay_epochs`
+    the learning rate falls to zero over that many epochs, along half a cosine, as in `fit`.
     """
     if keep:
         keep_memory()
@@ -92,7 +92,7 @@ def plain_training(
 def our_training(
     images: Tensor, state: State, precision: str, elbo: Callable[[], ELBO] = Trace_ELBO
 ) -> Work:
-    """SVI, with Trace_ELBO as the question scripts train, or with another estimate of the bound."""
+    """Train by `fit`, with Trace_ELBO as in the question scripts, or another bound."""
     keep_memory()
     model, guide = ours(state, precision, images.device)
 
@@ -107,10 +107,7 @@ def our_training(
 
 
 def plain_likelihood(images: Tensor, state: State, num_samples: int, keep: bool = False) -> Work:
-    """Importance sampling as the appendix would write it: log(sigmoid), 20 images x 100 samples.
-
-    Of other numbers of samples as many images as make 2,000 of both.
-    """
+    """Estimate log p(x) as the appendix would: with log(sigmoid), 2,000 latents at a time."""
     if keep:
         keep_memory()
     encoder = appendix(state, images.device)
@@ -132,7 +129,7 @@ def plain_likelihood(images: Tensor, state: State, num_samples: int, keep: bool 
 
 
 def our_likelihood(images: Tensor, state: State, num_samples: int, keep: bool = True) -> Work:
-    """As the scripts score; without `keep`, as who calls the function from a program of theirs."""
+    """Estimate log p(x) as the scripts do; without `keep`, as a user's own program would."""
     if keep:
         keep_memory()
     model, guide = ours(state, device=images.device)
@@ -144,17 +141,17 @@ def refined_likelihood(
     state: State,
     num_samples: int,
     precision: str = "float32",
-    starts: int | None = None,
+    num_starts: int | None = None,
 ) -> Work:
-    """log p(x) by the refined guide, the fit of its proposals included."""
+    """Estimate log p(x) by the refined guide; the time includes the fit of its proposals."""
     keep_memory()
     model, guide = ours(state, device=images.device)
-    refined = Refined(model, guide, num_starts=starts, precision=precision)
+    refined = Refined(model, guide, num_starts=num_starts, precision=precision)
     return lambda: log_likelihood(model, refined, images, num_samples=num_samples).value
 
 
 def pyro_likelihood(images: Tensor, state: State, num_samples: int) -> Work:
-    """Pyro's own weights. It gives one for all of a batch, so that images come one by one."""
+    """Estimate log p(x) by Pyro's own weights, image by image: it gives one weight for a batch."""
     keep_memory()
     model, guide = ours(state, device=images.device)
 
@@ -172,9 +169,9 @@ def pyro_likelihood(images: Tensor, state: State, num_samples: int) -> Work:
 
 
 def pythae_likelihood(images: Tensor, state: State, num_samples: int) -> Work:
-    """pythae's get_nll, where it is installed.
+    """Estimate log p(x) by pythae's get_nll, if it is installed.
 
-    It draws whole batches of samples: `batch_size` is set so that they are `num_samples`.
+    It draws whole batches of samples, so that `batch_size` must divide `num_samples`.
     """
     from pythae.models import VAE, VAEConfig
     from pythae.models.base.base_utils import ModelOutput
@@ -185,8 +182,8 @@ def pythae_likelihood(images: Tensor, state: State, num_samples: int) -> Work:
 
     class Encoder(BaseEncoder):
         def forward(self, x: Tensor) -> ModelOutput:
-            loc, tau = networks.g(x).chunk(2, -1)
-            return ModelOutput(embedding=loc, log_covariance=tau)
+            loc, log_var = networks.g(x).chunk(2, -1)
+            return ModelOutput(embedding=loc, log_covariance=log_var)
 
     class Decoder(BaseDecoder):
         def forward(self, z: Tensor) -> ModelOutput:

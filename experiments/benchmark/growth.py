@@ -1,17 +1,22 @@
-"""How cost grows with the work."""
+"""How do the seconds and the memory of log p(x) grow with images, samples and latent dimensions?
+
+A user who plans a larger run wants to know. More images and samples should take time in proportion
+and no more memory, since the work is cut into chunks.
+"""
 
 import statistics
 
+import numpy as np
+from matplotlib.ticker import LogLocator
 from torch import Tensor
 
 from experiments.benchmark.contenders import fresh_weights, our_likelihood
 from experiments.benchmark.turns import take_turns
+from pyro_vae.analysis.plots import COLOURS
 from pyro_vae.networks.appendix import State
 
 SEED = 6
-
-
-# images or samples that stay as they are while another thing grows
+# what stays as it is, as each of these grows
 REST = {
     "images": "x 100 samples",
     "samples": "x 20 images",
@@ -19,11 +24,8 @@ REST = {
 }
 
 
-def growth(x: Tensor, state: State, device: str) -> dict[str, list[dict]]:
-    """Seconds and peak memory of log p(x), as images, samples and latent dimensions grow.
-
-    Each setting has a process of its own, so that its peak is its own.
-    """
+def measure(x: Tensor, state: State, device: str) -> dict[str, list[dict]]:
+    """Measure seconds and peak memory of log p(x), each setting in a process of its own."""
     settings = {
         "images": [
             (n, {"images": x[:n], "num_samples": 100}) for n in (100, 400, 1600) if n <= len(x)
@@ -34,17 +36,37 @@ def growth(x: Tensor, state: State, device: str) -> dict[str, list[dict]]:
             for d in (2, 8, 32, 64)
         ],
     }
-    found = {}
-    for what, rows in settings.items():
-        found[what] = []
-        for number, options in rows:
-            one = {"ours": (our_likelihood, {"state": state} | options)}
-            row = take_turns(one, 3, f"{number:,} {what}", device)["ours"]
-            found[what].append(
-                {
-                    what: number,
-                    "seconds": statistics.median(row["seconds"]),
-                    "peak_mib": row["peak_mib"],
-                }
-            )
-    return found
+    metrics: dict[str, list[dict]] = {}
+    for what, sizes in settings.items():
+        metrics[what] = []
+        for size, options in sizes:
+            contenders = {"ours": (our_likelihood, {"state": state} | options)}
+            record = take_turns(contenders, 3, f"{size:,} {what}", device)["ours"]
+            seconds = statistics.median(record["seconds"])
+            metrics[what].append({what: size, "seconds": seconds, "peak_mib": record["peak_mib"]})
+    return metrics
+
+
+def draw(axes: np.ndarray, metrics: dict[str, list[dict]]) -> None:
+    """Draw seconds and peak memory as each of the three grows, on three axes."""
+    for ax, (what, rows) in zip(axes, metrics.items(), strict=True):
+        sizes, seconds = [row[what] for row in rows], [row["seconds"] for row in rows]
+        ax.plot(sizes, seconds, "o-", color=COLOURS["posterior"])
+        if what != "latent dimensions":  # they add work to the first layer alone
+            line = [seconds[0] * size / sizes[0] for size in sizes]
+            ax.plot(sizes, line, ":", color="0.4", zorder=0, label="in proportion")
+            ax.legend(loc="lower right")
+        memory = ax.twinx()
+        peaks = [row["peak_mib"] or 0 for row in rows]
+        memory.plot(sizes, peaks, "s--", color=COLOURS["guide"])
+        memory.set(ylim=(0, 2 * max(1, *peaks)))
+        memory.set_ylabel("peak memory, MiB (dashed)", color=COLOURS["guide"])
+        memory.grid(False)
+        ax.set(xscale="log", yscale="log")
+        ax.set_xticks(sizes, [f"{size:,}" for size in sizes])
+        ax.yaxis.set_major_locator(LogLocator(subs=[1, 2, 5]))
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.minorticks_off()
+        ax.set(ylim=(min(seconds) / 3, 3 * max(seconds)), xlabel=f"{what} {REST[what]}")
+        ax.set_ylabel("seconds", color=COLOURS["posterior"])
+        ax.set_title(f"log p(x), as the {what} grow")

@@ -1,4 +1,8 @@
-"""The distance to the machine."""
+"""How far is this package from what the machine can do?
+
+A contender may be slow too. The limit is a product of large matrices, which does little but
+arithmetic.
+"""
 
 import statistics
 import time
@@ -15,8 +19,44 @@ from pyro_vae.networks.appendix import State
 from pyro_vae.training.fit import fit
 
 
+def measure(x: Tensor, state: State, device: str) -> dict:
+    """Measure GFLOP/s of training and of log p(x), and of products of large matrices.
+
+    The arithmetic counted is that of the networks' layers, however it is done.
+    """
+    metrics: dict = {"threads": torch.get_num_threads(), "matrix_product_gflops": {}}
+    size = 2048 if device == "cpu" else 8192
+    for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        a = torch.randn(size, size).to(device, dtype)
+        seconds = median_seconds(lambda a=a: a @ a, 9, device)
+        metrics["matrix_product_gflops"][name] = 2 * size**3 / seconds / 1e9
+    model, guide = ours(state, device=device)
+    few, many = x[:100].to(device), x[:1000].to(device)
+
+    def train(images: Tensor) -> None:
+        fit(model, guide, (images,), epochs=1, progress=False)
+
+    def apply_layers() -> None:
+        """Encode one image and decode 100 latents."""
+        guide.encoder(few[:1])
+        model.decoder(torch.zeros(100, model.decoder.latent_dim, device=device))
+
+    for name, counted, counted_images, work, images in (
+        ("training", lambda: train(few), len(few), lambda: train(many), len(many)),
+        ("log_p_100", apply_layers, 1, lambda: log_likelihood(model, guide, few), len(few)),
+    ):
+        with FlopCounterMode(display=False) as counter:
+            counted()
+        flops = counter.get_total_flops() / counted_images
+        metrics[name] = {
+            "mflop_an_image": flops / 1e6,
+            "gflops": images * flops / median_seconds(work, 5, device) / 1e9,
+        }
+    return metrics
+
+
 def median_seconds(work: Callable[[], object], rounds: int, device: str) -> float:
-    """Of `rounds` calls of `work`, after one that is not counted."""
+    """Return the median time of `rounds` calls of `work`, after one that is not counted."""
     work()
     finish(device)
     seconds = []
@@ -28,36 +68,11 @@ def median_seconds(work: Callable[[], object], rounds: int, device: str) -> floa
     return statistics.median(seconds)
 
 
-def distance(x: Tensor, state: State, device: str) -> dict:
-    """GFLOP/s of a step and of a likelihood, beside those of a product of large matrices.
-
-    The arithmetic counted is what the networks' layers ask for, in whichever way it is done.
-    """
-    found: dict = {"threads": torch.get_num_threads(), "matrix_product_gflops": {}}
-    size = 2048 if device == "cpu" else 8192
-    for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
-        a = torch.randn(size, size).to(device, dtype)
-        seconds = median_seconds(lambda a=a: a @ a, 9, device)
-        found["matrix_product_gflops"][name] = 2 * size**3 / seconds / 1e9
-    model, guide = ours(state, device=device)
-    some, more = x[:100].to(device), x[:1000].to(device)
-
-    def train(images: Tensor) -> None:
-        fit(model, guide, (images,), epochs=1, progress=False)
-
-    def layers() -> None:  # of one image encoded, a hundred decoded
-        guide.encoder(some[:1])
-        model.decoder(torch.zeros(100, model.decoder.latent_dim, device=device))
-
-    for name, once, share, work, images in (
-        ("training", lambda: train(some), len(some), lambda: train(more), len(more)),
-        ("log_p_100", layers, 1, lambda: log_likelihood(model, guide, some), len(some)),
-    ):
-        with FlopCounterMode(display=False) as counter:
-            once()
-        flops = counter.get_total_flops() / share  # an image
-        found[name] = {
-            "mflop_an_image": flops / 1e6,
-            "gflops": images * flops / median_seconds(work, 5, device) / 1e9,
-        }
-    return found
+def as_text(metrics: dict) -> str:
+    """Return the line for a terminal."""
+    peak = metrics["matrix_product_gflops"]
+    return (
+        f"matrix products: {peak['float32']:.0f} GFLOP/s in float32, {peak['bfloat16']:.0f} in "
+        f"bfloat16; training: {metrics['training']['gflops']:.0f}, "
+        f"log p(x): {metrics['log_p_100']['gflops']:.0f}"
+    )

@@ -1,7 +1,13 @@
-"""The same work, each contender against the plain way."""
+"""How fast is the same work, done by this package and by others?
+
+A user gives up the plain loop of the appendix only for something that is not slower. So each
+contender trains, and estimates log p(x), beside that loop.
+"""
 
 import importlib.util
+import math
 
+import numpy as np
 from pyro.infer import TraceMeanField_ELBO
 from torch import Tensor
 
@@ -15,6 +21,7 @@ from experiments.benchmark.contenders import (
     refined_likelihood,
 )
 from experiments.benchmark.turns import Contenders, compared, take_turns
+from pyro_vae.analysis.plots import COLOURS
 from pyro_vae.networks.appendix import State
 from pyro_vae.networks.precision import resolve_precision
 
@@ -25,55 +32,94 @@ TITLES = {
 }
 
 
-def speed(x: Tensor, state: State, rounds: int, device: str) -> dict:
-    """Training and log p(x), each contender against the plain way."""
-    some = {"images": x[:2000], "state": state}
-    training: Contenders = {
-        "plain": (plain_training, some),
-        "plain, memory kept": (plain_training, some | {"keep": True}),
-        "ours, float32": (our_training, some | {"precision": "float32"}),
+def measure(x: Tensor, state: State, rounds: int, device: str) -> dict:
+    """Time training and log p(x) by each contender in turn; the weights `state` are trained."""
+    contenders = {
+        "training": _training(x[:2000], state, device),
+        "log_p_100": _likelihood(x[:200], state),
+        "log_p_1000": _tighter_likelihood(x[:100], state, device),
     }
-    bfloat16 = resolve_precision("auto", device) == "bfloat16"
-    if bfloat16:
-        rounded = some | {"precision": "bfloat16"}
-        training["ours, bfloat16 guide"] = (our_training, rounded)
-        closed = rounded | {"elbo": TraceMeanField_ELBO}
-        training["ours, bfloat16, closed KL"] = (our_training, closed)
-    some = {"images": x[:200], "state": state, "num_samples": 100}
-    scoring: Contenders = {
-        "plain": (plain_likelihood, some),
-        "plain, memory kept": (plain_likelihood, some | {"keep": True}),
-        "ours": (our_likelihood, some),
-        "ours, memory not kept": (our_likelihood, some | {"keep": False}),
-        "Pyro, image by image": (pyro_likelihood, some),
+    metrics = {}
+    for key, table in contenders.items():
+        if device != "cpu":  # the C library does not manage a GPU's memory
+            table = {name: entry for name, entry in table.items() if "keep" not in entry[1]}
+        images = len(table["plain"][1]["images"])
+        metrics[key] = compared(take_turns(table, rounds, TITLES[key], device), images, "plain")
+    return metrics
+
+
+def _training(images: Tensor, state: State, device: str) -> Contenders:
+    options = {"images": images, "state": state}
+    table: Contenders = {
+        "plain": (plain_training, options),
+        "plain, memory kept": (plain_training, options | {"keep": True}),
+        "ours, float32": (our_training, options | {"precision": "float32"}),
+    }
+    if resolve_precision("auto", device) == "bfloat16":
+        options = options | {"precision": "bfloat16"}
+        table["ours, bfloat16 guide"] = (our_training, options)
+        closed = options | {"elbo": TraceMeanField_ELBO}
+        table["ours, bfloat16, closed KL"] = (our_training, closed)
+    return table
+
+
+def _likelihood(images: Tensor, state: State) -> Contenders:
+    options = {"images": images, "state": state, "num_samples": 100}
+    table: Contenders = {
+        "plain": (plain_likelihood, options),
+        "plain, memory kept": (plain_likelihood, options | {"keep": True}),
+        "ours": (our_likelihood, options),
+        "ours, memory not kept": (our_likelihood, options | {"keep": False}),
+        "Pyro, image by image": (pyro_likelihood, options),
     }
     if importlib.util.find_spec("pythae"):
-        scoring["pythae get_nll"] = (pythae_likelihood, some)
-    some = {"images": x[:100], "state": state, "num_samples": 1000}
-    tighter: Contenders = {
-        "plain": (plain_likelihood, some),
-        "plain, memory kept": (plain_likelihood, some | {"keep": True}),
-        "ours": (our_likelihood, some),
-        "ours, refined": (refined_likelihood, some),
+        table["pythae get_nll"] = (pythae_likelihood, options)
+    return table
+
+
+def _tighter_likelihood(images: Tensor, state: State, device: str) -> Contenders:
+    options = {"images": images, "state": state, "num_samples": 1000}
+    table: Contenders = {
+        "plain": (plain_likelihood, options),
+        "plain, memory kept": (plain_likelihood, options | {"keep": True}),
+        "ours": (our_likelihood, options),
+        "ours, refined": (refined_likelihood, options),
     }
-    if bfloat16:
-        tighter["ours, refined in bfloat16"] = (
-            refined_likelihood,
-            some | {"precision": "bfloat16"},
-        )
-    tighter["ours, refined, one start"] = (
-        refined_likelihood,
-        some | {"precision": "auto", "num_starts": 1},
-    )
-    found = {}
-    for key, contenders in (
-        ("training", training),
-        ("log_p_100", scoring),
-        ("log_p_1000", tighter),
-    ):
-        if device != "cpu":  # whose memory is not the C library's to keep
-            contenders = {name: row for name, row in contenders.items() if "keep" not in row[1]}
-        images = len(contenders["plain"][1]["images"])
-        rows = take_turns(contenders, rounds, TITLES[key], device)
-        found[key] = compared(rows, images, "plain")
-    return found
+    if resolve_precision("auto", device) == "bfloat16":
+        rounded = options | {"precision": "bfloat16"}
+        table["ours, refined in bfloat16"] = (refined_likelihood, rounded)
+    fewer = options | {"precision": "auto", "num_starts": 1}
+    table["ours, refined, one start"] = (refined_likelihood, fewer)
+    return table
+
+
+def as_text(metrics: dict) -> str:
+    """Return the table for a terminal: each contender beside the plain way."""
+    lines = []
+    for key, title in TITLES.items():
+        lines.append(f"{title:<28}{'images/s':>10}{'quartiles':>20}{'faster':>9}{'MiB':>8}")
+        for name, row in metrics[key].items():
+            low, high = row["quartiles"]
+            lines.append(
+                f"  {name:<26}{row['images_a_second']:>10.1f}{f'{low:.1f} to {high:.1f}':>20}"
+                f"{row['times_as_fast']:>8.2f}x{row['peak_mib'] or math.nan:>8.0f}"
+            )
+    return "\n".join(lines)
+
+
+def draw(axes: np.ndarray, metrics: dict) -> None:
+    """Draw how many times as fast as the plain way each contender is, on three axes."""
+    for ax, (key, title) in zip(axes, TITLES.items(), strict=True):
+        rows = metrics[key]
+        place = np.arange(len(rows))[::-1]
+        times = np.array([row["times_as_fast"] for row in rows.values()])
+        ends = np.array([row["times_as_fast_quartiles"] for row in rows.values()]).T
+        colours = [COLOURS["posterior"] if name.startswith("ours") else "0.65" for name in rows]
+        ax.barh(place, times, 0.6, color=colours, xerr=np.abs(ends - times), ecolor="0.2")
+        for y, row, end in zip(place, rows.values(), ends[1], strict=True):
+            rate = row["images_a_second"]
+            label = f"  {rate:,.0f} img/s" if rate >= 100 else f"  {rate:.1f} img/s"
+            ax.text(end, y, label, va="center", fontsize=9)
+        ax.axvline(1, color="0.3", lw=0.8)
+        ax.set_yticks(place, list(rows))
+        ax.set(title=title, xlim=(0, 1.35 * ends[1].max()), xlabel="times as fast as plain PyTorch")

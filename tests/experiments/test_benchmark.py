@@ -1,11 +1,13 @@
 """The benchmark's contenders do the same work; what is measured of them by hand; its figure."""
 
+import inspect
+
 import numpy as np
 import pytest
 import torch
 
-from experiments.benchmark import __main__ as benchmark
-from experiments.benchmark import contenders, machine, speed, turns
+from experiments.benchmark import contenders, machine, scaling, speed, turns
+from experiments.benchmark.__main__ import figure as benchmark_figure
 from pyro_vae.likelihood.importance import log_likelihood
 from pyro_vae.likelihood.quadrature import integrate_plane
 from pyro_vae.networks.appendix import join_appendix
@@ -82,6 +84,14 @@ def test_training_starts_from_the_weights_given_and_leaves_them(digits, state, m
         assert (w - trained[name]).abs().max() < 0.003
 
 
+def test_every_contender_takes_the_options_it_is_given(digits, state):
+    x = digits.test_images[:2]
+    tables = [speed._training(x, state, "cpu"), speed._likelihood(x, state)]
+    tables.append(speed._tighter_likelihood(x, state, "cpu"))
+    for make, options in (entry for table in tables for entry in table.values()):
+        inspect.signature(make).bind(**options)
+
+
 def test_contenders_take_turns_in_processes_of_their_own():
     found = turns.take_turns({"one": (sleeper, {"name": 1}), "two": (sleeper, {"name": 2})}, 3, "")
     assert [len(row["seconds"]) for row in found.values()] == [3, 3]
@@ -137,7 +147,7 @@ def test_ratios_are_taken_within_a_round():
 
 def test_the_distance_counts_the_arithmetic_of_the_networks(digits, state, monkeypatch):
     monkeypatch.setattr(machine, "median_seconds", lambda work, rounds, device: 0.5)
-    found = machine.distance(digits.test_images, state, "cpu")
+    found = machine.measure(digits.test_images, state, "cpu")
     # multiply-adds of the decoder at d = 2, layer for layer, and of the encoder
     decoder = 2 * 128 + 128 * 1728 + 12 * 36 * 9 * 100 + 4 * 4 * 9 * 784 + 4 * 784
     encoder = 32 * 9 * 26**2 + 32 * 64 * 9 * 24**2 + 9216 * 128 + 128 * 4
@@ -174,8 +184,10 @@ def test_the_figure_shows_every_contender():
             for what in ("images", "samples", "latent dimensions")
         },
     }
-    figure = benchmark.benchmark_figure(metrics)
+    figure = benchmark_figure(metrics)
     figure.draw_without_rendering()
     labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
     assert labels == ["plain", "ours"]
-    assert benchmark.as_text(metrics).count("ours") == 3
+    assert speed.as_text(metrics["speed"]).count("ours") == 3
+    assert "training: 90, log p(x): 50" in machine.as_text(metrics["distance"])
+    assert scaling.as_text(metrics["scaling"]).count("30.0") == 2
