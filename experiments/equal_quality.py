@@ -1,17 +1,17 @@
 """Whether the fast training is as good as the plain one: log p(x) after equal training, in pairs.
 
 The plain way has the KL term of the bound in closed form, as the appendix does. Ours samples it
-(Trace_ELBO), which gives it other noise, or has it in closed form too (TraceMeanField_ELBO):
-both are compared, so that what speed costs is told from what sampling costs.
+(Trace_ELBO), which adds noise, or has it in closed form too (TraceMeanField_ELBO). Both are
+compared, to tell what the fast training costs from what sampling the KL costs.
 
-The trainings of a pair start from the same weights and see all images as often, each with random
-numbers of its own. The learning rate of all falls to zero: at a constant one the weights end in a
-noise that hides what is compared. Trainings still differ by chance, so that one pair says little:
-the interval is over pairs.
+The trainings of a pair start from the same weights and see all images equally often, each with
+random numbers of its own. Every learning rate falls to zero, since the noise of a constant one
+would hide what is compared. Trainings still differ by chance, so the interval is over pairs.
 
     python -m experiments.equal_quality
 """
 
+import argparse
 from functools import partial
 from pathlib import Path
 
@@ -35,8 +35,6 @@ from experiments.record import Results
 from pyro_vae.analysis.plots import COLOURS
 from pyro_vae.data import Dataset
 from pyro_vae.errors import InputError
-from pyro_vae.guides.refined import Refined
-from pyro_vae.likelihood.importance import log_likelihood
 from pyro_vae.likelihood.intervals import mean_interval
 from pyro_vae.likelihood.psis import khat_threshold
 from pyro_vae.networks.appendix import State, join_appendix
@@ -45,15 +43,16 @@ from pyro_vae.seeds import derive_seed
 from pyro_vae.storage.tensors import blaming, load_tensors, save_tensors
 from pyro_vae.training.fit import fit
 from pyro_vae.training.stopping import Interrupted
+from pyro_vae.vae import Vae
 
 SHADES = {"plain": "0.4", "sampled": COLOURS["guide"], "closed": COLOURS["posterior"]}
 SEED = 6  # of the scores; the first weights of pair n are drawn with n
-GOAL = 0.3  # nats: how far apart the two may be
+GOAL = 0.3  # nats: the difference that still counts as equal quality
 NUM_SAMPLES = 1000
 
 
 def trained_plainly(images: Tensor, start: State, settings: dict, pair: int) -> State:
-    """Weights after the appendix's own loop from `start`."""
+    """Train by the appendix's own loop from `start`, and return the weights."""
     work = plain_training(images, start, decay_epochs=settings["epochs"])
     torch.manual_seed(derive_seed(pair, 1))  # not the numbers that the weights were drawn from
     with without_tf32(images):  # plain is float32, on a GPU too
@@ -65,7 +64,7 @@ def trained_plainly(images: Tensor, start: State, settings: dict, pair: int) -> 
 def trained_by_svi(
     images: Tensor, start: State, settings: dict, pair: int, *, elbo: ELBO, number: int
 ) -> State:
-    """Weights after this package's training from `start`, its random numbers the `number`th."""
+    """Train by `fit` from `start`, and return the weights; `pair` and `number` make the seed."""
     print(f"pair {pair}, {type(elbo).__name__}")
     model, guide = ours(start, settings["precision"], images.device)
     epochs, seed = settings["epochs"], derive_seed(pair, number)
@@ -86,39 +85,83 @@ LABELS = {
 
 
 def scores(way: str, pair: int, data: Dataset, settings: dict) -> dict[str, Tensor]:
-    """Train one way, then `log_p` of each test image, nats, and its `khat`: `(B,)`, in float64.
+    """Train one way; return `log_p`, nats, and `khat` of each test image, `(B,)` in float64.
 
-    By NUM_SAMPLES of the refined guide, whose answer hardly depends on the encoder's quality.
+    The refined guide scores, because its answer hardly depends on the encoder's quality.
     """
     start = fresh_weights(settings["latent_dim"], pair)
     device = settings["device"]
     state = WAYS[way](data.train_images.to(device), start, settings, pair)
-    model, guide = ours(state, device=device)
-    x = data.test_images[: settings["images"]].to(device)
-    progress = f"pair {pair}, {way}: refined log p"
-    refined = Refined(model, guide)
-    found = log_likelihood(model, refined, x, num_samples=NUM_SAMPLES, seed=SEED, progress=progress)
-    return {"log_p": torch.from_numpy(found.value), "khat": torch.from_numpy(found.khat)}
+    refined = Vae(*ours(state, device=device)).refined()
+    x, progress = data.test_images[: settings["images"]], f"pair {pair}, {way}: refined log p"
+    result = refined.log_likelihood(x, num_samples=NUM_SAMPLES, seed=SEED, progress=progress)
+    return {"log_p": torch.from_numpy(result.value), "khat": torch.from_numpy(result.khat)}
+
+
+def all_scores(pairs: int, data: Dataset, settings: dict, folder: Path, resume: bool) -> dict:
+    """Return `log_p` and `khat`, `(pairs, B)` each, of every way.
+
+    The scores of a training are written to `folder` as soon as they are known. With `resume` those
+    that an earlier run has written are read instead.
+    """
+    if not resume:  # or a later --resume would take the scores of an earlier run
+        for path in folder.glob("*.training.pt"):
+            path.unlink()
+    results: dict[str, list[dict[str, Tensor]]] = {way: [] for way in WAYS}
+    for pair in range(pairs):
+        for way in WAYS:
+            path = folder / f"{way}_{pair}.training.pt"
+            if resume and path.exists():
+                result = read_scores(path, settings)
+            else:
+                try:
+                    result = scores(way, pair, data, settings)
+                except Interrupted:
+                    kept = "stopped; the scores of finished trainings are kept: continue with"
+                    raise Interrupted(f"{kept} --resume") from None
+                save_tensors(path, result | {"settings": settings})
+            results[way].append(result)
+    return {
+        way: {name: torch.stack([r[name] for r in of_way]).numpy() for name in ("log_p", "khat")}
+        for way, of_way in results.items()
+    }
 
 
 def read_scores(path: Path, settings: dict) -> dict[str, Tensor]:
-    """The scores that an equal run has left at `path`; InputError if another has."""
+    """Return the scores kept at `path`; raise InputError unless the run had these settings."""
     content = load_tensors(path, "scores", {"log_p", "khat", "settings"}, "delete it")
     if content["settings"] != settings:
         raise InputError(f"{path} is of a run with other options: delete it, or leave out --resume")
-    found = {name: content[name] for name in ("log_p", "khat")}
+    result = {name: content[name] for name in ("log_p", "khat")}
     with blaming(path, "delete it"):
-        for tensor in found.values():
+        for tensor in result.values():
             if tensor.shape != (settings["images"],) or tensor.isnan().any():
                 raise InputError("other scores")
-    return found
+    return result
+
+
+def compared(scores: dict[str, dict[str, np.ndarray]]) -> dict:
+    """Return each way's means over images and its difference from plain.
+
+    `scores` has the `log_p` and `khat`, `(pairs, B)` each, of every way.
+    """
+    plain = scores["plain"]["log_p"]
+    ways = {}
+    for way, result in scores.items():
+        ways[way] = {
+            "log_p": result["log_p"].mean(1).tolist(),  # of each pair
+            "share_trusted": float((result["khat"] <= khat_threshold(NUM_SAMPLES)).mean()),
+        }
+        if way != "plain":
+            ways[way]["minus_plain"] = minus_plain(result["log_p"], plain)
+    return {"goal": GOAL, "ways": ways}
 
 
 def minus_plain(log_p: np.ndarray, plain: np.ndarray) -> dict:
-    """The differences of log p `(pairs, B)` from the plain way's: of each pair, and over pairs.
+    """Return the differences of log p, `(pairs, B)`, from the plain way's.
 
-    The interval of a pair is over images; that over pairs is Student's, of independent trainings at
-    these images.
+    The interval of a pair is over images. The interval over pairs is Student's, for independent
+    trainings and these images.
     """
     difference = (log_p - plain).mean(1)
     over_pairs = mean_interval(difference)
@@ -130,22 +173,8 @@ def minus_plain(log_p: np.ndarray, plain: np.ndarray) -> dict:
     }
 
 
-def compared(scores: dict[str, dict[str, np.ndarray]]) -> dict:
-    """From `log_p` and `khat`, `(pairs, B)` each, of every way: means, and how far from plain."""
-    plain = scores["plain"]["log_p"]
-    found: dict = {"goal": GOAL, "ways": {}}
-    for way, one in scores.items():
-        found["ways"][way] = {
-            "log_p": one["log_p"].mean(1).tolist(),  # of each pair
-            "share_trusted": float((one["khat"] <= khat_threshold(NUM_SAMPLES)).mean()),
-        }
-        if way != "plain":
-            found["ways"][way]["minus_plain"] = minus_plain(one["log_p"], plain)
-    return found
-
-
 def verdict(low: float, high: float) -> str:
-    """What an interval of the difference says of both being equal within GOAL."""
+    """Say whether an interval of the difference shows equality within GOAL."""
     if low > -GOAL and high < GOAL:
         return f"equal within {GOAL} nats"
     if low > GOAL or high < -GOAL:
@@ -153,8 +182,23 @@ def verdict(low: float, high: float) -> str:
     return f"not shown to be equal within {GOAL} nats, nor to be further apart: more pairs may tell"
 
 
+def as_text(metrics: dict) -> str:
+    """Return the verdicts for a terminal."""
+    lines = []
+    for way, row in metrics["ways"].items():
+        if way != "plain":
+            mean, (low, high) = row["minus_plain"]["mean"], row["minus_plain"]["ci95"]
+            lines.append(
+                f"{LABELS[way]}, log p(x) minus plain after {metrics['epochs']} epochs: "
+                f"{mean:+.2f} nats ({low:+.2f} to {high:+.2f}); {row['minus_plain']['verdict']}"
+            )
+    trusted = min(row["share_trusted"] for row in metrics["ways"].values())
+    lines.append(f"k-hat is low enough for {trusted:.1%} of the images or more")
+    return "\n".join(lines)
+
+
 def quality_figure(metrics: dict) -> Figure:
-    """The scores of each pair, and the differences with what was to be shown."""
+    """Draw the scores of each pair, and the differences from plain beside the goal."""
     figure = Figure(figsize=(11, 4.2))
     figure.set_layout_engine("constrained")
     left, right = figure.subplots(1, 2, width_ratios=[1, 1.4])
@@ -168,13 +212,13 @@ def quality_figure(metrics: dict) -> Figure:
         left.plot(np.full(pairs, x), row["log_p"], "o", color=SHADES[way])
         if way == "plain":
             continue
-        found, aside = row["minus_plain"], 0.3 * x - 0.45
-        images = np.array([one["ci95"] for one in found["of_pairs"]])
-        means = [one["mean"] for one in found["of_pairs"]]
-        right.vlines(place + aside, *images.T, color=SHADES[way], lw=1.5)
+        difference, aside = row["minus_plain"], 0.3 * x - 0.45
+        ends = np.array([pair["ci95"] for pair in difference["of_pairs"]])
+        means = [pair["mean"] for pair in difference["of_pairs"]]
+        right.vlines(place + aside, *ends.T, color=SHADES[way], lw=1.5)
         right.plot(place + aside, means, "o", color=SHADES[way], label=LABELS[way])
-        right.vlines(pairs + 0.5 + aside, *found["ci95"], color=SHADES[way], lw=3)
-        right.plot(pairs + 0.5 + aside, found["mean"], "D", ms=8, color=SHADES[way], mec="k")
+        right.vlines(pairs + 0.5 + aside, *difference["ci95"], color=SHADES[way], lw=3)
+        right.plot(pairs + 0.5 + aside, difference["mean"], "D", ms=8, color=SHADES[way], mec="k")
     left.set_xticks(range(len(ways)), [LABELS[way].replace(", ", ",\n") for way in ways])
     left.set(xlim=(-0.4, len(ways) - 0.6), title="Each pair")
     left.set_ylabel("refined log p(x), nats per image")
@@ -188,17 +232,25 @@ def quality_figure(metrics: dict) -> Figure:
     return figure
 
 
-def main() -> None:
-    """Train every pair in all ways, score them, draw the figure and write the metrics."""
+def options() -> argparse.Namespace:
+    """Parse and check the options of the script."""
     parser = make_parser(__doc__.splitlines()[0], latent_dim=20, epochs=5)
-    parser.add_argument("--pairs", type=int, default=8, metavar="N", help="of trainings")
+    parser.add_argument(
+        "--pairs", type=int, default=8, metavar="N", help="number of training pairs"
+    )
     parser.add_argument("--images", type=int, default=200, metavar="N", help="test images")
     args = parser.parse_args()
     check_at_least("--pairs", args.pairs, 2)
     check_at_least("--images", args.images, 2)
     check_at_least("--epochs", args.epochs, 1)
-    own = ("batch_size", "learning_rate", "seed", "batch_parts", "checkpoint", "train")
-    reject_options(args, *own)
+    names = ("batch_size", "learning_rate", "seed", "batch_parts", "checkpoint", "train")
+    reject_options(args, *names)
+    return args
+
+
+def main() -> None:
+    """Train every pair in all ways, score them, draw the figure and write the metrics."""
+    args = options()
     data = announce_and_load(
         args,
         "equal quality: about 15 minutes a pair on 2 cores, 1 to 2 on a GPU. --resume keeps the "
@@ -214,38 +266,10 @@ def main() -> None:
         "device": args.device,
         "precision": resolve_precision(args.precision, args.device),
     }
-    if not args.resume:  # or a later --resume would take the scores of an earlier run
-        for left in results.folder.glob("*.training.pt"):
-            left.unlink()
-    found: dict[str, list[dict[str, Tensor]]] = {way: [] for way in WAYS}
-    for pair in range(args.pairs):
-        for way in WAYS:
-            path = results.folder / f"{way}_{pair}.training.pt"
-            if args.resume and path.exists():
-                one = read_scores(path, settings)
-            else:
-                try:
-                    one = scores(way, pair, data, settings)
-                except Interrupted:
-                    kept = "stopped; the scores of finished trainings are kept: continue with"
-                    raise Interrupted(f"{kept} --resume") from None
-                save_tensors(path, one | {"settings": settings})
-            found[way].append(one)
-    scored = {
-        way: {name: torch.stack([one[name] for one in rows]).numpy() for name in ("log_p", "khat")}
-        for way, rows in found.items()
-    }
-    metrics = settings | compared(scored)
-    for way, row in metrics["ways"].items():
-        if way != "plain":
-            mean, (low, high) = row["minus_plain"]["mean"], row["minus_plain"]["ci95"]
-            print(
-                f"{LABELS[way]}, log p(x) minus plain after {args.epochs} epochs: {mean:+.2f} nats "
-                f"({low:+.2f} to {high:+.2f}); {row['minus_plain']['verdict']}"
-            )
-    trusted = min(row["share_trusted"] for row in metrics["ways"].values())
-    print(f"k-hat is low enough for {trusted:.1%} of the images or more")
     results.training = settings
+    scored = all_scores(args.pairs, data, settings, results.folder, args.resume)
+    metrics = settings | compared(scored)
+    print(as_text(metrics))
     results.draw(equal_quality=quality_figure(metrics))
     for name, value in metrics.items():
         results.add(name, value)
