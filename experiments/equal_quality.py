@@ -36,7 +36,7 @@ from pyro_vae.analysis.plots import COLOURS
 from pyro_vae.data import Dataset
 from pyro_vae.errors import InputError
 from pyro_vae.likelihood.intervals import mean_interval
-from pyro_vae.likelihood.psis import khat_threshold
+from pyro_vae.likelihood.psis import passes
 from pyro_vae.networks.appendix import State, join_appendix
 from pyro_vae.networks.precision import resolve_precision, without_tf32
 from pyro_vae.seeds import derive_seed
@@ -150,7 +150,7 @@ def compared(scores: dict[str, dict[str, np.ndarray]]) -> dict:
     for way, result in scores.items():
         ways[way] = {
             "log_p": result["log_p"].mean(1).tolist(),  # of each pair
-            "share_trusted": float((result["khat"] <= khat_threshold(NUM_SAMPLES)).mean()),
+            "share_trusted": float(passes(result["khat"], NUM_SAMPLES).mean()),
         }
         if way != "plain":
             ways[way]["minus_plain"] = minus_plain(result["log_p"], plain)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from experiments.cli import TRAINING
 from experiments.trained import Spec, load_or_train
-from pyro_vae.analysis.sampling import encode_style, mean_images
+from pyro_vae.analysis.sampling import decode, encode_style
 from pyro_vae.data import Dataset
 from pyro_vae.errors import InputError, check_seed
 from pyro_vae.likelihood.estimate import Estimate
@@ -110,4 +110,4 @@ def refined_log_p(vae: Vae, x: Tensor, progress: str) -> Estimate:
 def reconstructions(vae: Vae, x: Tensor) -> Tensor:
     """Return the mean image at one draw of the guide, for each image of `x`."""
     z = encode_style(vae.model, vae.guide, x, num_samples=1, seed=SEED)[0]
-    return mean_images(vae.model, z)
+    return decode(vae.model, z)

@@ -7,7 +7,7 @@ import torch
 from tqdm import tqdm
 
 from experiments.question_c.autoencoders import Trainings
-from pyro_vae.analysis.sampling import mean_images
+from pyro_vae.analysis.sampling import decode
 from pyro_vae.data import Dataset
 from pyro_vae.training.fit import fit
 
@@ -33,7 +33,7 @@ def measure(trained: Trainings, data: Dataset) -> dict:
         )
         epoch = (time.perf_counter() - start) * len(data.train_images) / len(few)
         start = time.perf_counter()
-        mean_images(vae.model, torch.randn(10_000, vae.latent_dim))
+        decode(vae.model, torch.randn(10_000, vae.latent_dim))
         metrics[key] = {
             "generator_parameters": sum(w.numel() for w in vae.model.parameters()),
             "encoder_parameters": sum(w.numel() for w in vae.guide.parameters()),

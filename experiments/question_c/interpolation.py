@@ -15,7 +15,7 @@ from torch import Tensor
 from experiments.question_c.autoencoders import CONTENDERS, Vaes
 from experiments.question_c.spread import COLOURS, REAL, over_seeds, plot_mean_and_sd
 from pyro_vae.analysis.judges import Classifier, class_probabilities
-from pyro_vae.analysis.sampling import mean_images, posterior_moments
+from pyro_vae.analysis.sampling import decode, posterior_moments
 
 STEPS = 11
 
@@ -44,7 +44,7 @@ def measure(vaes: Vaes, x: Tensor, labels: np.ndarray, classifier: Classifier) -
         readings = []
         for vae in seeds:
             z, _ = posterior_moments(vae.guide, x)
-            images = mean_images(vae.model, line(z[first], z[first + 1]).flatten(0, 1))
+            images = decode(vae.model, line(z[first], z[first + 1]).flatten(0, 1))
             readings.append(read(images.unflatten(0, (STEPS, -1))))
         metrics[key] = over_seeds(readings)
     return metrics

@@ -25,7 +25,7 @@ def measure(trained: Trainings, x: Tensor) -> dict:
     binarised = torch.bernoulli(x, generator=torch.Generator().manual_seed(SEED))
     estimates: dict = {"grey": {}, "binarised": {}, "continuous": {}}
     for key, runs in trained.items():
-        estimates["grey"][key] = [run.refined.of(slice(len(x))) for run in runs]
+        estimates["grey"][key] = [run.refined.subset(slice(len(x))) for run in runs]
         estimates["binarised"][key] = [
             refined_log_p(run.vae, binarised, f"{key}: binarised") for run in runs
         ]

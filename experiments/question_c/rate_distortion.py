@@ -12,7 +12,7 @@ from tqdm import tqdm
 from experiments.question_c.autoencoders import CONTENDERS, SEED, Vaes
 from experiments.question_c.spread import COLOURS, over_seeds
 from pyro_vae.analysis.rate_distortion import guide_rate_distortion, model_rate_distortion
-from pyro_vae.likelihood.psis import khat_threshold
+from pyro_vae.likelihood.psis import passes
 
 BETAS = (0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 4.0)
 DRAWS = 500  # for each point of a curve
@@ -39,9 +39,7 @@ def measure(vaes: Vaes, x: Tensor, few: int) -> dict:
             "guide_beside_curve": mean_point(points, few),
             "rate": [float(point.rate.mean()) for point in curve],
             "distortion": [float(point.distortion.mean()) for point in curve],
-            "share_trusted": [
-                float((point.khat <= khat_threshold(DRAWS)).mean()) for point in curve
-            ],
+            "share_trusted": [float(passes(point.khat, DRAWS).mean()) for point in curve],
         }
     return metrics
 

@@ -20,7 +20,7 @@ from pyro_vae.analysis.features import nearest_distance
 from pyro_vae.analysis.fidelity import frechet_distance, precision_recall
 from pyro_vae.analysis.judges import Classifier, class_features, class_probabilities
 from pyro_vae.analysis.plots import show_image
-from pyro_vae.analysis.sampling import mean_images
+from pyro_vae.analysis.sampling import decode
 from pyro_vae.data import Dataset
 from pyro_vae.seeds import derive_seed
 from pyro_vae.vae import Vae
@@ -77,7 +77,7 @@ def measure(vaes: Vaes, data: Dataset, classifier: Classifier, count: int) -> tu
 def prior_images(vae: Vae, count: int, training: int) -> Tensor:
     """Draw `count` mean images from the prior, `(count, 1, 28, 28)`."""
     rng = torch.Generator().manual_seed(derive_seed(SEED, training))
-    return mean_images(vae.model, torch.randn(count, vae.latent_dim, generator=rng))
+    return decode(vae.model, torch.randn(count, vae.latent_dim, generator=rng))
 
 
 def fidelity(images: Tensor, real_features: np.ndarray, classifier: Classifier) -> dict:

@@ -13,7 +13,7 @@ from torch import Tensor
 from experiments.question_c.autoencoders import CONTENDERS, PAIRS, Trainings
 from experiments.question_c.spread import COLOURS, over_seeds, over_trainings
 from pyro_vae.analysis.plots import show_image
-from pyro_vae.analysis.sampling import mean_images, posterior_moments
+from pyro_vae.analysis.sampling import decode, posterior_moments
 from pyro_vae.likelihood.intervals import mean_interval
 
 NAMES = ("elbo", "iwae_100", "log_p")
@@ -160,7 +160,7 @@ def preferences_figure(trained: Trainings, x: Tensor) -> Figure:
     for key in ("d4", "d20"):
         vae = trained[key][0].vae
         z, _ = posterior_moments(vae.guide, x[images])
-        rows.append((CONTENDERS[key].label, mean_images(vae.model, z)))
+        rows.append((CONTENDERS[key].label, decode(vae.model, z)))
     half = len(images) // 2
     figure = Figure(figsize=(1.05 * half + 1.6, 8.3))
     figure.set_layout_engine("constrained")

@@ -16,7 +16,7 @@ from experiments.question_c.spread import COLOURS, over_seeds
 from pyro_vae.analysis.active_units import active_units
 from pyro_vae.analysis.judges import Classifier, class_probabilities
 from pyro_vae.analysis.plots import show_image
-from pyro_vae.analysis.sampling import mean_images, posterior_moments
+from pyro_vae.analysis.sampling import decode, posterior_moments
 from pyro_vae.data import Dataset
 from pyro_vae.vae import Vae
 
@@ -55,7 +55,7 @@ def digit_changes(vae: Vae, x: Tensor, order: list[int], classifier: Classifier)
     """
 
     def read(z: Tensor) -> np.ndarray:
-        return class_probabilities(classifier, mean_images(vae.model, z)).argmax(1)
+        return class_probabilities(classifier, decode(vae.model, z)).argmax(1)
 
     mean, _ = posterior_moments(vae.guide, x)
     digit, moves = read(mean), 2 * torch.eye(mean.shape[1])[order]
@@ -74,7 +74,7 @@ def unit_images(vae: Vae, x: Tensor, order: list[int]) -> Tensor:
     for unit in order[:MOST]:
         z = mean.repeat(9, 1)
         z[:, unit] = torch.linspace(-3, 3, 9)
-        rows.append(mean_images(vae.model, z))
+        rows.append(decode(vae.model, z))
     return torch.stack(rows)
 
 

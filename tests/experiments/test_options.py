@@ -1,7 +1,5 @@
 """Every option of every script, given wrong: one line that names it, exit code 2."""
 
-import fcntl
-import os
 import re
 import sys
 
@@ -182,8 +180,7 @@ FOLDERS = {
 def test_a_folder_that_another_run_writes_to_is_refused_at_once(tmp_path, capsys, script):
     folder = tmp_path / "digits" / FOLDERS[script]
     folder.mkdir(parents=True)
-    with opened(folder) as other_run:
-        fcntl.flock(other_run, fcntl.LOCK_EX)
+    with FileLock(folder / ".lock"):  # as another run has it
         main = main_of(script)
         message = f"another run is writing to {folder}: wait for it"
         check_wrong_option(main, ["--dataset", "digits"], message, tmp_path, capsys)
