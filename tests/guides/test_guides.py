@@ -141,7 +141,15 @@ def refined_log_p(fitted, generator, digits):
     return log_likelihood(generator, fitted("refined"), digits.test_images[:4], num_samples=1000)
 
 
-@pytest.mark.parametrize("name", ["mean_field", "mixture", "spline"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mean_field",
+        "mixture",
+        "inverse_autoregressive",
+        pytest.param("spline", marks=pytest.mark.slow),
+    ],
+)
 def test_the_best_member_is_between_the_guide_and_log_p(
     name, fitted, generator, digits, refined_log_p
 ):

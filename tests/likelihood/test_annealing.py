@@ -107,9 +107,9 @@ def test_trained_network_between_quadrature(trained, digits):
 
 
 def test_it_agrees_with_the_refined_guide_on_mnist(mnist, record):
-    """6 test images at d = 4 and d = 20, within 5 joint standard errors."""
+    """3 test images at d = 4 and d = 20, within 5 joint standard errors."""
     model, guide, _ = record
-    x = mnist.test_images[:6]
+    x = mnist.test_images[:3]
     annealed = annealed_log_likelihood(model, guide, x, num_chains=16, num_steps=30)
     refined = log_likelihood(model, Refined(model, guide), x, num_samples=1000)
     se = np.sqrt(annealed.se**2 + refined.se**2)
