@@ -16,7 +16,7 @@ from pyro_vae.networks.dense import DenseDecoder
 from pyro_vae.networks.labelled import LabelEncoder
 from pyro_vae.networks.labels import LabelLinear
 from pyro_vae.networks.precision import channels_last, in_blocks, resolve_precision
-from pyro_vae.vae import build_vae
+from tests.autoencoders import build_vae
 
 
 def appendix(latent_dim):
