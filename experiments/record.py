@@ -33,6 +33,7 @@ class Results:
         self.folder = results_root(args, data) / name
         self.training: dict = {}
         self.metrics: dict = {}
+        self.provenance = provenance()
         # of several processes the first writes
         (lock_folder if parallel.rank() == 0 else check_folder)(self.folder)
 
@@ -48,7 +49,7 @@ class Results:
             **self.metrics,
             "options": {k: str(v) if isinstance(v, Path) else v for k, v in options.items()},
             "training": self.training,
-            "provenance": provenance(),
+            "provenance": self.provenance,
         }
         with atomic_write(self.folder / "metrics.json") as partial:
             partial.write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")

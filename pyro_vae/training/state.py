@@ -82,6 +82,8 @@ class TrainingState:
                     f"{self.path} has already seen {len(history)} epochs, and {epochs} are asked: "
                     "raise epochs, or delete it to train afresh"
                 )
+            if stored["position"].keys() != asdict(position).keys():
+                raise ValueError
             if position.epoch != len(history) or not 0 <= position.step < math.inf:
                 raise ValueError
             position.total + 0.0

@@ -100,7 +100,7 @@ SPOILT = [
     ("state", ("position", "step"), "a"),
     ("state", ("position", "total"), None),
     *(("state", ("history",), value) for value in (3, [])),
-    *(("state", ("order",), value) for value in (3, X)),
+    *(("state", ("shuffle_generator",), value) for value in (3, X)),
     ("state", ("optimiser",), 3),
     ("state", ("model",), {}),
     *(("block", ("block",), value) for value in (3, {}, {"value": X})),
@@ -130,7 +130,7 @@ def test_content_that_does_not_belong_there_is_one_line_that_names_the_file(
 def test_a_classifier_that_is_none(tmp_path, digits):
     path = tmp_path / "digits" / "checkpoints" / "classifier.pt"
     save_tensors(path, {"classifier": {}, "config": 3})
-    with pytest.raises(InputError, match=r"classifier\.pt holds what does not belong there"):
+    with pytest.raises(InputError, match=r"classifier\.pt has unexpected content"):
         trained_classifier(Namespace(results=tmp_path), digits)
 
 
