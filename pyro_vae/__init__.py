@@ -2,7 +2,6 @@
 
 Everything that a user imports is here: `from pyro_vae import Vae, fit, log_likelihood`. A name is
 loaded when it is first used, so that the estimators of log weights need neither Pyro nor networks.
-Data flows one way: data, networks, models and guides, training, likelihood and analysis.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Random numbers: a seed for each block of work, without touching the caller's random state."""
+"""Seeding: a block of code with random numbers of its own, and seeds derived from integers."""
 
 import threading
 from collections.abc import Iterator, Sequence

@@ -1,0 +1,3 @@
+"""Speed, side by side."""
+
+SEED = 6  # of weights and draws

@@ -11,7 +11,7 @@ import argparse
 
 from matplotlib.figure import Figure
 
-from experiments.benchmark import growth, machine, scaling, speed
+from experiments.benchmark import SEED, growth, machine, scaling, speed
 from experiments.benchmark.contenders import fresh_weights, our_training
 from experiments.cli import (
     TRAINING,
@@ -61,7 +61,7 @@ def main() -> None:
     results = Results(args, data, folder_name(args, name, 20))
     results.training = {"epochs": 1}
     # train for one epoch, so that the work is timed with weights that are no longer random
-    start = fresh_weights(args.latent_dim, growth.SEED)
+    start = fresh_weights(args.latent_dim, SEED)
     state = our_training(data.train_images.to(args.device), start, "auto")()
     state = {name: w.cpu() for name, w in state.items()}
     x = data.test_images

@@ -9,7 +9,7 @@ import argparse
 import numpy as np
 
 from experiments.cli import announce_and_load, check_at_least, make_parser, run, training_settings
-from experiments.compare_guides import gaps, posteriors
+from experiments.compare_guides import SEED, gaps, posteriors
 from experiments.compare_guides.candidates import find_guides, frozen, joint
 from experiments.compare_guides.training import train_all
 from experiments.record import Results
@@ -71,7 +71,7 @@ def main() -> None:
     results.training = field.config
     trainings = train_all(field, args, data, results.folder)
 
-    chosen = np.random.default_rng(gaps.SEED).permutation(len(data.test_images))[: args.images]
+    chosen = np.random.default_rng(SEED).permutation(len(data.test_images))[: args.images]
     x, y = data.test_images[chosen].to(args.device), data.test_labels[chosen].numpy()
     gap_images = args.images // 10
     evaluations = gaps.evaluate_all(field, x, gap_images)

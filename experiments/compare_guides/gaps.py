@@ -9,12 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from experiments.compare_guides import SEED
 from experiments.compare_guides.candidates import Field
 from experiments.compare_guides.training import Training
 from pyro_vae.analysis.comparison import Evaluation, evaluate, table
 from pyro_vae.analysis.plots import COLOURS
-
-SEED = 3  # of everything drawn for the comparison; the training has its own
 
 
 def evaluate_all(field: Field, x: Tensor, gap_images: int) -> dict[str, Evaluation]:

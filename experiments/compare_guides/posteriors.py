@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from tqdm import tqdm
 
+from experiments.compare_guides import SEED
 from experiments.compare_guides.candidates import Field
-from experiments.compare_guides.gaps import SEED
 from pyro_vae.analysis.comparison import Evaluation
 from pyro_vae.analysis.plots import COLOURS, show_image
 from pyro_vae.analysis.sampling import guide_samples

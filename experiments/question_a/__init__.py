@@ -1,3 +1,3 @@
-"""Question (a); see `__main__` for its investigations."""
+"""Question (a): train the appendix's autoencoder and look at what it has learnt."""
 
-SEED = 1  # of everything drawn for the figures; the training has its own
+SEED = 1  # of everything drawn for this question; the training has its own

@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from experiments.cli import announce_and_load, check_at_least, folder_name, make_parser, run
-from experiments.question_a import interpolation, noise, reconstructions, training
+from experiments.question_a import interpolation, noise, reconstructions, training_curve
 from experiments.record import Results
 from experiments.trained import Spec, load_or_train
 from pyro_vae.analysis.judges import knn_judge
@@ -63,7 +63,7 @@ def investigate(
         "reader", {"kind": "5 nearest of 20,000 training images", "test_accuracy": accuracy}
     )
     if vae.config.get("history"):
-        results.draw(training=training.figure(vae.config["history"]))
+        results.draw(training=training_curve.figure(vae.config["history"]))
     results.draw(
         reconstructions=reconstructions.figure(vae, x, names),
         random=reconstructions.random_figure(vae),

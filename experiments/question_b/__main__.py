@@ -11,8 +11,16 @@ likelihood of the pixels. Each has a file in this folder.
 import numpy as np
 
 from experiments.cli import announce_and_load, check_at_least, folder_name, make_parser, run
-from experiments.question_b import enough, explained, extremes, interventions, pixels, typical
-from experiments.question_b.scores import SEED
+from experiments.question_b import (
+    SEED,
+    enough,
+    explained,
+    extremes,
+    features,
+    interventions,
+    pixels,
+    typical,
+)
 from experiments.record import Results
 from experiments.trained import Spec, load_or_train
 from pyro_vae.data import Dataset
@@ -56,13 +64,10 @@ def investigate(vae: Vae, data: Dataset, images: int, results: Results) -> None:
         by_digit=extremes.digits_figure(data.test_images, metrics),
     )
 
-    metrics, features = explained.measure(vae, data, amortised.value)
-    results.add(
-        "explained",
-        metrics,
-        explained=explained.figure(metrics),
-        features=explained.features_figure(features, amortised.value),
-    )
+    measured, median_ess = features.measure(vae, data)
+    results.draw(features=features.figure(measured, amortised.value))
+    metrics = explained.measure(measured, median_ess, amortised.value)
+    results.add("explained", metrics, explained=explained.figure(metrics))
 
     # a random choice, because the halves of MNIST's test set differ
     chosen = np.random.default_rng(SEED).permutation(len(data.test_images))[:images]
@@ -78,8 +83,8 @@ def investigate(vae: Vae, data: Dataset, images: int, results: Results) -> None:
     results.add("typical", metrics, typical=typical.figure(sets, scores, refined.value))
 
     part = slice(0, max(12, images // 5))
-    features = {name: value[chosen][part] for name, value in features.items()}
-    metrics, scores = pixels.measure(vae, x[part], refined.subset(part), features)
+    of_part = {name: value[chosen][part] for name, value in measured.items()}
+    metrics, scores = pixels.measure(vae, x[part], refined.subset(part), of_part)
     results.add("pixels", metrics, pixels=pixels.figure(x[part], scores, metrics))
 
     print(

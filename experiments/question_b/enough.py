@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 from torch import Tensor
 
-from experiments.question_b.scores import SEED, refined_log_p, spearman
+from experiments.question_b import SEED
+from experiments.question_b.shared import refined_log_p, spearman
 from pyro_vae.analysis.plots import COLOURS
 from pyro_vae.likelihood.annealing import annealed_log_likelihood, bidirectional_bounds
 from pyro_vae.likelihood.estimate import Estimate, estimate, iwae

@@ -6,63 +6,32 @@ image alone. The excess over that floor is what this model loses, and is explain
 """
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from experiments.question_b.scores import SEED, spearman
+from experiments.question_b import SEED
+from experiments.question_b.shared import spearman
 from pyro_vae.analysis.explained import held_out_r2
-from pyro_vae.analysis.features import FEATURES, nearest_distance
+from pyro_vae.analysis.features import FEATURES
 from pyro_vae.analysis.plots import COLOURS
-from pyro_vae.analysis.sampling import posterior_mean
-from pyro_vae.data import Dataset
-from pyro_vae.vae import Vae
 
 VISIBLE = [*FEATURES, "class"]  # what can be seen on the image itself
 
-# A feature that is not here has no unit.
-UNITS = {
-    "ink": "pixels' worth of white",
-    "entropy floor": "nats",
-    "stroke width": "pixels",
-    "slant": "columns to the right for each row up",
-    "height": "pixels",
-    "width": "pixels",
-    "off centre": "pixels",
-    "nearest training image": "distance of grey levels",
-    "reconstruction error": "squared grey levels",
-}
 
+def measure(features: dict[str, np.ndarray], median_ess: float, score: np.ndarray) -> dict:
+    """Measure what the features of all test images explain of their scores, `(B,)`.
 
-def measure(vae: Vae, data: Dataset, score: np.ndarray) -> tuple[dict, dict[str, np.ndarray]]:
-    """Return the metrics, and the features of all test images; their scores are `score`, `(B,)`."""
-    features, median_ess = all_features(vae, data)
+    `median_ess` is of the posterior means that some features are computed from.
+    """
     held_out = np.zeros(len(score), bool)
     held_out[np.random.default_rng(SEED).permutation(len(score))[: len(score) // 4]] = True
-    metrics = {
+    return {
         "images": len(score),
         "held_out": int(held_out.sum()),
         "posterior_mean_median_ess_of_100": median_ess,
         "score": explain(features, score, held_out, "score"),
         "excess": explain(features, -score - features["entropy floor"], held_out, "excess"),
     }
-    return metrics, features
-
-
-def all_features(vae: Vae, data: Dataset) -> tuple[dict[str, np.ndarray], float]:
-    """Return each feature of the test images, `(B,)`, and the ESS behind the posterior mean.
-
-    The ESS is the median over the images of the effective sample size of 100 weighted samples.
-    """
-    x = data.test_images
-    features = {name: function(x) for name, function in tqdm(FEATURES.items(), desc="features")}
-    features["class"] = data.test_labels.numpy().astype(float)
-    features["nearest training image"] = nearest_distance(x, data.train_images)
-    mean, ess = posterior_mean(vae.model, vae.guide, *vae.here(x), seed=SEED)
-    features["latent's distance from 0"] = mean.norm(dim=1).double().cpu().numpy()
-    rebuilt = torch.cat([vae.decode(z) for z in mean.split(500)]).cpu()
-    features["reconstruction error"] = (x - rebuilt).square().sum((1, 2, 3)).double().numpy()
-    return features, float(ess.median())
 
 
 def explain(
@@ -122,47 +91,4 @@ def figure(metrics: dict) -> Figure:
     axes[1].plot([], [], "D", color=COLOURS["guide"], label=lost_label)
     figure.legend(loc="outside lower left", ncols=3, fontsize=9)
     figure.suptitle("How much of the score each feature explains (lines: 95% intervals)")
-    return figure
-
-
-def features_figure(features: dict[str, np.ndarray], score: np.ndarray) -> Figure:
-    """Draw the score against each feature: all images, and medians.
-
-    A feature with few values has a median at each of them, another in ten equal groups.
-    """
-    names = [name for name in features if name != "class"]
-    figure = Figure(figsize=(13, 8.4))
-    figure.set_layout_engine("constrained")
-    axes = figure.subplots(3, 4, sharey=True)
-    low, high = np.quantile(score, [0.001, 0.999])
-    for ax, name in zip(axes.flat, names, strict=True):
-        value = features[name]
-        discrete = len(np.unique(value)) < 40
-        jitter = np.random.default_rng(0).uniform(-0.3, 0.3, len(value))
-        spread = value + jitter * discrete  # or the points would lie on one another
-        ax.scatter(
-            spread, score, s=1.5, c=features["class"], cmap="tab10", alpha=0.5, rasterized=True
-        )
-        if discrete:
-            group = value
-        else:
-            edges = np.unique(np.quantile(value, np.linspace(0, 1, 11)))
-            group = np.clip(np.searchsorted(edges, value, side="right") - 1, 0, len(edges) - 2)
-        filled = [g for g in np.unique(group) if (group == g).sum() >= 20]
-        medians = [[np.median(v[group == g]) for g in filled] for v in (value, score)]
-        ax.plot(*medians, "ko-", ms=3.5, lw=1.4)
-        unit = f", {UNITS[name]}" if name in UNITS else ""
-        ax.set(xlabel=name + unit, ylim=(low, high))
-        ax.set_xlim(*np.quantile(spread, [0.0005, 0.9995]))
-    for ax in axes[:, 0]:
-        ax.set_ylabel("score, nats")
-    dots = [
-        figure.axes[0].scatter([], [], s=25, color=f"C{digit}", label=str(digit))
-        for digit in range(10)
-    ]
-    figure.legend(handles=dots, loc="outside lower left", ncols=10, title="digit")
-    figure.suptitle(
-        "The score against each feature, but for the extreme 0.1%; black: medians of ten equal "
-        "groups, or of each value"
-    )
     return figure

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from experiments.question_b.scores import nats, refined_log_p
+from experiments.question_b.shared import nats, refined_log_p
 from pyro_vae.analysis.plots import COLOURS, show_image
 from pyro_vae.data import Dataset
 from pyro_vae.likelihood.estimate import Estimate

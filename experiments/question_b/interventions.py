@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from experiments.question_b.scores import nats, refined_log_p
+from experiments.question_b.shared import nats, refined_log_p
 from pyro_vae.analysis.features import entropy_floor
 from pyro_vae.analysis.interventions import binarise, blur, deslant, resize, shear, shift, thicken
 from pyro_vae.analysis.plots import COLOURS, show_image

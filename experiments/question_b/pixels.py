@@ -12,7 +12,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from experiments.question_b.scores import SEED, nats, refined_log_p, spearman
+from experiments.question_b import SEED
+from experiments.question_b.shared import nats, refined_log_p, spearman
 from pyro_vae.analysis.plots import COLOURS, show_image
 from pyro_vae.likelihood.estimate import Estimate
 from pyro_vae.likelihood.intervals import mean_interval

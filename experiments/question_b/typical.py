@@ -9,7 +9,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from experiments.question_b.scores import SEED, refined_log_p
+from experiments.question_b import SEED
+from experiments.question_b.shared import refined_log_p
 from pyro_vae.analysis.features import entropy_floor
 from pyro_vae.analysis.interventions import shift, shuffle_pixels
 from pyro_vae.analysis.plots import COLOURS, show_image

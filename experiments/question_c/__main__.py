@@ -10,6 +10,7 @@ import numpy as np
 
 from experiments.cli import announce_and_load, check_at_least, make_parser, run
 from experiments.question_c import (
+    SEED,
     cost,
     interpolation,
     maps,
@@ -23,7 +24,7 @@ from experiments.question_c import (
     scores,
     units,
 )
-from experiments.question_c.autoencoders import CONTENDERS, SEED, load_all, score_all
+from experiments.question_c.autoencoders import CONTENDERS, load_all, score_all
 from experiments.record import Results
 from experiments.trained import trained_classifier
 from pyro_vae.analysis.judges import class_probabilities

@@ -12,14 +12,13 @@ import numpy as np
 from torch import Tensor
 
 from experiments.cli import TRAINING
+from experiments.question_c import SEED
 from experiments.trained import Spec, load_or_train
 from pyro_vae.analysis.sampling import decode, encode_style
 from pyro_vae.data import Dataset
 from pyro_vae.errors import InputError, check_seed
 from pyro_vae.likelihood.estimate import Estimate
 from pyro_vae.vae import Vae
-
-SEED = 4  # of everything drawn for the comparison; the trainings have their own
 
 
 class Contender(NamedTuple):

@@ -6,7 +6,8 @@ from matplotlib.figure import Figure
 from sklearn.manifold import TSNE
 from tqdm import tqdm
 
-from experiments.question_c.autoencoders import CONTENDERS, SEED, Vaes
+from experiments.question_c import SEED
+from experiments.question_c.autoencoders import CONTENDERS, Vaes
 from pyro_vae.analysis.sampling import posterior_moments
 from pyro_vae.data import Dataset
 

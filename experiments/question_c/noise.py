@@ -10,7 +10,8 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from experiments.question_c.autoencoders import CONTENDERS, SEED, Vaes, reconstructions
+from experiments.question_c import SEED
+from experiments.question_c.autoencoders import CONTENDERS, Vaes, reconstructions
 from experiments.question_c.spread import COLOURS, REAL, over_seeds, plot_mean_and_sd
 from pyro_vae.analysis.interventions import gaussian_noise, salt_and_pepper
 from pyro_vae.analysis.judges import Classifier, class_probabilities

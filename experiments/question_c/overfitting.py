@@ -9,7 +9,8 @@ could give the grey levels, and differences between two models are free of it al
 import numpy as np
 from matplotlib.axes import Axes
 
-from experiments.question_c.autoencoders import CONTENDERS, PAIRS, SEED, Trainings, refined_log_p
+from experiments.question_c import SEED
+from experiments.question_c.autoencoders import CONTENDERS, PAIRS, Trainings, refined_log_p
 from experiments.question_c.spread import COLOURS
 from pyro_vae.analysis.features import entropy_floor
 from pyro_vae.data import Dataset

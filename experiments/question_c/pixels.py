@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from experiments.question_c.autoencoders import PAIRS, SEED, Trainings, refined_log_p
+from experiments.question_c import SEED
+from experiments.question_c.autoencoders import PAIRS, Trainings, refined_log_p
 from experiments.question_c.spread import over_seeds, over_trainings
 from pyro_vae.likelihood.estimate import Estimate
 from pyro_vae.likelihood.intervals import mean_interval

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from torch import Tensor
 from tqdm import tqdm
 
-from experiments.question_c.autoencoders import CONTENDERS, SEED, Vaes
+from experiments.question_c import SEED
+from experiments.question_c.autoencoders import CONTENDERS, Vaes
 from experiments.question_c.spread import COLOURS, over_seeds
 from pyro_vae.analysis.rate_distortion import guide_rate_distortion, model_rate_distortion
 from pyro_vae.likelihood.psis import passes

@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from tqdm import tqdm
 
-from experiments.question_c.autoencoders import CONTENDERS, SEED, Vaes, reconstructions
+from experiments.question_c import SEED
+from experiments.question_c.autoencoders import CONTENDERS, Vaes, reconstructions
 from experiments.question_c.spread import COLOURS, REAL, over_seeds
 from pyro_vae.analysis.features import nearest_distance
 from pyro_vae.analysis.fidelity import frechet_distance, precision_recall

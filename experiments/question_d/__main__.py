@@ -19,9 +19,9 @@ from experiments.cli import (
 )
 from experiments.question_d import (
     classification,
+    disentanglement,
     failures,
     label_worth,
-    measures,
     styles,
     theory,
     transfer,
@@ -63,7 +63,7 @@ def main() -> None:
     metrics, order = units.measure(vae, data)
     results.add("units", metrics, units=units.figure(vae, metrics, order))
 
-    metrics = measures.measure(vae, data, classifier, drawn)
+    metrics = disentanglement.measure(vae, data, classifier, drawn)
     results.add("measures", metrics)
     generated = metrics["generated"]["mean"]
 

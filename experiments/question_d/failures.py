@@ -11,7 +11,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from experiments.question_d import SEED, measures
+from experiments.question_d import SEED, disentanglement
 from experiments.question_d.classification import accuracy_of, label_log_p
 from experiments.question_d.styles import draw_styles, every_digit
 from pyro_vae.analysis.classification import label_mutual_information
@@ -59,7 +59,7 @@ def measure(
         train = (data.train_images.to(device), labels.to(device))
         fit(vae.model, vae.guide, train, epochs=epochs, seed=SEED, **options)
         log_p = label_log_p(vae, x, 100, name).value
-        metrics[name] = measures.measure(vae, data, classifier, count) | {
+        metrics[name] = disentanglement.measure(vae, data, classifier, count) | {
             "bayes": accuracy_of(log_p, y),
             "information": label_mutual_information(log_p, y),
         }

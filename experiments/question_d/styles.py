@@ -2,7 +2,7 @@
 
 A style e ~ N(0, I) is drawn without regard to the label, and f(e, y) = decoder(T_y(e), y). Here are
 the pictures that the coursework asks for: one style over the ten digits, many styles of each digit,
-and the way from one style to another. `measures` has the numbers.
+and the way from one style to another. `disentanglement` has the numbers.
 """
 
 import numpy as np

@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 
 from experiments.question_d import SEED
-from experiments.question_d.measures import STYLE_FEATURES
+from experiments.question_d.disentanglement import STYLE_FEATURES
 from experiments.question_d.styles import every_digit
 from pyro_vae.analysis.plots import image_rows
 from pyro_vae.analysis.sampling import decode_style, encode_style, posterior_samples

@@ -1,4 +1,4 @@
-"""Pareto k-hat of importance weights, by ArviZ: the only module that imports it."""
+"""Pareto k-hat of importance weights by ArviZ, and the rule by which an estimate is trusted."""
 
 import math
 import warnings

@@ -13,7 +13,7 @@ from pyro_vae.guides.gaussian import MeanField
 from pyro_vae.models import Model
 from pyro_vae.networks.appendix import Decoder
 from pyro_vae.problems import LinearGaussian
-from tests.problems import Numbers
+from tests.shared import Numbers
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from pyro_vae.analysis.sampling import (
 from pyro_vae.problems import LinearGaussian
 from pyro_vae.seeds import derive_seed
 from tests.autoencoders import build_vae
-from tests.problems import off_by
+from tests.shared import off_by
 
 
 def test_posterior_samples_have_the_posteriors_moments():

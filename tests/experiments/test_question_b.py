@@ -8,7 +8,7 @@ import pytest
 from experiments.question_b.enough import agreement, coverage, z_scores
 from experiments.question_b.extremes import extremes
 from experiments.question_b.pixels import lowest_shared
-from experiments.question_b.scores import spearman
+from experiments.question_b.shared import spearman
 from pyro_vae.likelihood.estimate import Estimate
 from tests.commands import run_script
 

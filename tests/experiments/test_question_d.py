@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from experiments.question_d import classification, failures, measures, styles, units
-from experiments.question_d.measures import STYLE_FEATURES
+from experiments.question_d import classification, disentanglement, failures, styles, units
+from experiments.question_d.disentanglement import STYLE_FEATURES
 from pyro_vae.analysis.judges import Classifier
 from pyro_vae.guides.prior import PriorGuide
 from pyro_vae.likelihood.importance import log_likelihood
@@ -72,7 +72,7 @@ def test_the_measures_catch_a_generator_that_ignores_y(digits):
     with torch.no_grad():
         model.decoder.f[0].weight[:, 3:] = 0
     classifier = Classifier().eval()
-    found = measures.measure(Vae(model, guide), digits, classifier, 200)
+    found = disentanglement.measure(Vae(model, guide), digits, classifier, 200)
     assert found["generated"]["mean"] == pytest.approx(0.1, abs=0.106)
 
 
@@ -90,8 +90,8 @@ def test_the_probes_catch_a_guide_whose_latent_tells_y(digits):
         (digits.test_images, digits.test_labels),
     )
     for guide, low, high in ((telling, 0.9, 1.0), (PriorGuide(model), 0.0, 0.2)):
-        (z, _), (other_z, _) = (measures.codes(Vae(model, guide), *rows) for rows in parts)
-        found = measures.probes(z, parts[0][1], other_z, parts[1][1])
+        (z, _), (other_z, _) = (disentanglement.codes(Vae(model, guide), *rows) for rows in parts)
+        found = disentanglement.probes(z, parts[0][1], other_z, parts[1][1])
         assert low <= found["best"] <= high
         if guide is telling:  # H(y) = 2.30, all of which a reader could have
             assert 1.5 < found["information_nats_at_least"] < 2.31

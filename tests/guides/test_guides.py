@@ -32,7 +32,7 @@ from pyro_vae.models import Model
 from pyro_vae.networks.appendix import Decoder
 from pyro_vae.problems import LinearGaussian
 from pyro_vae.training.fit import fit
-from tests.problems import Numbers
+from tests.shared import Numbers
 
 TRAINED = [name for name in GUIDES if name != "prior"]
 EVERY = [*GUIDES, "refined"]  # the last is fitted to each image, and has nothing to train or save

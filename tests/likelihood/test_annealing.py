@@ -22,7 +22,7 @@ from pyro_vae.likelihood.importance import log_likelihood
 from pyro_vae.likelihood.quadrature import integrate_plane
 from pyro_vae.likelihood.traces import simulate
 from pyro_vae.problems import LinearGaussian
-from tests.problems import off_by
+from tests.shared import off_by
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ from pyro_vae.likelihood.quadrature import integrate_plane
 from pyro_vae.likelihood.traces import draw
 from pyro_vae.problems import LinearGaussian
 from tests.autoencoders import build_vae
-from tests.problems import GUIDES, off_by
+from tests.shared import GUIDES, off_by
 
 SIGMAS = 5
 RUNS = 2000

@@ -8,10 +8,9 @@ import numpy as np
 from scipy.stats import spearmanr
 from torch import Tensor
 
+from experiments.question_b import SEED
 from pyro_vae.likelihood.estimate import Estimate
 from pyro_vae.vae import Vae
-
-SEED = 2  # of everything drawn for question (b); the training has its own
 
 
 def refined_log_p(vae: Vae, x: Tensor, progress: str | None = None) -> Estimate:
