@@ -48,8 +48,8 @@ def measure(
     """Read all test images by Bayes' rule, and see what samples and proposal change.
 
     `few` images get all ten labels by the refined guide, and the `doubtful` closest calls their
-    three best ones. Also returns log p(x | y), `(B, 10)`: by 100 samples, those by the refined
-    guide in their place.
+    three best ones. Also returns log p(x | y), `(B, 10)`: the refined guide's score for
+    these three labels, and the score of 100 samples for all others.
     """
     x, labels = data.test_images, data.test_labels.numpy()
     hundred = label_log_p(vae, x, 100, "Bayes' rule, 100 samples")
