@@ -12,12 +12,7 @@ from torch import nn
 
 import pyro_vae
 from experiments import cli
-from pyro_vae import (
-    data,
-    errors,
-    models,
-    priors,
-)
+from pyro_vae import data, errors, models, priors
 from pyro_vae.analysis import (
     active_units,
     classification,

@@ -7,9 +7,7 @@ import torch
 from torch import Tensor
 
 from pyro_vae import parallel
-from pyro_vae.errors import (
-    InputError,
-)
+from pyro_vae.errors import InputError
 from pyro_vae.training.stopping import TrainingError
 
 

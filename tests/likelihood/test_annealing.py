@@ -12,12 +12,7 @@ import torch
 from pyro_vae.errors import InputError
 from pyro_vae.guides.refined import Refined
 from pyro_vae.likelihood.annealing import _evaluate as evaluate
-from pyro_vae.likelihood.annealing import (
-    _hmc,
-    _path,
-    annealed_log_likelihood,
-    bidirectional_bounds,
-)
+from pyro_vae.likelihood.annealing import _hmc, _path, annealed_log_likelihood, bidirectional_bounds
 from pyro_vae.likelihood.importance import log_likelihood
 from pyro_vae.likelihood.quadrature import integrate_plane
 from pyro_vae.likelihood.traces import simulate
