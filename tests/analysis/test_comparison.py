@@ -61,7 +61,7 @@ def test_a_guide_without_a_family_has_no_gaps(problem):
 
 
 def test_rows_and_pairs_agree(problem):
-    x = problem.data(40)
+    x = problem.data(20)
     guide, _, _ = shifted(problem, x)
     found = {
         "exact": evaluate(problem.model, problem.exact_guide, x, num_samples=200),

@@ -52,9 +52,10 @@ def test_the_models_curve_is_quadratures(trained, digits, beta, changed):
     model = changed(model) if changed else model
     x = digits.test_images[:4]
     rate, distortion = exact(model, x, beta)
-    found = [model_rate_distortion(model, guide, x, beta=beta, seed=seed) for seed in range(10)]
+    # ten copies of each image, with draws of their own: ten runs
+    found = model_rate_distortion(model, guide, x.repeat(10, 1, 1, 1), beta=beta)
     for name, truth in (("rate", rate), ("distortion", distortion)):
-        runs = np.stack([getattr(one, name) for one in found]).mean(1)  # of the mean image
+        runs = getattr(found, name).reshape(10, 4).mean(1)  # of the mean image
         # ten runs: Student's t with 9 degrees of freedom has 1 in 1.7 million beyond 11.5
         se = runs.std(ddof=1) / np.sqrt(len(runs))
         assert abs(runs.mean() - truth.mean()) < 11.5 * se + 1e-3
@@ -88,7 +89,7 @@ def test_the_curve_falls_and_the_guide_lies_above_it(trained, digits):
 def test_the_guides_rate_is_the_closed_form(trained, digits):
     """KL of a diagonal Gaussian from the standard one; and the ELBO is minus the sum."""
     model, guide = trained
-    x = digits.test_images[:150]  # more than one block
+    x = digits.test_images[:110]  # more than one block
     with torch.no_grad():
         q = guide.q(x).base_dist
     kl = (0.5 * (q.loc**2 + q.scale**2 - 1) - q.scale.log()).sum(1).numpy()
@@ -96,7 +97,7 @@ def test_the_guides_rate_is_the_closed_form(trained, digits):
     # the variance of log q - log p over q: sum of (s^2 - 1)^2 / 2 + (m s)^2
     s, m = q.scale.numpy(), q.loc.numpy()
     se = np.sqrt(((s**2 - 1) ** 2 / 2 + (m * s) ** 2).sum(1) / 1000)
-    assert (np.abs(rate - kl) < 5.5 * se).all()  # 150 comparisons: one seed in 170,000
+    assert (np.abs(rate - kl) < 5.5 * se).all()  # 110 comparisons: one seed in 240,000
     elbo = log_likelihood(model, guide, x, num_samples=1000)
     assert abs((rate + distortion + elbo.elbo).mean()) < 0.5
     again = guide_rate_distortion(model, guide, x[:100], num_samples=1000)

@@ -211,7 +211,7 @@ def test_it_cures_what_the_amortised_guide_fails_on_mnist(mnist, record):
     amortised = log_likelihood(model, guide, x, num_samples=1000)
     assert amortised.trusted().mean() < 0.5
     failed = np.flatnonzero(~amortised.trusted())[:12]
-    amortised = amortised.of(failed)
+    amortised = amortised.subset(failed)
     refined = log_likelihood(model, Refined(model, guide), x[failed], num_samples=1000)
     assert refined.trusted().mean() > 0.9
     assert refined.value.mean() > amortised.value.mean()
