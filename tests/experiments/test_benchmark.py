@@ -1,6 +1,7 @@
 """The benchmark's contenders do the same work; what is measured of them by hand; its figure."""
 
 import inspect
+import math
 
 import numpy as np
 import pytest
@@ -20,8 +21,11 @@ def state():
 
 @pytest.fixture(scope="module")
 def trained_state(trained_appendix):
+    """Trained weights but for the guide's deviations, which are doubled: no heavy tails."""
     model, guide = trained_appendix
-    return join_appendix(model.decoder.state_dict(), guide.encoder.state_dict())
+    state = join_appendix(model.decoder.state_dict(), guide.encoder.state_dict())
+    wider = torch.tensor([0, 0, 2 * math.log(2), 2 * math.log(2)])
+    return state | {"g.7.bias": state["g.7.bias"] + wider}
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +36,12 @@ def exact(digits, trained_state):
     them what it holds), the four at which the ELBO misses most.
     """
     model, guide = contenders.ours(trained_state, "float32")
-    x = digits.test_images[:40]
+    x = digits.test_images[:12]
     found = log_likelihood(model, guide, x, num_samples=4000)
     chosen = np.where(found.khat < 0.4, found.elbo - found.value, 0).argsort()[:4]
-    return x[chosen], integrate_plane(model, x[chosen]).log_evidence.numpy(), found.subset(chosen)
+    assert (found.khat[chosen] < 0.4).all()
+    log_p = integrate_plane(model, x[chosen], points=81).log_evidence.numpy()
+    return x[chosen], log_p, found.subset(chosen)
 
 
 def sleeper(name):
@@ -92,6 +98,7 @@ def test_every_contender_takes_the_options_it_is_given(digits, state):
         inspect.signature(make).bind(**options)
 
 
+@pytest.mark.scripts
 def test_contenders_take_turns_in_processes_of_their_own():
     found = turns.take_turns({"one": (sleeper, {"name": 1}), "two": (sleeper, {"name": 2})}, 3, "")
     assert [len(row["seconds"]) for row in found.values()] == [3, 3]
@@ -110,6 +117,7 @@ def writer(path, name):
     return work
 
 
+@pytest.mark.scripts
 def test_each_round_begins_with_another_contender(tmp_path):
     path = tmp_path / "turns"
     contenders = {name: (writer, {"path": path, "name": name}) for name in "ab"}
