@@ -22,7 +22,7 @@ from pyro_vae.training.stopping import Interrupted
 from tests.autoencoders import load_vae, save_vae
 from tests.commands import ROOT, check_wrong_option, main_of, run_main, run_script
 
-FAST = ["--dataset", "digits", "--epochs", "1", "--batch-size", "500", "--fits", "2"]
+FAST = ["--dataset", "digits", "--epochs", "1", "--batch-size", "500", "--posterior-draws", "2"]
 run = partial(run_script, "question_a")
 check_refused = partial(check_wrong_option, main_of("question_a"))
 
