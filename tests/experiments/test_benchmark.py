@@ -126,6 +126,7 @@ def test_each_round_begins_with_another_contender(tmp_path):
     assert path.read_text() == "ab" + "ab" + "ba" + "ab" + "ab" + "ba"
 
 
+@pytest.mark.scripts
 def test_the_peak_is_the_contenders_own():
     """A parent that holds 600 MB more than its contender."""
     fat = torch.ones(150_000_000)

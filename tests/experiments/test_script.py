@@ -271,6 +271,7 @@ def test_what_is_too_large_or_too_long_is_one_line(tmp_path, capsys, option, val
     check_refused([*dataset, option, value], said, tmp_path / "results", capsys)
 
 
+@pytest.mark.scripts
 def test_output_that_nobody_reads_or_that_is_ascii_alone_is_no_traceback():
     code = (
         "from experiments.cli import run\n"
