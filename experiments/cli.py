@@ -4,6 +4,7 @@ import argparse
 import ctypes
 import io
 import os
+import re
 import select
 import signal
 import sys
@@ -49,7 +50,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message} (see --help)\n")
 
     def parse_args(self, args: list[str] | None = None) -> argparse.Namespace:
-        """Parse the options; `given` names the training options that are not mere defaults.
+        """Parse the options; `given` names the training options that user or script has set.
 
         A checkpoint must agree with those that are given, and may have any other.
         """
@@ -166,7 +167,7 @@ def _reader_has_gone() -> bool:
 def _end(code: int, message: str) -> None:
     """End the script with its exit code, and say why on stderr, by the options' names."""
     for argument, option in OPTIONS.items():
-        message = message.replace(argument, option)
+        message = re.sub(rf"(?<!\w){re.escape(argument)}", option, message)
     print(message, file=sys.stderr)
     sys.exit(code)
 

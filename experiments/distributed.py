@@ -71,6 +71,7 @@ def main() -> None:
         results.add("log_p", summary)
         results.add("images", {"log_p": estimate.value.tolist(), "se": estimate.se.tolist()})
         results.add("seconds", {"train_or_load": trained - start, "score": scored - trained})
+        results.finish()
         shutil.rmtree(results.folder / "blocks")  # everything in them is in metrics.json now
         print(
             f"log p(x) = {summary['mean']:.2f} nats per image, {summary['verdict']}; "

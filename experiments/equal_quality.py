@@ -273,6 +273,7 @@ def main() -> None:
     results.draw(equal_quality=quality_figure(metrics))
     for name, value in metrics.items():
         results.add(name, value)
+    results.finish()
     print(f"figure and metrics.json in {results.folder}")
 
 

@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import os
 import platform
 import subprocess
 from importlib.metadata import version
@@ -24,24 +25,28 @@ PACKAGES = ("torch", "torchvision", "pyro-ppl", "arviz", "numpy", "scipy", "scik
 class Results:
     """The results of one run in a folder of their own, which no other run may write to.
 
-    Each investigation is written as soon as it is finished, so that a run that stops has not been
-    for nothing. Set `training` to the config of what was trained or loaded.
+    Each investigation is written as soon as it is finished, to metrics.unfinished.json, so that a
+    run that stops has not been for nothing; `finish` makes that metrics.json, which until then is
+    the last finished run's. Set `training` to the config of what was trained or loaded.
     """
 
     def __init__(self, args: argparse.Namespace, data: Dataset, name: str):
         self.args, self.data = args, data
         self.folder = results_root(args, data) / name
+        self.unfinished = self.folder / "metrics.unfinished.json"
         self.training: dict = {}
         self.metrics: dict = {}
         self.provenance = provenance()
-        # of several processes the first writes
-        (lock_folder if parallel.rank() == 0 else check_folder)(self.folder)
+        if parallel.rank() == 0:  # of several processes the first writes
+            lock_folder(self.folder)
+        else:
+            check_folder(self.folder)
 
     def add(self, name: str, metrics: object, **figures: Figure) -> None:
         """Write what an investigation has measured, as the entry `name`, and its figures."""
         self.draw(**figures)
         self.metrics[name] = metrics
-        # but for where the results lie, which says nothing of them, and defaults of the training
+        # without the folder, and without training options left at their defaults
         unsaid = {"results", "given", *TRAINING} - {*self.args.given}
         options = {k: v for k, v in vars(self.args).items() if k not in unsaid}
         content = {
@@ -51,8 +56,12 @@ class Results:
             "training": self.training,
             "provenance": self.provenance,
         }
-        with atomic_write(self.folder / "metrics.json") as partial:
+        with atomic_write(self.unfinished) as partial:
             partial.write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
+
+    def finish(self) -> None:
+        """Put the metrics in the place of those of the last run."""
+        os.replace(self.unfinished, self.folder / "metrics.json")
 
     def draw(self, **figures: Figure) -> None:
         """Write figures by their names."""

@@ -50,6 +50,7 @@ _PUBLIC = {
     "integrate_plane": "likelihood.quadrature",  # exact, at d = 2
     # questions
     "compare": "analysis.comparison",  # guides in one table
+    # for tests and for users' errors
     "LinearGaussian": "problems",  # a problem with exact answers
     "InputError": "errors",  # wrong input, said in one line
 }

@@ -18,7 +18,15 @@ from pyro_vae.analysis.sampling import (
     pixel_samples,
     posterior_moments,
 )
-from pyro_vae.errors import InputError, check_choice, check_counts, check_rows, check_seed, checked
+from pyro_vae.errors import (
+    InputError,
+    check_choice,
+    check_counts,
+    check_rows,
+    check_seed,
+    checked,
+    describe,
+)
 from pyro_vae.guides import AMORTISED
 from pyro_vae.guides.amortised import Amortised
 from pyro_vae.guides.refined import Refined
@@ -33,7 +41,7 @@ from pyro_vae.seeds import seeded
 from pyro_vae.storage.fingerprint import fingerprint
 from pyro_vae.storage.tensors import blaming, load_tensors, load_weights, save_tensors
 
-# The settings that `Vae.build` takes. A config without one of the last four is the appendix's.
+# The settings that `Vae.build` takes. Old checkpoints lack the last four, and mean the defaults.
 BUILD = ("latent_dim", "precision", "architecture", "num_classes", "guide", "prior")
 
 
@@ -71,10 +79,19 @@ class Vae:
         prior: str = "standard",
         precision: str = "auto",
     ) -> "Vae":
-        """Return an untrained autoencoder: Bernoulli pixels, and a guide of `AMORTISED` by name.
+        """Return an untrained autoencoder with Bernoulli pixels.
 
-        With `num_classes` > 0 model and guide take labels. `precision` is the encoder's. Raises
-        InputError for an unknown name, and for a guide that cannot have so few dimensions.
+        Raises InputError for an unknown name, and for a guide that cannot have so few dimensions.
+
+        Args:
+            architecture: "appendix", "per_label" (layers of its own for each label) or "dense"
+                (PyTorch's example).
+            num_classes: above 0, model and guide take labels y, `(B,)`.
+            guide: "mean_field", "full_rank", "mixture", "inverse_autoregressive", "spline" or
+                "semi_amortised".
+            prior: "standard", N(0, I), or "learned", a flow for each label.
+            precision: of the encoder: "float32", "bfloat16", or "auto": bfloat16 where the
+                processor multiplies it natively.
         """
         check_choice(ARCHITECTURES, architecture=architecture)
         check_choice(PRIORS, prior=prior)
@@ -94,7 +111,7 @@ class Vae:
 
     @classmethod
     @checked
-    def load(cls, path: str | Path, *, device: str = "cpu") -> "Vae":
+    def load(cls, path: str | Path, *, device: str | torch.device = "cpu") -> "Vae":
         """Read a checkpoint. No code in the file is run.
 
         Raises InputError, which names the remedy, if the file is absent, damaged or of another
@@ -111,7 +128,7 @@ class Vae:
         try:
             return cls(vae.model, vae.guide, config).to(device)
         except (RuntimeError, AssertionError) as error:  # unknown, or not of this machine
-            raise InputError(f"device {device!r} cannot be used here: try 'cpu'") from error
+            raise InputError(f"device {str(device)!r} cannot be used here: try 'cpu'") from error
 
     @checked
     def save(self, path: str | Path) -> None:
@@ -122,8 +139,8 @@ class Vae:
         """
         if not isinstance(self.guide, Amortised):
             raise InputError(
-                f"guide is a {type(self.guide).__name__}, which is made from model and guide: "
-                "save the autoencoder that it is made from"
+                f"guide is a {type(self.guide).__name__}, which has no encoder to store: save the "
+                "autoencoder with its amortised guide"
             )
         if not {"latent_dim", "precision"} <= self.config.keys():
             raise InputError("config must hold latent_dim and precision, to build from it again")
@@ -156,7 +173,7 @@ class Vae:
     def to(self, device: str | torch.device | torch.dtype) -> "Vae":
         """Move the weights to a device or dtype, in place, and return the autoencoder."""
         for program in (self.model, self.guide):
-            if isinstance(program, nn.Module):
+            if hasattr(program, "to"):  # a plain function has no weights
                 program.to(device)
         return self
 
@@ -223,7 +240,9 @@ class Vae:
         check_counts(n=n)
         check_seed(seed)
         style = torch.randn(n, self.latent_dim, generator=torch.Generator().manual_seed(seed))
-        images = decode_style(self.model, style, *labels)
+        images = decode_style(
+            self.model, style.to(next(self.model.parameters())), *self.here(*labels)
+        )
         return pixel_samples(images, seed) if pixels else images
 
     @checked
@@ -234,7 +253,9 @@ class Vae:
         the style e, which is z itself under the prior N(0, I).
         """
         check_counts(2, steps=steps)
-        check_rows(x0, x1, first="x0")
+        check_rows(x0, *labels, first="x0")
+        if x1.shape != x0.shape:
+            raise InputError(f"x1 must have the shape of x0, {tuple(x0.shape)}: {describe(x1)}")
         x, *both = self.here(torch.cat([x0, x1]), *(torch.cat([y, y]) for y in labels))
         mean, _ = posterior_moments(self.guide, x, *both)
         with torch.no_grad():

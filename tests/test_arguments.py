@@ -308,7 +308,7 @@ def spoilt(right: object) -> dict[str, object]:
     return {}
 
 
-# the package's modules by the last part of their names
+# the package's modules by the last part of their names, which differ
 MODULES = {
     module.name.rpartition(".")[2]: module.name
     for module in pkgutil.walk_packages(pyro_vae.__path__, "pyro_vae.")

@@ -768,7 +768,7 @@ ELSEWHERE = {
         "keep_memory",
         "all_finite",
         "check_grid",
-        "agree",
+        "any_process",
         "interrupted",
         "settings_of",
         "shuffled",

@@ -5,7 +5,13 @@ import pytest
 import torch
 
 from pyro_vae import InputError, Vae, log_likelihood
-from pyro_vae.analysis.sampling import decode, guide_samples, pixel_samples, posterior_moments
+from pyro_vae.analysis.sampling import (
+    decode,
+    decode_style,
+    guide_samples,
+    pixel_samples,
+    posterior_moments,
+)
 from pyro_vae.guides import Refined
 from tests.conftest import CHECKPOINTS
 
@@ -54,7 +60,7 @@ def test_refined_has_the_same_model_and_cannot_be_saved(plain, x, tmp_path):
     assert refined.model is plain.model
     assert isinstance(refined.guide, Refined)
     assert np.isfinite(refined.log_likelihood(x[:1], num_samples=30).value).all()
-    with pytest.raises(InputError, match="guide is a Refined, which is made from model and guide"):
+    with pytest.raises(InputError, match="guide is a Refined, which has no encoder to store"):
         refined.save(tmp_path / "refined.pt")
     assert not list(tmp_path.iterdir())
 
@@ -78,8 +84,8 @@ def test_samples_are_decoded_draws_of_the_prior(plain, conditional):
     images = plain.sample(5, seed=7)
     assert torch.equal(images, decode(plain.model, z))
     assert torch.equal(plain.sample(5, seed=7, pixels=True), pixel_samples(images, 7))
-    y = torch.arange(10)
-    assert conditional.sample(10, y).shape == (10, 1, 28, 28)
+    y, style = torch.arange(10), torch.randn(10, 10, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(conditional.sample(10, y, seed=1), decode_style(conditional.model, style, y))
     assert not torch.equal(plain.sample(5, seed=8), images)
     with pytest.raises(InputError, match="labels y of 10 classes"):
         conditional.sample(10)
@@ -95,8 +101,24 @@ def test_interpolation_ends_at_the_guides_means(plain, conditional, x):
     # under a learned prior the line is straight in the style, and ends at the means all the same
     y = torch.tensor([3, 5])
     images = conditional.interpolate(x[:2], x[2:], y, steps=3)
-    means = conditional.decode(posterior_moments(conditional.guide, x, y.repeat(2))[0], y.repeat(2))
+    z = posterior_moments(conditional.guide, x, y.repeat(2))[0]
+    means = conditional.decode(z, y.repeat(2))
     torch.testing.assert_close(images[[0, -1]].flatten(0, 1), means, rtol=0, atol=1e-3)
+    with torch.no_grad():
+        middle = conditional.model.prior.style(z, y.repeat(2)).unflatten(0, (2, 2)).mean(0)
+    expected = decode_style(conditional.model, middle, y)
+    torch.testing.assert_close(images[1], expected, rtol=0, atol=1e-4)
+    with pytest.raises(InputError, match="x1 must have the shape of x0"):
+        plain.interpolate(x[:2], x[2:3])
+
+
+def test_it_moves_as_a_whole(x):
+    """To another dtype here, as to another device: the refined guide's own programs too."""
+    refined = Vae.load(CHECKPOINTS / "d4.pt").refined(num_starts=1, samples_per_round=(50,))
+    assert refined.to(torch.float64) is refined
+    assert refined.sample(2).dtype == torch.float64
+    result = refined.log_likelihood(x[:1].double(), num_samples=30)
+    assert np.isfinite(result.value).all()
 
 
 def test_it_says_what_it_is(conditional):

@@ -75,6 +75,7 @@ def main() -> None:
     results.add("scaling", scaling.measure(args, args.images, min(3, args.rounds)))
     if results.metrics["scaling"]:
         print(scaling.as_text(results.metrics["scaling"]))
+    results.finish()
     print(f"figure and metrics.json in {results.folder}")
 
 

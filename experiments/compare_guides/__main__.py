@@ -88,6 +88,7 @@ def main() -> None:
         for name, value in metrics.items():
             results.add(name, value)
     print(as_text(rows))
+    results.finish()
     print(f"figures and metrics.json in {results.folder}")
 
 

@@ -97,6 +97,7 @@ def investigate(
         "num_images": len(elbo),
     }
     results.add("test_elbo", score)
+    results.finish()
     print(
         f"test ELBO {elbo.mean():.2f} nats per image; figures and metrics.json in {results.folder}"
     )

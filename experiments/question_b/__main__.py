@@ -87,6 +87,7 @@ def investigate(vae: Vae, data: Dataset, images: int, results: Results) -> None:
     metrics, scores = pixels.measure(vae, x[part], refined.subset(part), of_part)
     results.add("pixels", metrics, pixels=pixels.figure(x[part], scores, metrics))
 
+    results.finish()
     print(
         f"mean score by 100 samples {amortised.value.mean():.2f}, of {len(x)} images by the "
         f"refined guide {refined.value.mean():.2f} nats per image; figures and metrics.json in "

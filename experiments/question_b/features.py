@@ -6,7 +6,6 @@ distance to the nearest training image, the latent's distance from 0, the recons
 """
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
@@ -41,7 +40,7 @@ def measure(vae: Vae, data: Dataset) -> tuple[dict[str, np.ndarray], float]:
     features["nearest training image"] = nearest_distance(x, data.train_images)
     mean, ess = posterior_mean(vae.model, vae.guide, *vae.here(x), seed=SEED)
     features["latent's distance from 0"] = mean.norm(dim=1).double().cpu().numpy()
-    rebuilt = torch.cat([vae.decode(z) for z in mean.split(500)]).cpu()
+    rebuilt = vae.decode(mean).cpu()
     features["reconstruction error"] = (x - rebuilt).square().sum((1, 2, 3)).double().numpy()
     return features, float(ess.median())
 

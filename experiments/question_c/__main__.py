@@ -87,6 +87,7 @@ def main() -> None:
     results.add("samples", quality, samples=samples.figure(shown, quality))
     results.draw(maps=maps.figure(vaes, data), overview=overview.figure(results.metrics))
     print(overview.as_text(results.metrics))
+    results.finish()
     print(
         f"means over {args.seeds} trainings of each (standard deviation); "
         f"figures and metrics.json in {results.folder}"

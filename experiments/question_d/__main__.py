@@ -87,6 +87,7 @@ def main() -> None:
         data, classifier, vae.config, args.failure_epochs, drawn // 5, device
     )
     results.add("failures", metrics, failures=failures.figure(metrics, shown))
+    results.finish()
     print(
         f"f(z, y) is read as y for {generated:.1%}; Bayes' rule reads {bayes:.2%} of the test "
         f"images; figures and metrics.json in {results.folder}"

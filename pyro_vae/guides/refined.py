@@ -78,6 +78,13 @@ class Refined:
         self.num_starts, self.newton_steps = num_starts, newton_steps
         self.samples_per_round = samples_per_round
 
+    def to(self, device: str | torch.device | torch.dtype) -> "Refined":
+        """Move the weights of model and guide to a device or dtype, in place."""
+        for program in (self.model, self.guide):
+            if hasattr(program, "to"):  # a plain function has no weights
+                program.to(device)
+        return self
+
     def __call__(self, x: Tensor, *labels: Tensor) -> None:
         """Fit the proposal, and sample the latent of each image from it, in the plate "data"."""
         with poutine.block():  # the fit's own sites are no sites of the guide

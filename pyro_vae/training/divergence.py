@@ -1,4 +1,4 @@
-"""What is looked at in each step, so that a training that diverges stops at once."""
+"""Checks that stop a diverging training at once."""
 
 import math
 from collections.abc import Iterator

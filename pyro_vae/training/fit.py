@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pyro
 import torch
 from pyro.infer import ELBO, SVI, Trace_ELBO
@@ -31,7 +32,7 @@ from pyro_vae.training.divergence import Divergence
 from pyro_vae.training.elbo import ShardedELBO
 from pyro_vae.training.optimiser import SingleOptimizer
 from pyro_vae.training.state import Position, TrainingState, settings_of
-from pyro_vae.training.stopping import StopRequest, agree, interrupted
+from pyro_vae.training.stopping import StopRequest, any_process, interrupted
 
 # The factor on the learning rate when the share `done` of all steps is taken.
 SCHEDULES: dict[str, Callable[[float], float]] = {
@@ -94,10 +95,12 @@ def fit(
             optimum.
         elbo: the bound, by default `Trace_ELBO()`, which samples all of it. `TraceMeanField_ELBO()`
             takes the KL term in closed form where Pyro knows it.
-        transform: applied to the images of each batch, such as `torch.bernoulli` for images that
-            are binarised anew each time. Its random numbers come from `seed`.
-        on_epoch: called with the record of each epoch that this call trains. If it returns False,
-            training ends there; it is then not taken up again by `resume`.
+        transform: applied to the images of each training batch, such as `torch.bernoulli` for
+            images that are binarised anew each time. Its random numbers come from `seed`. The
+            images of `test` stay as they are: transform them yourself to compare the two ELBOs.
+        on_epoch: called, in every process, with the record of each epoch that this call trains,
+            when its state is saved. If it returns False, training ends there; resumed with an
+            `on_epoch`, it stays ended.
         batch_parts: parts of a batch, each with random numbers of its own, which the processes of a
             group share (`pyro_vae.parallel`). The weights depend on how many parts there are, and,
             but for rounding, not on how many processes work on them.
@@ -127,25 +130,27 @@ def fit(
     if not torch.is_grad_enabled():
         raise InputError("gradients are off: call fit outside torch.no_grad and inference_mode")
 
-    modules = _prepared(model, guide)
+    programs = {"model": model, "guide": guide}
+    modules = {name: p for name, p in programs.items() if isinstance(p, nn.Module)}
     elbo = elbo or Trace_ELBO()
-    # Python's own numbers: NumPy's could not be read again
-    options = {"batch_size": int(batch_size), "learning_rate": float(learning_rate)}
-    options |= {"seed": int(seed), "batch_parts": int(batch_parts), "images": len(train[0])}
+    options = {"batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
+    options |= {"batch_parts": batch_parts, "images": len(train[0])}
     if schedule != "constant":
-        options |= {"schedule": schedule, "epochs": int(epochs)}
+        options |= {"schedule": schedule, "epochs": epochs}
     path = None if state_path is None else Path(state_path)
     data = {} if path is None else {"train": train, "test": test}
     settings = settings_of(options, modules, data, elbo, transform, must_match or {})
 
-    with GLOBAL_STATE_LOCK:
-        pyro.clear_param_store()
-        pyro.set_rng_seed(seed)
     stop = StopRequest()
     shuffle = torch.Generator().manual_seed(seed)  # apart from the generator of the samples
     optimiser = SingleOptimizer(torch.optim.Adam, learning_rate, fused=True)
     bound = ShardedELBO(elbo, batch_parts, stop)
     state = TrainingState(path, modules, optimiser, shuffle, settings)
+    # all options are right: from here on the modules and Pyro's state are this training's
+    _prepare(modules)
+    with GLOBAL_STATE_LOCK:
+        pyro.clear_param_store()
+        pyro.set_rng_seed(seed)
     position, history = state.resume(epochs) if resume else (Position(), [])
     parallel.check_alike(weights=fingerprint([m.state_dict() for m in modules.values()]))
     svi = SVI(
@@ -156,11 +161,12 @@ def fit(
         loss_and_grads=bound.loss_and_grads,
     )
 
-    images = len(train[0])
+    images, device = len(train[0]), train[0].device
     steps = math.ceil(images / batch_size)
+    may_end = any_process(on_epoch is not None, device)
     check = Divergence(position, steps, learning_rate, state)
     with _progress_bar(progress, epochs, steps, position) as bar, stop.caught():
-        while position.epoch < epochs and not (position.ended and on_epoch is not None):
+        while position.epoch < epochs and not (position.ended and may_end):
             shuffle_state = shuffle.get_state()
             batches = torch.randperm(images, generator=shuffle).split(batch_size)
             for step in range(position.step, steps):
@@ -187,12 +193,15 @@ def fit(
                     result = log_likelihood(model, guide, *test, num_samples=1)
                 record["test_elbo"] = float(result.elbo.mean())
             history.append(record)
-            unwanted = on_epoch is not None and on_epoch(dict(record)) is False
             position.epoch, position.step, position.total = position.epoch + 1, 0, 0.0
-            position.ended = agree(unwanted, train[0].device)
+            position.ended = False
             state.save(position, history, shuffle.get_state())
             _write_record(bar, record)
-            if agree(stop.asked.is_set(), train[0].device):
+            answer = None if on_epoch is None else on_epoch(dict(record))
+            if any_process(isinstance(answer, bool | np.bool_) and not answer, device):
+                position.ended = True
+                state.save(position, history, shuffle.get_state())
+            if any_process(stop.asked.is_set(), device):
                 raise interrupted(path)
     return history
 
@@ -226,16 +235,13 @@ def check_batch_parts(batch_parts: int, images: int, batch_size: int) -> None:
         )
 
 
-def _prepared(model: Program, guide: Program) -> dict[str, nn.Module]:
-    """Return those of model and guide that are modules, ready to be trained."""
-    programs = {"model": model, "guide": guide}
-    modules = {name: p for name, p in programs.items() if isinstance(p, nn.Module)}
+def _prepare(modules: dict[str, nn.Module]) -> None:
+    """Make the parameters contiguous, and drop gradients computed before this training."""
     for module in modules.values():
         for parameter in module.parameters():
             # Pyro's store would copy any other memory layout, and SVI then trains the copy alone
             parameter.data = parameter.data.contiguous()
-            parameter.grad = None  # what was computed before is no part of this training
-    return modules
+            parameter.grad = None
 
 
 def _registered(program: Program, name: str) -> Program:

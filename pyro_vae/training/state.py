@@ -1,6 +1,5 @@
 """What is kept of a training, so that one that is resumed ends in the same bits."""
 
-import math
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -36,9 +35,18 @@ class Position:
     total: float = 0.0  # the sum of their losses, nats
     ended: bool = False  # by `on_epoch`
 
+    @classmethod
+    def from_stored(cls, stored: dict) -> "Position":
+        """Read a stored position; raise an error unless it has these parts, of these types."""
+        position = cls(**stored)
+        types = [type(value) for value in asdict(position).values()]
+        if stored.keys() != asdict(position).keys() or types != [int, int, float, bool]:
+            raise ValueError
+        return position
+
 
 class TrainingState:
-    """A training at `path`, or nowhere if that is None.
+    """The state of a training, kept at `path`; with None nothing is kept.
 
     Args:
         modules: "model" and "guide", those of the two that are modules.
@@ -76,17 +84,14 @@ class TrainingState:
         stored = load_tensors(self.path, "a training state", KEYS)
         with blaming(self.path):
             self._check_settings(stored["settings"])
-            history, position = stored["history"], Position(**stored["position"])
+            history, position = stored["history"], Position.from_stored(stored["position"])
             if len(history) > epochs:
                 raise InputError(
                     f"{self.path} has already seen {len(history)} epochs, and {epochs} are asked: "
                     "raise epochs, or delete it to train afresh"
                 )
-            if stored["position"].keys() != asdict(position).keys():
+            if position.epoch != len(history) or position.step < 0:
                 raise ValueError
-            if position.epoch != len(history) or not 0 <= position.step < math.inf:
-                raise ValueError
-            position.total + 0.0
             for name, module in self.modules.items():
                 load_weights(module, stored[name], self.path)
             if not isinstance(stored["optimiser"], dict):

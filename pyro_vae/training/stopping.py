@@ -1,4 +1,4 @@
-"""How a training ends before its time, and how its processes agree to."""
+"""How a training ends early: by a signal, by its callback, and in all processes together."""
 
 import signal
 import threading
@@ -56,8 +56,8 @@ class StopRequest:
                 signal.signal(number, handler)
 
 
-def agree(wish: bool, device: torch.device) -> bool:
-    """Return whether any process of the group wishes so. All must ask, or the others wait."""
-    wishes = torch.full((1,), float(wish), device=device)
-    parallel.all_reduce_sum([wishes])
-    return bool(wishes)
+def any_process(flag: bool, device: torch.device) -> bool:
+    """Return whether `flag` is true in any process. Every process must call it, or others wait."""
+    flags = torch.full((1,), float(flag), device=device)
+    parallel.all_reduce_sum([flags])
+    return bool(flags)

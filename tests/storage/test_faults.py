@@ -177,7 +177,9 @@ def write_figure(path, size):
 
 def write_metrics(path, size):
     args = Namespace(results=path.parents[2], given=[])
-    Results(args, load_digits(), path.parent.name).add("x", "x" * size)
+    results = Results(args, load_digits(), path.parent.name)
+    results.add("x", "x" * size)
+    results.finish()
 
 
 WRITERS = {

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -534,8 +535,40 @@ def test_on_epoch_sees_every_record_and_may_end_the_training(digits, tmp_path):
     assert_same_bits(train(digits, path, epochs=4, resume=True), train(digits, epochs=4))
 
 
-def test_a_callback_that_returns_nothing_ends_nothing(digits):
-    assert len(train(digits, epochs=2, on_epoch=lambda record: None)[2]) == 2
+@pytest.mark.parametrize(
+    ("answer", "epochs"), [(None, 3), (True, 3), (0, 3), (False, 1), (np.bool_(False), 1)]
+)
+def test_only_false_ends_a_training(digits, answer, epochs):
+    assert len(train(digits, epochs=3, on_epoch=lambda record: answer)[2]) == epochs
+
+
+def test_a_callback_that_fails_loses_no_epoch(digits, tmp_path):
+    def fails(record):
+        raise KeyError
+
+    path = tmp_path / "state.pt"
+    with pytest.raises(KeyError):
+        train(digits, path, on_epoch=fails)
+    assert_same_bits(train(digits, path, resume=True), train(digits))
+
+
+def test_a_refused_training_leaves_pyro_and_the_random_numbers_alone(digits, tmp_path):
+    pyro.param("users", torch.ones(2))
+    torch.manual_seed(5)
+    model, guide = build_vae(2, architecture="dense")
+    before = torch.get_rng_state()
+    with pytest.raises(InputError, match="is a folder"):
+        fit(model, guide, (digits.train_images[:50],), state_path=tmp_path, progress=False)
+    assert list(pyro.get_param_store()) == ["users"]
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_cosine_has_its_number_of_epochs(digits, tmp_path):
+    train(digits, tmp_path / "state.pt", epochs=1, schedule="cosine")
+    with pytest.raises(InputError, match="epochs=1, not 2"):
+        train(digits, tmp_path / "state.pt", epochs=2, schedule="cosine", resume=True)
+    with pytest.raises(InputError, match="schedule=cosine, not unset"):
+        train(digits, tmp_path / "state.pt", epochs=2, resume=True)
 
 
 class Seen(nn.Module):
@@ -590,7 +623,10 @@ def test_transform_shares_no_random_numbers_with_the_bound(digits):
     assert_same_bits(train(digits, transform=noisy), train(digits))
     drawn = torch.stack(drawn)
     assert len(drawn.unique(dim=0)) == len(drawn)
-    used = [derive_seed(0, epoch, step, 0) for epoch in range(2) for step in range(4)]
+    used = [
+        derive_seed(0, epoch, step, part)
+        for epoch in range(2) for step in range(4) for part in range(8)
+    ]  # fmt: skip
     for seed in used:
         torch.manual_seed(seed)
         assert not (drawn == torch.rand(3)).all(1).any()
