@@ -21,6 +21,9 @@ def global_settings():
     settings |= {f"pyro.settings[{name!r}]": value for name, value in pyro.settings.get().items()}
     settings["torch.get_num_threads()"] = torch.get_num_threads()
     settings["torch.get_default_dtype()"] = torch.get_default_dtype()
+    settings["torch.is_grad_enabled()"] = torch.is_grad_enabled()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    settings["torch.are_deterministic_algorithms_enabled()"] = deterministic
     return settings
 
 
@@ -33,6 +36,8 @@ def put_back(settings):
             pyro.settings.set(**{name[15:-2]: value})
     torch.set_num_threads(settings["torch.get_num_threads()"])
     torch.set_default_dtype(settings["torch.get_default_dtype()"])
+    torch.set_grad_enabled(settings["torch.is_grad_enabled()"])
+    torch.use_deterministic_algorithms(settings["torch.are_deterministic_algorithms_enabled()"])
 
 
 SETTINGS = global_settings()
