@@ -145,7 +145,7 @@ def _words(expected: object) -> str:
         return " or ".join(_words(part) for part in parts)
     if origin is Callable:
         program = "a Pyro program, a function or module"
-        return program if parts[-1] is object else "a function or class"
+        return program if parts == (Ellipsis, object) else "a function or class"
     if origin in (tuple, list, Sequence):
         return f"a tuple or list (each item {_words(parts[0])})"
     if origin is dict:

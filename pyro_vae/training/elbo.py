@@ -11,7 +11,7 @@ from pyro_vae.seeds import derive_seed, set_seed
 from pyro_vae.training.stopping import StopRequest
 
 
-class ShardedELBO:
+class PartitionedELBO:
     """`elbo` of a batch cut into `batch_parts` parts, which the processes of a group share.
 
     The loss is the sum over all parts, and so is the gradient once `SingleOptimizer` has added it

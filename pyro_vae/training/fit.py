@@ -29,7 +29,7 @@ from pyro_vae.likelihood.traces import Program
 from pyro_vae.seeds import GLOBAL_STATE_LOCK, derive_seed, seeded
 from pyro_vae.storage.fingerprint import fingerprint
 from pyro_vae.training.divergence import Divergence
-from pyro_vae.training.elbo import ShardedELBO
+from pyro_vae.training.elbo import PartitionedELBO
 from pyro_vae.training.optimiser import SingleOptimizer
 from pyro_vae.training.state import Position, TrainingState, settings_of
 from pyro_vae.training.stopping import StopRequest, any_process, interrupted
@@ -144,7 +144,7 @@ def fit(
     stop = StopRequest()
     shuffle = torch.Generator().manual_seed(seed)  # apart from the generator of the samples
     optimiser = SingleOptimizer(torch.optim.Adam, learning_rate, fused=True)
-    bound = ShardedELBO(elbo, batch_parts, stop)
+    bound = PartitionedELBO(elbo, batch_parts, stop)
     state = TrainingState(path, modules, optimiser, shuffle, settings)
     # all options are right: from here on the modules and Pyro's state are this training's
     _prepare(modules)

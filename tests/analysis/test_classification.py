@@ -69,7 +69,7 @@ def test_a_prior_weighs_and_large_scores_do_not_overflow():
             label_probabilities(wrong)
 
 
-def test_label_information_is_the_mutual_information(data):
+def test_label_mutual_information_is_the_mutual_information(data):
     """On the model's own images; against the entropy of y given x by the closed form."""
     x, labels = data
     p = label_probabilities(exact(x))
@@ -82,7 +82,7 @@ def test_label_information_is_the_mutual_information(data):
     assert label_mutual_information(np.zeros((400, 3)), labels)["mean"] == pytest.approx(0)
 
 
-def test_calibration_counts_what_is_right():
+def test_reliability_counts_what_is_right():
     p = np.array([[0.9, 0.1], [0.95, 0.05], [0.4, 0.6], [0.45, 0.55]])
     found = reliability(p, np.array([0, 1, 1, 1]), np.array([0.5, 0.8, 1.0]))
     assert [one["images"] for one in found] == [2, 2]
@@ -90,7 +90,7 @@ def test_calibration_counts_what_is_right():
     assert found[1]["sure"] == pytest.approx(0.925)
 
 
-def test_calibration_leaves_out_what_lies_outside_its_edges():
+def test_reliability_leaves_out_what_lies_outside_its_edges():
     p = np.array([[0.9, 0.1], [0.6, 0.4], [0.75, 0.25], [1.0, 0.0]])
     (found,) = reliability(p, np.zeros(4, int), np.array([0.7, 0.8]))
     assert found["images"] == 1

@@ -58,13 +58,13 @@ def test_thicken_adds_to_the_width_of_a_bar(by):
 
 
 @pytest.mark.parametrize("by", [-0.3, 0.2])
-def test_lean_adds_to_the_slant(by, digits):
+def test_shear_adds_to_the_slant(by, digits):
     for x in (bar(), digits.test_images[:10]):
         change = features.slant(interventions.shear(x, by)) - features.slant(x)
         np.testing.assert_allclose(change, by, atol=0.06)
 
 
-def test_upright_leaves_no_slant(digits):
+def test_deslant_leaves_no_slant(digits):
     x = digits.test_images[:10]
     assert np.abs(features.slant(interventions.deslant(x))).max() < 0.06
 

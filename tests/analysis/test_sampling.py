@@ -124,7 +124,7 @@ def test_where_half_are_lost():
     assert lost_between(levels, [1.0, 0.9, 0.8, 0.7]) is None
 
 
-def test_the_reader_reads(digits):
+def test_the_judge_classifies(digits):
     read, accuracy = knn_judge(digits)
     assert accuracy > 0.9
     read_again = read(digits.test_images[:6].reshape(2, 3, 1, 28, 28))
@@ -132,7 +132,7 @@ def test_the_reader_reads(digits):
     assert np.array_equal(read_again.ravel(), read(digits.test_images[:6]))
 
 
-def test_unit_use_is_the_closed_form():
+def test_active_units_are_the_closed_form():
     """Two dimensions: one that says nothing, and one whose mean moves by 2 with deviation 0.5."""
     mean = torch.tensor([[0.0, 1.0], [0.0, -1.0]])
     use = active_units(mean, torch.tensor([[1.0, 0.5], [1.0, 0.5]]))
