@@ -91,6 +91,7 @@ def test_blocks_of_another_run_are_refused(problem, tmp_path):
         sharded_log_likelihood(tmp_path, problem.model, problem.wide_guide, x)
 
 
+@pytest.mark.scripts
 def test_two_processes_and_one_that_dies(problem, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
