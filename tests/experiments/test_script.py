@@ -94,16 +94,20 @@ def test_auto_does_not_fall_back_where_mnist_is_damaged(tmp_path):
         announce_and_load(args, "question")
 
 
+def score_a_few(*options):
+    """The script that does least, on the data set that can be had."""
+    few = ("--epochs", 1, "--batch-size", 500, "--images", 20, "--num-samples", 2)
+    return run_script("distributed", "--dataset", "auto", *few, *options)
+
+
 @pytest.mark.scripts
 def test_auto_falls_back_loudly(tmp_path):
     (tmp_path / "MNIST").write_text("not a folder: nothing can be downloaded here")
-    done = run(
-        *FAST[2:], "--dataset", "auto", "--data-root", tmp_path, "--results", tmp_path / "results"
-    )
+    done = score_a_few("--data-root", tmp_path, "--results", tmp_path / "results")
     assert done.returncode == 0, done.stderr
     assert "NO MNIST" in done.stderr
     assert [path.name for path in (tmp_path / "results").iterdir()] == ["digits"]
-    written = tmp_path / "results" / "digits" / "question_a" / "metrics.json"
+    written = tmp_path / "results" / "digits" / "distributed" / "metrics.json"
     assert json.loads(written.read_text())["dataset"] == "digits"
 
 
@@ -144,8 +148,11 @@ def test_resume_with_nothing_to_resume_uses_the_checkpoint(results, tmp_path):
     folder.mkdir(parents=True)
     shutil.copy(results / "checkpoints" / "d4.pt", folder)
     before = (folder / "d4.pt").read_bytes()
-    done = run("--dataset", "digits", "--posterior-draws", "2", "--results", tmp_path, "--resume")
+    data = tmp_path / "no data"
+    data.write_text("not a folder")
+    done = score_a_few("--data-root", data, "--results", tmp_path, "--resume")
     assert done.returncode == 0, done.stderr
+    assert "autoencoder: " in done.stdout
     assert "training d4" not in done.stdout
     assert (folder / "d4.pt").read_bytes() == before
 
