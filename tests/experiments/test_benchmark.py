@@ -135,6 +135,7 @@ def test_the_peak_is_the_contenders_own():
     assert fat[0] == 1
 
 
+@pytest.mark.scripts
 def test_a_contender_that_dies_ends_the_run():
     with pytest.raises(SystemExit, match="the contender 'none' died"):
         turns.take_turns({"none": (sleeper, {"name": "not a number"})}, 1, "")

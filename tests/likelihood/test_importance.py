@@ -477,7 +477,7 @@ def test_threads_do_not_meet_in_one_trace():
 def test_inference_mode_changes_nothing():
     """The refined guide and annealing need gradients within."""
     model, guide = build_vae(2, architecture="dense")
-    x = torch.rand(3, 1, 28, 28)
+    x = torch.rand(1, 1, 28, 28)
     refined = Refined(model, guide, num_starts=1, newton_steps=1, samples_per_round=(50,))
 
     def values(x):
