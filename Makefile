@@ -1,6 +1,6 @@
 # make run           install into .venv, train the d = 4 autoencoder, draw question (a) in runs/
-# make test          install into .venv, lint, test: 5 minutes (MNIST tests run where MNIST is)
-# make test-scripts  run every script in small, and score all test images: 10 minutes
+# make test          install into .venv, lint, test: 5 to 8 minutes (MNIST tests run where MNIST is)
+# make test-scripts  run every script in small, and score all test images: 10 to 15 minutes
 # make test-all      both, and the slow tests: every experiment twice, and more: an hour and more
 PYTHON ?= python3
 VENV ?= .venv
