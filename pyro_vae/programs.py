@@ -1,0 +1,104 @@
+"""A user's Pyro program from outside: its modules, their mode, and what it leaves behind.
+
+A program is a Pyro model or guide: a function, a module, or a method of one, called on a batch,
+`program(x)` or `program(x, y)`.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from types import ModuleType
+
+import pyro
+from pyro.infer.autoguide import AutoGuide
+from torch import Tensor, nn
+
+from pyro_vae.seeds import GLOBAL_STATE_LOCK
+
+Program = Callable[..., object]
+
+
+def modules_of(*programs: object) -> list[nn.Module]:
+    """Return every module that the programs use, and all parts of these modules.
+
+    A program's modules are itself, the object whose method it is, and what it names: in its
+    closure, its arguments if it is a partial, its attributes, and its file's globals.
+    """
+    modules: list[nn.Module] = []
+    seen: set[int] = set()
+    todo = [*programs]
+    while todo:
+        part = todo.pop()
+        if id(part) not in seen:
+            seen.add(id(part))
+            modules += [part] if isinstance(part, nn.Module) else []
+            todo += _named_in(part)
+    return modules
+
+
+def _named_in(part: object) -> list[object]:
+    """Return the objects that `part` names, among which its modules may be."""
+    if isinstance(part, partial):
+        return [part.func, *part.args, *part.keywords.values()]
+    if inspect.ismethod(part):
+        return [part.__func__, part.__self__]
+    if inspect.isfunction(part):
+        names, globals_ = part.__code__.co_names, part.__globals__
+        # of functions only those of the same file: Pyro's own name half of Pyro
+        near = [globals_[name] for name in names if name in globals_]
+        near = [o for o in near if getattr(o, "__globals__", globals_) is globals_]
+        return [*near, *inspect.getclosurevars(part).nonlocals.values()]
+    if isinstance(part, dict):
+        return list(part.values()) if len(part) <= 1000 else []
+    if isinstance(part, list | tuple):
+        return list(part) if len(part) <= 1000 else []
+    if isinstance(part, type | ModuleType | Tensor):
+        return []
+    return list(vars(part).values()) if hasattr(part, "__dict__") else []
+
+
+@contextmanager
+def evaluating(*programs: object) -> Iterator[None]:
+    """Run the block in evaluation mode: no dropout, and batch statistics neither used nor learnt.
+
+    Afterwards each module has the mode it had, and Pyro's store the parameters it had. Other
+    threads wait, since they might use the same modules.
+    """
+    with GLOBAL_STATE_LOCK, nothing_registered():
+        modes = [(module, module.training) for module in modules_of(*programs)]
+        try:
+            for module, _ in modes:
+                module.training = False
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training
+
+
+@contextmanager
+def nothing_registered() -> Iterator[None]:
+    """Remove from Pyro's store the parameters that the block adds, such as by `pyro.module`.
+
+    The store leaves a weak reference on each parameter, and with it a module cannot be pickled.
+    """
+    store = pyro.get_param_store()
+    before = set(store.keys())
+    try:
+        yield
+    finally:
+        forget(*(store.keys() - before))
+
+
+def forget(*names: str) -> None:
+    """Remove parameters from Pyro's store, and its mark from the tensors."""
+    store = pyro.get_param_store()
+    for name in names:
+        parameter = dict(store.named_parameters())[name]
+        parameter.__dict__.pop("unconstrained", None)
+        del store[name]
+
+
+def has_row_numbers(guide: object) -> bool:
+    """Return whether the guide is one of Pyro's autoguides: numbers of its own for each image."""
+    return any(isinstance(module, AutoGuide) for module in modules_of(guide))
