@@ -7,8 +7,9 @@ A program is a Pyro model or guide: a function, a module, or a method of one, ca
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import partial, wraps
 from types import ModuleType
+from typing import TypeVar
 
 import pyro
 from pyro.infer.autoguide import AutoGuide
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from pyro_vae.seeds import GLOBAL_STATE_LOCK
 
 Program = Callable[..., object]
+Function = TypeVar("Function", bound=Callable)
 
 
 def modules_of(*programs: object) -> list[nn.Module]:
@@ -102,3 +104,14 @@ def forget(*names: str) -> None:
 def has_row_numbers(guide: object) -> bool:
     """Return whether the guide is one of Pyro's autoguides: numbers of its own for each image."""
     return any(isinstance(module, AutoGuide) for module in modules_of(guide))
+
+
+def in_evaluation_mode(function: Function) -> Function:
+    """Let `function` run in evaluation mode the programs among its arguments; see `evaluating`."""
+
+    @wraps(function)
+    def call(*args: object, **kwargs: object) -> object:
+        with evaluating(*args, *kwargs.values()):
+            return function(*args, **kwargs)
+
+    return call

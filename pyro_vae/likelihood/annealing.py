@@ -26,13 +26,31 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import torch
-from pyro.distributions import TorchDistribution
 from torch import Tensor
 from tqdm import tqdm
 
 from pyro_vae.errors import InputError, check_counts, check_rows, checked, one_line_refusals
+from pyro_vae.likelihood.coordinates import (
+    Coordinate,
+    coordinates_of,
+    from_latents,
+    is_discrete,
+    to_latents,
+)
 from pyro_vae.likelihood.estimate import Estimate, estimate
-from pyro_vae.likelihood.traces import Program, batches, log_joint, sample_sites, simulate
+from pyro_vae.likelihood.traces import (
+    batches,
+    check_densities,
+    check_names,
+    is_point,
+    log_joint,
+    run,
+    set_up,
+    simulate,
+    sites_at,
+    sites_of_samples,
+)
+from pyro_vae.programs import Program, in_evaluation_mode
 from pyro_vae.seeds import seeded, without_inference_mode
 
 LEAPS = 5  # leapfrog steps of one HMC move
@@ -53,15 +71,21 @@ class Bounds(NamedTuple):
 
 
 class AnnealingPath(NamedTuple):
-    """The ends of the path, q(z | x) and p(x, z): functions of z `(K, B, d)` to `(K, B)`."""
+    """The ends of the path, q and p, in unconstrained coordinates u of the latents, `(K, B, D)`.
 
-    start: TorchDistribution  # q(z | x), batch shape (B,), event shape (d,)
-    log_p: Callable[[Tensor], Tensor]
-    scale: Tensor  # standard deviations of q, (B, d): the metric of HMC
+    The coordinates are those of the sites that the guide draws; see `coordinates`. Of a guide with
+    auxiliary sites these are drawn, and the latents computed from them.
+    """
+
+    coordinates: list[Coordinate]
+    draw: Callable[[int], Tensor]  # K draws of q
+    ends: Callable[[Tensor], Tensor]  # u to log q(u) and log p(x, u), (2, K, B)
+    scale: Tensor  # standard deviations of q, (B, D): the metric of HMC
 
 
 @checked
 @one_line_refusals
+@in_evaluation_mode
 def annealed_log_likelihood(
     model: Program,
     guide: Program | None,
@@ -96,6 +120,7 @@ def annealed_log_likelihood(
 
 @checked
 @one_line_refusals
+@in_evaluation_mode
 def bidirectional_bounds(
     model: Program,
     guide: Program | None,
@@ -114,13 +139,16 @@ def bidirectional_bounds(
     betas = _schedule(num_chains, num_steps)
     forwards, backs = [], []
     with seeded(seed, images):
-        x, z = simulate(model, images, *labels)
-        blocks = batches([z, x, *labels], max(1, CHAINS // num_chains))
+        x, latents = simulate(model, images, *labels)
+        blocks = batches([x, *labels, *latents.values()], max(1, CHAINS // num_chains))
         with _bar(progress, 3 * len(blocks) * num_steps) as bar:
-            for exact_z, *batch in blocks:
+            for block in blocks:
+                batch, z = block[: 1 + len(labels)], block[1 + len(labels) :]
                 path = _path(model, guide, batch)
+                check_names(latents, [c.name for c in path.coordinates])
                 forward, steps = _forward(path, num_chains, betas, bar)
-                start = exact_z.expand(num_chains, *exact_z.shape)
+                exact = from_latents(path.coordinates, dict(zip(latents, z, strict=True)))
+                start = exact.expand(num_chains, *exact.shape)
                 back, _ = _anneal(path, start, betas.flip(0), steps.flip(0), bar)
                 forwards.append(forward)
                 backs.append(back)
@@ -131,8 +159,8 @@ def _forward(
     path: AnnealingPath, num_chains: int, betas: Tensor, bar: tqdm
 ) -> tuple[Tensor, Tensor]:
     """Return log weights `(K, B)` of forward chains, and their step sizes from a pilot run."""
-    _, steps = _anneal(path, path.start.sample((num_chains,)), betas, None, bar)
-    log_w, _ = _anneal(path, path.start.sample((num_chains,)), betas, steps, bar)
+    _, steps = _anneal(path, path.draw(num_chains), betas, None, bar)
+    log_w, _ = _anneal(path, path.draw(num_chains), betas, steps, bar)
     return log_w, steps
 
 
@@ -141,17 +169,49 @@ def _bar(progress: str | None, total: int) -> tqdm:
     return tqdm(total=total, desc=progress, unit="step", disable=progress is None)
 
 
+@torch.no_grad()
 def _path(model: Program, guide: Program | None, batch: list[Tensor]) -> AnnealingPath:
     batch = without_inference_mode(batch)
-    with torch.no_grad():
-        sites = sample_sites(guide if guide is not None else model, batch)
-        latents = [site for site in sites if not site["is_observed"]]
-        if len(latents) != 1:
-            names = [site["name"] for site in latents]
-            raise InputError(f"annealing needs one latent site, not {names}: join them into one")
-        start, name = latents[0]["fn"], latents[0]["name"]
-        scale = start.sample((500,)).std(0)
-    return AnnealingPath(start, lambda z: log_joint(model, batch, {name: z}), scale)
+    if hasattr(guide, "fixed"):  # a refined guide is fitted once
+        guide = guide.fixed(*batch)
+    program = guide if guide is not None else model
+    set_up(program, batch)
+    sites = [site for site in run(program, batch) if not site.observed]
+    check_densities(sites)
+    drawn = {site.name: site for site in sites if not is_point(site.fn)}
+    for name, site in drawn.items():
+        if is_discrete(site):
+            raise InputError(
+                f"latent {name!r} is discrete, and annealing moves by gradients: give it to the "
+                "programs as an argument, or use Refined(model, guide) with log_likelihood"
+            )
+    coordinates = coordinates_of(program, batch, list(drawn))
+    hidden = {site.name for site in sites if site.auxiliary}
+    # of one site the distribution is known: the guide, and its encoder, need not run again
+    fn = sites[0].fn if len(sites) == 1 else None
+
+    def draw(num_chains: int) -> Tensor:
+        if fn is not None:
+            return from_latents(coordinates, {sites[0].name: fn.sample((num_chains,))})
+        sampled = sites_of_samples(program, batch, num_chains)
+        return from_latents(coordinates, {site.name: site.value for site in sampled})
+
+    def ends(u: Tensor) -> Tensor:
+        values, log_det = to_latents(coordinates, u)
+        if fn is not None:
+            log_q, points = fn.log_prob(values[sites[0].name]), []
+        else:
+            there = sites_at(program, batch, values)
+            log_q = sum(site.log_prob for site in there if site.name in values)
+            points = [site for site in there if not site.observed]
+        # log_prob of a point computed from u is minus the log of the Jacobian's determinant
+        log_p_det = log_det - sum(site.log_prob for site in points)
+        latents = values | {site.name: site.value for site in points}
+        latents = {name: value for name, value in latents.items() if name not in hidden}
+        log_p = log_joint(model, batch, latents, observes=True)
+        return torch.stack([log_q + log_det, log_p + log_p_det])
+
+    return AnnealingPath(coordinates, draw, ends, draw(500).std(0))
 
 
 def _schedule(num_chains: int, num_steps: int) -> Tensor:
@@ -193,7 +253,7 @@ def _evaluate(path: AnnealingPath, z: Tensor) -> tuple[Tensor, Tensor]:
     """Return log q and log p at z, `(2, K, B)`, and their gradients, `(2, K, B, d)`."""
     with torch.enable_grad():
         z = z.detach().requires_grad_()
-        ends = torch.stack([path.start.log_prob(z), path.log_p(z)])
+        ends = path.ends(z)
         gradients = [
             torch.autograd.grad(end.sum(), z, retain_graph=i == 0)[0] for i, end in enumerate(ends)
         ]
@@ -217,7 +277,7 @@ def _hmc(
         new_z = new_z + length * momentum
         new_ends, new_gradients = _evaluate(path, new_z)
         momentum = momentum + 0.5 * length * torch.einsum("e,ekbd->kbd", mix, new_gradients)
-    rise = torch.einsum("e,ekb->kb", mix, new_ends - ends)
+    rise = torch.einsum("e,ekb->kb", mix.to(ends), new_ends - ends)
     log_accept = rise - 0.5 * (momentum.square().sum(-1) - kinetic)
     accepted = torch.rand_like(log_accept).log() < log_accept  # false for NaN: the chain stays
     chosen = accepted[..., None]

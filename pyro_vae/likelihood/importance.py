@@ -14,6 +14,7 @@ References:
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import torch
 from torch import Tensor
@@ -21,7 +22,8 @@ from tqdm import tqdm
 
 from pyro_vae.errors import check_counts, check_rows, check_seed, checked, one_line_refusals
 from pyro_vae.likelihood.estimate import Estimate, estimate
-from pyro_vae.likelihood.traces import Program, draw, log_joint
+from pyro_vae.likelihood.traces import draw, log_joint
+from pyro_vae.programs import Program, evaluating, has_row_numbers
 from pyro_vae.seeds import derive_seed, seeded, without_inference_mode
 
 DRAWS = 100_000  # latents held at a time: d floats each
@@ -46,7 +48,7 @@ def log_likelihood(
 
     Args:
         model, guide: Pyro programs of `(x, *labels)` with the same latent sites, in one plate over
-            the images, the rightmost batch dimension.
+            the images, the rightmost batch dimension. They run in evaluation mode.
         num_samples: samples K of the guide, drawn for each image.
         chunk_size: latents that pass through the model at a time, by default CHUNK for the device.
             It bounds the memory and changes the result by rounding only.
@@ -101,10 +103,13 @@ def _blocks(
 ) -> Iterator[Tensor]:
     """Yield the log weights `(K, b)` of successive blocks of b images."""
     check_rows(x, *labels)
+    everything = [x, *labels]
     blocks = image_blocks(len(x), num_samples)
+    if len(blocks) > 1 and _needs_all_images(guide, everything, blocks[0]):
+        blocks = [slice(0, len(x))]
     with tqdm(total=len(x), desc=progress, unit="img", disable=progress is None) as bar:
         for block in blocks:
-            batch = [tensor[block] for tensor in (x, *labels)]
+            batch = [tensor[block] for tensor in everything]
             yield block_log_weights(model, guide, batch, block.start, num_samples, seed, chunk_size)
             bar.update(len(batch[0]))
 
@@ -115,6 +120,24 @@ def image_blocks(images: int, num_samples: int) -> list[slice]:
     check_counts(images=images, num_samples=num_samples)
     size = min(IMAGES, max(1, DRAWS // num_samples))
     return [slice(start, min(start + size, images)) for start in range(0, images, size)]
+
+
+def _needs_all_images(guide: Program, everything: list[Tensor], block: slice) -> bool:
+    """Whether a guide has numbers of its own for each image, and so cannot take a block of them.
+
+    One of Pyro's autoguides has; of others it is tried.
+    """
+    if has_row_numbers(guide):
+        return True
+    start = getattr(guide, "guide", guide)  # what a refined guide starts from
+    with seeded(0, everything[0]), torch.no_grad(), evaluating(guide):
+        try:
+            draw(start, without_inference_mode([tensor[block] for tensor in everything]), 1)
+        except (ValueError, RuntimeError):
+            with suppress(ValueError, RuntimeError):
+                draw(start, without_inference_mode(everything), 1)
+                return True
+    return False
 
 
 @checked
@@ -139,7 +162,7 @@ def block_log_weights(
     check_rows(*batch)
     chunk_size = default_chunk_size(batch[0]) if chunk_size is None else chunk_size
     check_counts(chunk_size=chunk_size)
-    with seeded(derive_seed(seed, start), batch[0]), torch.no_grad():
+    with seeded(derive_seed(seed, start), batch[0]), torch.no_grad(), evaluating(model, guide):
         batch = without_inference_mode(batch)
         latents, log_q = draw(guide, batch, num_samples)
         return log_joint_in_chunks(model, batch, latents, chunk_size) - log_q.double().cpu()

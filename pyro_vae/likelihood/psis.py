@@ -22,7 +22,12 @@ def pareto_khat(log_w: Tensor | np.ndarray) -> np.ndarray:
     A generalised Pareto distribution is fitted to the largest min(K / 5, 3 sqrt(K)) weights. Its
     shape k tells which moments the weights have: those of order below 1/k. k-hat is +inf where the
     tail has fewer than five weights (always for K < 21), and where all weights are zero: nothing
-    supports the estimate. It is -inf where all weights are equal, as under a perfect proposal.
+    supports the estimate. It is -inf where all weights are equal but for rounding, as under a
+    perfect proposal.
+
+    Of a discrete latent the weights may have few values, and the tail would begin in the midst of
+    equal weights. These are spread evenly over the interval down to the next lower value, which
+    keeps their order and their bound.
 
     >>> import numpy as np
     >>> from pyro_vae import pareto_khat
@@ -38,11 +43,33 @@ def pareto_khat(log_w: Tensor | np.ndarray) -> np.ndarray:
     highest, lowest = weights.max(axis=1), weights.min(axis=1)
     khat = np.full(len(weights), np.inf)
     if num_samples > 20:
+        _spread_ties(weights)
         with np.errstate(all="ignore"):  # a tail without spread: its NaN is replaced below
             khat = np.asarray(psislw(weights)[1])
-    constant = np.isclose(highest, lowest, rtol=1e-12, atol=1e-12) & np.isfinite(highest)
+    constant = np.isclose(highest, lowest, rtol=1e-12, atol=1e-4) & np.isfinite(highest)
     constant &= num_samples > 1
     return np.where(constant, -np.inf, np.where(np.isfinite(khat), khat, np.inf))
+
+
+def _spread_ties(log_w: np.ndarray) -> None:
+    """Spread equal weights, in place, in each row of `log_w`, `(B, K)`, whose tail begins in ties.
+
+    n weights that equal w, with v the next lower value, or 0, become w - (w - v) i / n, i = 0 to
+    n - 1.
+    """
+    num_samples = log_w.shape[1]
+    tail = math.ceil(min(num_samples / 5, 3 * math.sqrt(num_samples)))  # as ArviZ takes it
+    ordered = np.sort(log_w, axis=1)
+    for row in np.flatnonzero(ordered[:, -tail - 1] == ordered[:, -tail]):
+        values, member, counts = np.unique(log_w[row], return_inverse=True, return_counts=True)
+        if len(values) == 1:
+            continue
+        w = np.exp(values - values[-1])
+        below = np.append(0, w[:-1])
+        place = np.argsort(np.argsort(member, kind="stable"), kind="stable")
+        i = place - np.append(0, np.cumsum(counts)[:-1])[member]  # 0 .. n - 1 among the equal
+        with np.errstate(divide="ignore"):
+            log_w[row] = np.log(w[member] - (w - below)[member] * i / counts[member])
 
 
 def check_log_weights(log_w: Tensor | np.ndarray) -> Tensor:

@@ -1,20 +1,42 @@
 """All that is known here about Pyro's traces: latents drawn, and log densities of each image.
 
 A program is a Pyro model or guide, called on a batch: `[x]`, or `[x, y]` with labels. K samples of
-b images give latents `(K, b, ...)` and log densities `(K, b)`, nats per image.
+b images give latents `(K, b, ...)` and log densities `(K, b)`, nats per image. Densities are those
+of the program without `poutine.scale` and without the factor of a subsampled plate.
+
+A program takes the K samples in one of two ways. In a plate of samples, to the left of the images,
+an encoder runs once for an image. As rows, K copies of the images in one batch, everything runs as
+the program's author wrote it: networks that take one leading dimension, such as ConvTranspose2d,
+need that. The plate is used where it gives the same log densities.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import pyro
+import pyro.distributions as dist
 import torch
 from pyro import poutine
+from pyro.distributions.util import scale_and_mask
+from pyro.infer.autoguide import AutoGuide
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from pyro_vae.errors import InputError, check_rows, checked, one_line_refusals
+from pyro_vae.programs import Program, in_evaluation_mode
+from pyro_vae.seeds import seeded
 
-Program = Callable[..., object]  # a Pyro model or guide: program(x) or program(x, y)
+
+class Site(NamedTuple):
+    """A random site of a program that was run for K samples of b images."""
+
+    name: str
+    value: Tensor  # `(K, b, ...)`; as the program observes it, where it does
+    log_prob: Tensor  # `(K, b)`, or `(b,)` where it does not depend on the sample
+    fn: dist.TorchDistribution
+    observed: bool
+    auxiliary: bool  # drawn on the way to the latents; no site of the model
 
 
 def batches(tensors: Sequence[Tensor], size: int) -> list[list[Tensor]]:
@@ -24,25 +46,76 @@ def batches(tensors: Sequence[Tensor], size: int) -> list[list[Tensor]]:
 
 def draw(guide: Program, batch: list[Tensor], num_samples: int) -> tuple[dict[str, Tensor], Tensor]:
     """Draw K samples of each latent site, `(K, b, ...)`; return them and log q(z | x), `(K, b)`."""
-    particles = pyro.plate("particles", num_samples, dim=-2)
-    sites = sample_sites(particles(guide), batch)
-    for site in sites:
-        if site["is_observed"]:
-            raise InputError(
-                f"the guide observes {site['name']!r}: a guide only samples, and the model observes"
-            )
-    latents = {site["name"]: site["value"] for site in sites}
-    if not latents:
-        raise InputError("the guide samples nothing: it must sample the model's latent sites")
-    return latents, _sum_sites(sites, num_samples, len(batch[0]))
+    sites = guide_sites(guide, batch, num_samples)
+    check_densities(sites)
+    return _latents(sites), _total(sites, num_samples, len(batch[0]))
 
 
 def draw_z(guide: Program, batch: list[Tensor], num_samples: int) -> tuple[Tensor, Tensor]:
-    """Draw as `draw` does, from a guide whose only latent site is "z"; return z, `(K, b, d)`."""
+    """Draw as `draw` does, from a guide with one latent site of any name; return z, `(K, b, d)`."""
     latents, log_q = draw(guide, batch, num_samples)
-    if latents.keys() != {"z"}:
-        raise InputError(f"the guide must sample 'z' and no more, not {sorted(latents)}")
-    return latents["z"], log_q
+    return only(latents), log_q
+
+
+def only(latents: dict[str, Tensor]) -> Tensor:
+    """Return the one latent there is; raise InputError where there are several."""
+    if len(latents) != 1:
+        raise InputError(f"the guide must sample one latent site here, not {sorted(latents)}")
+    return next(iter(latents.values()))
+
+
+def guide_sites(guide: Program, batch: list[Tensor], num_samples: int) -> list[Site]:
+    """Run the guide for K samples of each image; return its latent and auxiliary sites."""
+    set_up(guide, batch)
+    sites = sites_of_samples(guide, batch, num_samples)
+    for site in sites:
+        if site.observed:
+            raise InputError(
+                f"the guide observes {site.name!r}: a guide only samples, and the model observes"
+            )
+    if not _latents(sites):
+        raise InputError("the guide samples nothing: it must sample the model's latent sites")
+    return sites
+
+
+def set_up(guide: Program, batch: list[Tensor]) -> None:
+    """Let an autoguide set itself up at its first call: that must be in no plate of samples."""
+    if isinstance(guide, AutoGuide) and guide.prototype_trace is None:
+        guide(*batch)
+
+
+def _latents(sites: list[Site]) -> dict[str, Tensor]:
+    return {site.name: site.value for site in sites if not site.auxiliary}
+
+
+def check_densities(sites: list[Site]) -> None:
+    """Raise InputError where a guide's latents have no density, so that no weight can be computed.
+
+    A point (Delta) has none, unless it is computed from auxiliary sites by a change of variables.
+    These then draw as many numbers as the latents have, or fewer for a simplex and its like.
+    """
+    points = [site.name for site in sites if is_point(site.fn)]
+    numbers = sum(site.fn.event_shape.numel() for site in sites if is_point(site.fn))
+    auxiliary = [site.name for site in sites if site.auxiliary and not is_point(site.fn)]
+    drawn = sum(site.fn.event_shape.numel() for site in sites if site.name in auxiliary)
+    if points and not auxiliary:
+        raise InputError(
+            f"the guide puts {points} at a point (Delta), where it has no density: sample it, by "
+            "AutoNormal in place of AutoDelta, or use Refined(model, guide), which starts there"
+        )
+    if drawn > numbers:
+        raise InputError(
+            f"the guide's auxiliary sites {auxiliary} draw {drawn} numbers an image for {numbers} "
+            f"of the Delta sites {points}: q(z | x) is then not known; auxiliary sites must be "
+            "a change of variables, or sites of the model"
+        )
+
+
+def is_point(fn: dist.TorchDistribution) -> bool:
+    """Return whether a distribution is a Delta, whatever it is wrapped in."""
+    while hasattr(fn, "base_dist"):
+        fn = fn.base_dist
+    return isinstance(fn, dist.Delta)
 
 
 def log_joint(
@@ -54,40 +127,197 @@ def log_joint(
     so that a guide in the model's place is an error.
     """
     num_samples, images = next(iter(latents.values())).shape[:2]
-    sites = sample_sites(poutine.condition(model, data=latents), batch)
-    for site in sites:
-        if not site["is_observed"]:
-            raise InputError(
-                f"the guide misses the model's latent site {site['name']!r}: sample it there"
-            )
-    if observes and {site["name"] for site in sites} <= latents.keys():
+    sites = sites_at(model, batch, latents)
+    missing = [site.name for site in sites if not site.observed]
+    names = {site.name for site in sites}
+    if observes and not missing and names <= latents.keys():
         raise InputError("the model observes nothing: it must score x, pyro.sample(..., obs=x)")
-    for name in latents.keys() - {site["name"] for site in sites}:
-        raise InputError(
-            f"the guide samples {name!r}, which is no site of the model: remove it, or rename it"
+    check_names(latents, [*missing, *names.intersection(latents)])
+    return _total(sites, num_samples, images)
+
+
+def check_names(of_guide: Collection[str], of_model: Collection[str]) -> None:
+    """Raise InputError unless guide and model have the same latent sites."""
+    for name in of_model:
+        if name not in of_guide:
+            raise InputError(
+                f"the guide misses the model's latent site {name!r}: sample it there, by that "
+                f"name; the guide samples {sorted(of_guide)}"
+            )
+    for name in of_guide:
+        if name not in of_model:
+            raise InputError(
+                f"the guide samples {name!r}, which is no site of the model: remove it, rename "
+                "it, or mark it by infer={'is_auxiliary': True}"
+            )
+
+
+def sites_at(program: Program, batch: list[Tensor], latents: dict[str, Tensor]) -> list[Site]:
+    """Run a program with some sites held at values `(K, b, ...)`; return its sites."""
+    num_samples = next(iter(latents.values())).shape[0]
+    if num_samples > 1 and _takes_samples(program, batch, latents):
+        return run(_conditioned(program, latents), batch, num_samples)
+    rows = {name: value.flatten(0, 1) for name, value in latents.items()}
+    return _sites_of_rows(_conditioned(program, rows), batch, num_samples)
+
+
+def _conditioned(program: Program, values: dict[str, Tensor]) -> Program:
+    return poutine.condition(program, data=values)
+
+
+# whether a program takes a plate of samples, by the object it belongs to
+_KNOWN: WeakKeyDictionary = WeakKeyDictionary()
+
+
+def _known(program: Program, batch: list[Tensor]) -> tuple[dict, tuple]:
+    """Return where `_KNOWN` keeps whether the program takes samples, and the key there."""
+    owner, name = getattr(program, "__self__", program), getattr(program, "__name__", "")
+    try:
+        return _KNOWN.setdefault(owner, {}), (name, len(batch))
+    except TypeError:  # it cannot be a key: asked anew each time
+        return {}, ()
+
+
+def _takes_samples(
+    program: Program, batch: list[Tensor], latents: dict[str, Tensor] | None
+) -> bool:
+    """Whether the program, in a plate of samples, gives the log densities that it gives without.
+
+    It is tried, once for all, at the last two samples of `latents`, or where it draws them itself.
+    First it is run without a plate, as its author wrote it: that raises the program's own errors.
+    A program that draws random numbers beside its sites cannot be tried: it says so by an attribute
+    `takes_samples`.
+    """
+    known, key = _known(program, batch)
+    if key not in known:
+        if getattr(program, "takes_samples", False):
+            return True
+        with torch.no_grad(), seeded(0, batch[0]):
+            if latents is None:
+                run(program, batch)
+                known[key] = _same_in_plate(program, batch, None)
+            else:
+                last = {name: value[-1] for name, value in latents.items()}
+                if not all(s.observed for s in run(_conditioned(program, last), batch)):
+                    return True  # it lacks a latent: an error, and no answer
+                known[key] = _same_in_plate(program, batch, latents)
+    return known[key]
+
+
+def _same_in_plate(
+    program: Program, batch: list[Tensor], latents: dict[str, Tensor] | None
+) -> bool:
+    """Whether the last of two samples in a plate has the log density that it has on its own."""
+    try:
+        if latents is None:
+            sites = run(_in_plate(program, 2), batch, 2)
+            if len(sites) == 1:
+                return True  # no network comes after it
+            latents = {site.name: site.value for site in sites}
+        else:
+            pair = {name: value[-2:] for name, value in latents.items()}
+            sites = run(_conditioned(program, pair), batch, 2)
+    except Exception as error:
+        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate" in str(error):
+            raise
+        return False
+    last = {name: value[-1] for name, value in latents.items()}
+    alone = run(_conditioned(program, last), batch)
+    together, plain = _total(sites, 2, len(batch[0])), _total(alone, 1, len(batch[0]))
+    return torch.allclose(together[1:], plain, 1e-4, 1e-3, equal_nan=True)
+
+
+def _in_plate(program: Program, num_samples: int) -> Program:
+    return pyro.plate("particles", num_samples, dim=-2)(program)
+
+
+def sites_of_samples(program: Program, batch: list[Tensor], num_samples: int) -> list[Site]:
+    """Run a program that samples for K samples of each image."""
+    if num_samples > 1 and _takes_samples(program, batch, None):
+        return run(_in_plate(program, num_samples), batch, num_samples)
+    return _sites_of_rows(program, batch, num_samples)
+
+
+def _sites_of_rows(program: Program, batch: list[Tensor], num_samples: int) -> list[Site]:
+    """Run a program on K copies of each image, as rows of one batch; return its sites."""
+    rows, images = batch, len(batch[0])
+    if num_samples > 1:
+        rows = [t.expand(num_samples, *t.shape).flatten(0, 1) for t in batch]
+    return [
+        site._replace(
+            value=site.value if site.observed else site.value.unflatten(0, (num_samples, images)),
+            log_prob=site.log_prob.view(num_samples, images),
         )
-    return _sum_sites(sites, num_samples, images)
+        for site in run(program, rows)
+    ]
+
+
+def run(program: Program, batch: list[Tensor], num_samples: int = 1) -> list[Site]:
+    """Run a program once on a batch, which is in a plate of K samples where K > 1."""
+    sites = []
+    for site in sample_sites(program, batch):
+        log_prob = scale_and_mask(site["unscaled_log_prob"], 1.0, site["mask"])
+        check_log_prob(site["name"], log_prob, num_samples, len(batch[0]))
+        auxiliary = bool(site["infer"].get("is_auxiliary"))
+        observed = site["is_observed"]
+        sites.append(Site(site["name"], site["value"], log_prob, site["fn"], observed, auxiliary))
+    return sites
+
+
+def check_log_prob(name: str, log_prob: Tensor, num_samples: int, images: int) -> None:
+    """Raise InputError unless a site has one log probability for each image.
+
+    Pyro would add up those of other dimensions without a word.
+    """
+    shape = tuple(log_prob.shape)
+    if len(shape) in (1, 1 + (num_samples > 1)) and shape[-1] == images:
+        return
+    if images > 1 and shape in ((), (1,), (1, 1), (num_samples, 1)):
+        raise InputError(
+            f"site {name!r} has one log probability for all {images} images together: sample it "
+            "for each image, in a plate over the images (as Pyro's AutoNormal does, and "
+            "Refined(model, guide), which is Laplace's approximation for each image)"
+        )
+    if len(shape) == 1:
+        raise InputError(
+            f"site {name!r} is of {shape[0]} images, and {images} were given: give the plate the "
+            "size of the batch; a guide that has numbers of its own for each image needs all of "
+            "its images, in their order"
+        )
+    wanted = (num_samples, images) if num_samples > 1 else (images,)
+    raise InputError(
+        f"site {name!r} gives log probabilities of shape {shape}, not {wanted}: put it in one "
+        "plate over the images and declare its other dimensions with .to_event()"
+    )
+
+
+def _total(sites: list[Site], num_samples: int, images: int) -> Tensor:
+    """Add up the sites' log probabilities, `(K, b)`."""
+    total = torch.zeros(num_samples, images)
+    for site in sites:
+        total = total.to(site.log_prob) + site.log_prob
+    return total
 
 
 @checked
 @one_line_refusals
+@in_evaluation_mode
 @torch.no_grad()
-def simulate(model: Program, images: Tensor, *labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Draw images of the shape of `images` from the model; return them and their latents `(B, d)`.
+def simulate(model: Program, images: Tensor, *labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """Draw images of the shape of `images` from the model; return them and their latents.
 
-    Of `images` only the shape and type are used. The model must have one latent and one observed
-    site.
+    Of `images` only the shape and type are used. The model must have one observed site.
     """
     check_rows(images, *labels, first="images")
     with poutine.trace() as capture:
         poutine.uncondition(model)(images, *labels)
     sites = [site for site in capture.trace.nodes.values() if is_random(site)]
     observed = [site["value"] for site in sites if "was_observed" in site["infer"]]
-    latents = [site["value"] for site in sites if "was_observed" not in site["infer"]]
-    if len(observed) != 1 or len(latents) != 1:
+    latents = {s["name"]: s["value"] for s in sites if "was_observed" not in s["infer"]}
+    if len(observed) != 1 or not latents:
         names = [site["name"] for site in sites]
-        raise InputError(f"model must have one latent and one observed site, not {names}")
-    return observed[0], latents[0]
+        raise InputError(f"model must have latent sites and one observed site, not {names}")
+    return observed[0], latents
 
 
 def sample_sites(program: Program, batch: list[Tensor]) -> list[dict]:
@@ -105,27 +335,3 @@ def is_random(site: dict) -> bool:
         and not site_is_subsample(site)
         and not site["infer"].get("_deterministic")
     )
-
-
-def _sum_sites(sites: list[dict], num_samples: int, images: int) -> Tensor:
-    """Add up the sites' log probabilities: one number per sample and image, `(K, b)`.
-
-    Raises InputError for a scaled site and for one without a log probability per image: Pyro would
-    add these up without a word.
-    """
-    total = torch.zeros(num_samples, images)
-    for site in sites:
-        log_prob, name = site["log_prob"], site["name"]
-        if torch.as_tensor(site["scale"] != 1).any():
-            raise InputError(
-                f"site {name!r} is scaled by {site['scale']}: importance weights need the unscaled "
-                "density, so remove poutine.scale and the plate's subsampling"
-            )
-        if log_prob.dim() == 0 or log_prob.dim() > 2 or log_prob.shape[-1] != images:
-            raise InputError(
-                f"site {name!r} gives log probabilities of shape {tuple(log_prob.shape)}, not "
-                f"{(num_samples, images)}: put it in one plate over the images and declare its "
-                "other dimensions with .to_event()"
-            )
-        total = total.to(log_prob) + log_prob
-    return total

@@ -200,7 +200,7 @@ def test_wrong_arguments_are_named(problem):
             pyro.sample("z", dist.Normal(torch.zeros(2).double(), 1).to_event(1))
             pyro.sample("w", dist.Normal(torch.zeros(2).double(), 1).to_event(1))
 
-    with pytest.raises(InputError, match="one latent site of shape"):
+    with pytest.raises(InputError, match="the guide samples 'w', which is no site of the model"):
         log_likelihood(problem.model, Refined(problem.model, two_latents), problem.data(2))
 
 

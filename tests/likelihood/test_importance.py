@@ -203,7 +203,10 @@ def test_exactly_k_samples_are_drawn_and_scored(problem, num_samples):
             pyro.sample("x", dist.Normal(z @ problem.w.T, 1).to_event(1), obs=x)
         scored.append(z.shape[:-1].numel())
 
+    log_likelihood(model, guide, problem.data(2), num_samples=2)  # here both are tried in a plate
+    drawn.clear(), scored.clear()
     result = log_likelihood(model, guide, problem.data(103), num_samples=num_samples, chunk_size=37)
+    assert drawn.pop(0) <= 100  # whether the guide takes a block of the images
     assert sum(drawn) == sum(scored) == 103 * num_samples
     assert result.num_samples == num_samples
     assert result.value.shape == (103,)
@@ -323,11 +326,6 @@ def subsampled(x):
         pyro.sample("z", dist.Normal(torch.zeros(len(index), 2).double(), 1).to_event(1))
 
 
-def scaled(x):
-    with pyro.plate("data", len(x)), poutine.scale(scale=3.0):
-        pyro.sample("z", dist.Normal(torch.zeros(2).double(), 1).to_event(1))
-
-
 def global_latent(x):
     pyro.sample("z", dist.Normal(torch.zeros(2).double(), 1).to_event(1))
 
@@ -338,9 +336,8 @@ def global_latent(x):
         (no_latent, "the guide samples nothing"),
         (misnamed_latent, "the guide misses the model's latent site 'z'"),
         (another_latent, "the guide samples 'extra', which is no site of the model"),
-        (subsampled, "site 'z' is scaled by 1.5: .* remove poutine.scale and the plate's subsampl"),
-        (scaled, "site 'z' is scaled by 3.0"),
-        (global_latent, "put it in one plate over the images"),
+        (subsampled, "site 'z' is of 2 images, and 3 were given: give the plate"),
+        (global_latent, "site 'z' has one log probability for all 3 images together"),
     ],
 )
 def test_a_wrong_guide_is_named(problem, guide, message):
@@ -368,19 +365,30 @@ def test_weights_that_no_distribution_takes_are_named(parameter):
         assert "\n" not in str(error.value)
 
 
-def test_a_scaled_or_subsampled_model_is_named(problem):
+def test_a_scaled_or_subsampled_program_is_scored_unscaled(problem):
+    """KL warm-up, and Pyro's mini-batches, scale the objective of training, not the model."""
+
     def scaled_model(x):
         with poutine.scale(scale=2.0):
             problem.model(x)
 
-    def subsampled_model(x):
-        with pyro.plate("data", 2 * len(x), subsample_size=len(x)):
-            z = pyro.sample("z", dist.Normal(torch.zeros(2).double(), 1).to_event(1))
-            pyro.sample("x", dist.Normal(z @ problem.w.T, 1).to_event(1), obs=x)
+    def scaled_guide(x):
+        with poutine.scale(scale=0.1):
+            problem.wide_guide(x)
 
-    for model in (scaled_model, subsampled_model):
-        with pytest.raises(InputError, match=r"is scaled by 2\.0"):
-            log_likelihood(model, problem.wide_guide, problem.data(3), num_samples=5)
+    def subsampled_model(x):
+        with pyro.plate("data", 10 * len(x), subsample=x) as batch:
+            z = pyro.sample("z", dist.Normal(torch.zeros(2).double(), 1).to_event(1))
+            pyro.sample("x", dist.Normal(z @ problem.w.T, problem.noise).to_event(1), obs=batch)
+
+    x = problem.data(3)
+    plain = log_weights(problem.model, problem.wide_guide, x, num_samples=5)
+    for model, guide in [
+        (scaled_model, problem.wide_guide),
+        (problem.model, scaled_guide),
+        (subsampled_model, problem.wide_guide),
+    ]:
+        torch.testing.assert_close(log_weights(model, guide, x, num_samples=5), plain)
 
 
 @pytest.mark.parametrize("name", ["num_samples", "chunk_size"])
@@ -425,8 +433,8 @@ def test_zero_weights_are_kept_and_counted():
     assert result.zero_weights.tolist() == [75, 0, 100]
     np.testing.assert_allclose(result.ess, [25, 100, 0], atol=1e-4)
     assert result.elbo[0] == -math.inf
-    # nothing but zeros is no evidence, though all are equal
-    assert result.trusted().tolist() == [False, True, False]
+    # nothing but zeros is no evidence, though all are equal; a quarter of equal weights is
+    assert result.trusted().tolist() == [True, True, False]
     assert np.isnan(result.se).tolist() == [False, False, True]
 
 

@@ -157,9 +157,8 @@ def test_a_refined_proposal_is_rounded_and_scored_as_one(digits):
     """In float32 as in float64: log q is that of the draw as rounded, by the same proposal."""
     model, guide, _ = load_vae(CHECKPOINTS / "d4.pt")
     x = digits.test_images[:3]
-    _, proposal = Refined(
-        model, guide, num_starts=1, newton_steps=1, samples_per_round=(100, 100)
-    ).fit(x)
+    options = {"num_starts": 1, "newton_steps": 1, "samples_per_round": (100, 100)}
+    (proposal,) = Refined(model, guide, **options).fit(x).proposals
     z = proposal.sample((100,))
     assert z.dtype == torch.float32
     found = log_joint_in_chunks(model, [x], {"z": z}) - proposal.log_prob(z)

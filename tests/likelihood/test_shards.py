@@ -66,10 +66,12 @@ def test_only_what_is_missing_is_made_again(problem, tmp_path):
 
     def guide(x):
         calls.append(len(x))
-        if len(calls) == 3:
+        if len(calls) == 3 and len(x) == 100:
             raise RuntimeError("the machine went away")
         problem.wide_guide(x)
 
+    log_likelihood(problem.model, guide, x[:1], num_samples=2)  # its first run is tried in two ways
+    calls.clear()
     with pytest.raises(RuntimeError, match="went away"):
         sharded_log_likelihood(tmp_path, problem.model, guide, x)
     found = sharded_log_likelihood(tmp_path, problem.model, guide, x)
