@@ -41,6 +41,7 @@ _PUBLIC = {
     "Interrupted": "training.stopping",
     # log p(x)
     "log_likelihood": "likelihood.importance",  # of any model, by any guide
+    "unlabelled_log_likelihood": "likelihood.unlabelled",  # of images whose label is not known
     "log_weights": "likelihood.importance",  # what it rests on, (K, B)
     "estimate": "likelihood.estimate",  # from log weights alone, NumPy's too
     "Estimate": "likelihood.estimate",  # value, se, ess, khat
@@ -80,6 +81,9 @@ if TYPE_CHECKING:  # the same names, for editors and type checkers
     from pyro_vae.likelihood.importance import log_weights as log_weights
     from pyro_vae.likelihood.psis import pareto_khat as pareto_khat
     from pyro_vae.likelihood.quadrature import integrate_plane as integrate_plane
+    from pyro_vae.likelihood.unlabelled import (
+        unlabelled_log_likelihood as unlabelled_log_likelihood,
+    )
     from pyro_vae.models import ContinuousBernoulli as ContinuousBernoulli
     from pyro_vae.models import GreyBernoulli as GreyBernoulli
     from pyro_vae.models import Model as Model

@@ -1,0 +1,94 @@
+"""log p(x) of images whose label is not known: the exact sum over the labels."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from pyro_vae.errors import (
+    InputError,
+    check_counts,
+    check_rows,
+    check_seed,
+    checked,
+    describe,
+    one_line_refusals,
+)
+from pyro_vae.likelihood.estimate import Estimate, estimate
+from pyro_vae.likelihood.importance import log_weights
+from pyro_vae.likelihood.traces import run
+from pyro_vae.programs import Program, evaluating
+from pyro_vae.seeds import derive_seed, seeded
+
+
+@checked
+@one_line_refusals
+def unlabelled_log_likelihood(
+    model: Program,
+    guide: Program,
+    x: Tensor,
+    *,
+    labels: Tensor,
+    prior: Tensor | None = None,
+    num_samples: int = 100,
+    seed: int = 0,
+    progress: str | None = None,
+) -> Estimate:
+    """Estimate log p(x) = log sum_v p(y = v) p(x | y = v) of each image, by programs of `(x, y)`.
+
+    Each label v has K = `num_samples` draws of the guide q(z | x, v). A weight of the estimate is
+
+        w_k = sum_v p(y = v) p(x, z_kv | v) / q(z_kv | x, v),
+
+    whose mean is p(x). A conditional model takes y as given; a half-labelled one, such as Pyro's
+    M2, observes y, and its p(x, y = v) has p(y = v) in it.
+
+    Args:
+        labels: the values of y, `(C, ...)`, such as `torch.arange(10)`, or `torch.eye(10)` where
+            the programs take one-hot labels.
+        prior: p(y = v), `(C,)`, for a model that takes y as given; uniform by default.
+
+    >>> import torch
+    >>> from pyro_vae import Vae, unlabelled_log_likelihood
+    >>> vae, x = Vae.build(2, architecture="dense", num_classes=3), torch.zeros(4, 1, 28, 28)
+    >>> labels = torch.arange(3)
+    >>> unlabelled_log_likelihood(vae.model, vae.guide, x, labels=labels).value.shape
+    (4,)
+    """
+    check_rows(x)
+    check_rows(labels, first="labels")
+    check_counts(num_samples=num_samples)
+    check_seed(seed)
+    prior = _log_prior(model, x, labels, prior)
+    total = torch.full((num_samples, len(x)), -math.inf, dtype=torch.float64)
+    for v, value in enumerate(labels.to(x.device)):
+        log_w = log_weights(
+            model,
+            guide,
+            x,
+            value.expand(len(x), *value.shape),
+            num_samples=num_samples,
+            seed=derive_seed(seed, v),
+            progress=progress and f"{progress}, label {v + 1} of {len(labels)}",
+        )
+        total = torch.logaddexp(total, prior[v] + log_w)
+    return estimate(total)
+
+
+def _log_prior(model: Program, x: Tensor, labels: Tensor, prior: Tensor | None) -> Tensor:
+    """Return log p(y = v), `(C,)`: zeros where the model's own density has it."""
+    y = labels[:1].to(x.device)
+    with torch.no_grad(), seeded(0, x), evaluating(model):
+        sites = run(model, [x[:1], y])
+    observes_y = any(
+        s.observed and s.value.shape == y.shape and (s.value == y).all() for s in sites
+    )
+    if observes_y and prior is not None:
+        raise InputError("prior must be None: the model observes y, and has a p(y) of its own")
+    if observes_y:
+        return torch.zeros(len(labels), dtype=torch.float64)
+    if prior is None:
+        return torch.full((len(labels),), -math.log(len(labels)), dtype=torch.float64)
+    if prior.shape != labels.shape[:1] or not (prior >= 0).all() or not prior.sum() > 0:
+        raise InputError(f"prior must be {len(labels)} shares >= 0, not {describe(prior)}")
+    return (prior.double().cpu() / prior.double().cpu().sum()).log()
