@@ -20,6 +20,7 @@ from pyro_vae.data import Dataset, NoData, load_dataset
 from pyro_vae.errors import InputError, check_counts
 from pyro_vae.networks.precision import resolve_precision
 from pyro_vae.training.fit import check_training_options
+from pyro_vae.training.objectives import OBJECTIVES, objective
 from pyro_vae.training.stopping import Interrupted, TrainingError
 
 # The training options and their defaults: the appendix's settings.
@@ -30,12 +31,19 @@ TRAINING = {
     "precision": "auto",
     "seed": 0,
     "batch_parts": 1,
+    "objective": "elbo",
+    "particles": None,  # as many as the objective takes by default
+}
+HELP = {
+    "objective": "the bound that is climbed, and by which gradient (default: elbo)",
+    "particles": "draws of each image's latent in a step (default: 1; iwae and dreg: 8)",
 }
 
 # What the package's messages call an argument, and the option of the scripts that sets it.
 OPTIONS = {
     "resume=True": "--resume",
     "root=": "--data-root",
+    "num_particles": "--particles",
     'name="digits"': "--dataset digits",
     'device="cuda"': "--device cuda",
     'device="cpu"': "--device cpu",
@@ -103,10 +111,13 @@ def make_parser(
     for name, default in (TRAINING | training).items():
         train.add_argument(
             f"--{name.replace('_', '-')}",
-            type=type(default),
+            type=int if default is None else type(default),
+            choices=[*OBJECTIVES] if name == "objective" else None,
             # absent unless given, so that a given option differs from a default
             default=training.get(name, argparse.SUPPRESS),
-            help="default of this script" if name in training else f"(default: {default})",
+            help="default of this script"
+            if name in training
+            else HELP.get(name, f"(default: {default})"),
         )
     return parser
 
@@ -222,9 +233,17 @@ def folder_name(args: argparse.Namespace, name: str, latent_dim: int = 4) -> str
 def training_settings(args: argparse.Namespace, **changed: object) -> dict:
     """Return the training options, checked, with those in `changed` in place of the given ones."""
     settings = {name: getattr(args, name) for name in TRAINING} | changed
-    precision = resolve_precision(settings.pop("precision"), args.device)
-    check_training_options(**settings)
-    return settings | {"precision": precision}
+    precision = resolve_precision(settings["precision"], args.device)
+    options = fit_options(settings)
+    particles = options.pop("elbo").num_particles
+    check_training_options(**options)
+    return settings | {"precision": precision, "particles": particles}
+
+
+def fit_options(settings: dict) -> dict:
+    """Return the training options as `fit` takes them, with the bound that the objective names."""
+    options = {name: value for name, value in settings.items() if name != "precision"}
+    return options | {"elbo": objective(options.pop("objective"), options.pop("particles"))}
 
 
 def check_at_least(option: str, value: int, least: int) -> None:

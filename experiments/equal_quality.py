@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from experiments.benchmark.contenders import fresh_weights, ours, plain_training
 from experiments.cli import (
+    TRAINING,
     announce_and_load,
     check_at_least,
     folder_name,
@@ -243,8 +244,8 @@ def options() -> argparse.Namespace:
     check_at_least("--pairs", args.pairs, 2)
     check_at_least("--images", args.images, 2)
     check_at_least("--epochs", args.epochs, 1)
-    names = ("batch_size", "learning_rate", "seed", "batch_parts", "checkpoint", "train")
-    reject_options(args, *names)
+    own = [name for name in TRAINING if name not in ("epochs", "precision")]
+    reject_options(args, *own, "checkpoint", "train")
     return args
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from experiments.cli import check_device, results_root, training_settings
+from experiments.cli import check_device, fit_options, results_root, training_settings
 from experiments.record import provenance
 from pyro_vae import parallel
 from pyro_vae.analysis.judges import Classifier, train_classifier
@@ -19,6 +19,9 @@ from pyro_vae.storage.fingerprint import fingerprint
 from pyro_vae.storage.tensors import blaming, load_tensors, load_weights, save_tensors
 from pyro_vae.training.fit import check_batch_parts, fit
 from pyro_vae.vae import Vae
+
+# What a checkpoint that does not say was trained with.
+UNSAID = {"batch_parts": 1, "objective": "elbo", "particles": 1}
 
 
 class Spec(NamedTuple):
@@ -76,7 +79,7 @@ def _load_matching(path: Path, spec: Spec, given: dict, data: Dataset) -> Vae:
     vae = Vae.load(path)
     if given.get("precision") == "auto":
         given = {option: value for option, value in given.items() if option != "precision"}
-    stored = Spec(0)._asdict() | {"batch_parts": 1} | vae.config
+    stored = Spec(0)._asdict() | UNSAID | vae.config
     for option, value in (given | spec._asdict() | {"dataset": data.name}).items():
         if stored.get(option) != value:
             raise InputError(
@@ -133,12 +136,12 @@ def _train_and_save(
             resume=args.resume,
             schedule=schedule,
             must_match={"dataset": data.name, "precision": settings["precision"]},
-            **{option: value for option, value in settings.items() if option != "precision"},
+            **fit_options(settings),
         )
         vae.config = {"dataset": data.name, **spec._asdict(), **settings, "history": history}
         vae.config["provenance"] = provenance()
         stored = _stored_config(path, vae) if args.resume else {}
-        if stored | {"provenance": None} == vae.config | {"provenance": None}:
+        if UNSAID | stored | {"provenance": None} == vae.config | {"provenance": None}:
             vae.config = stored  # nothing was left to train: it stays what an earlier run made
         elif first:
             vae.save(path)

@@ -2,13 +2,21 @@
 
 python -m experiments.compare_guides --frozen-decoder --guides mean_field,full_rank
 python -m experiments.compare_guides --frozen-decoder --guides mean_field,my_guide:MyGuide
+python -m experiments.compare_guides --frozen-decoder --objective dreg --particles 16
 """
 
 import argparse
 
 import numpy as np
 
-from experiments.cli import announce_and_load, check_at_least, make_parser, run, training_settings
+from experiments.cli import (
+    TRAINING,
+    announce_and_load,
+    check_at_least,
+    make_parser,
+    run,
+    training_settings,
+)
 from experiments.compare_guides import SEED, gaps, posteriors
 from experiments.compare_guides.candidates import find_guides, frozen, joint
 from experiments.compare_guides.training import train_all
@@ -53,6 +61,16 @@ def options() -> argparse.Namespace:
     return args
 
 
+def of_the_generator(args: argparse.Namespace) -> argparse.Namespace:
+    """Return the options without `--objective` and `--particles`, which are of the guides alone.
+
+    A checkpoint's generator may have been trained by any; without a checkpoint it is by the ELBO.
+    """
+    own = {name: TRAINING[name] for name in ("objective", "particles")}
+    given = [name for name in args.given if name not in own]
+    return argparse.Namespace(**vars(args) | own | {"given": given})
+
+
 def main() -> None:
     """Train the guides that are asked for, compare them, draw the figures and write the metrics."""
     args = options()
@@ -67,7 +85,10 @@ def main() -> None:
     args.guide_precision = training_settings(args)["precision"]
     mode = "frozen" if args.frozen_decoder else "joint"
     results = Results(args, data, f"compare_guides_{mode}_d{args.latent_dim}")
-    field = (frozen if args.frozen_decoder else joint)(args, data, builders)
+    if args.frozen_decoder:
+        field = frozen(of_the_generator(args), data, builders)
+    else:
+        field = joint(args, data, builders)
     results.training = field.config
     trainings = train_all(field, args, data, results.folder)
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from experiments.compare_guides.candidates import Field
 from pyro_vae.data import Dataset
 from pyro_vae.training.fit import fit
+from pyro_vae.training.objectives import objective
 
 # what the guides' trainings have in common with the autoencoder's
 OPTIONS = ("batch_size", "learning_rate", "seed", "batch_parts")
@@ -24,7 +25,7 @@ class Training(NamedTuple):
 def train_all(
     field: Field, args: argparse.Namespace, data: Dataset, folder: Path
 ) -> dict[str, Training]:
-    """Train every guide, and its model unless that is frozen.
+    """Train every guide by `--objective`, and its model unless that is frozen.
 
     A guide without weights is left out. Each training state lies in `folder`. The seconds of a
     training that is resumed are those in the metrics of the run that made it, and None if it
@@ -46,6 +47,7 @@ def train_all(
             test,
             epochs=args.guide_epochs,
             schedule=field.schedule,
+            elbo=objective(args.objective, args.particles),
             state_path=state_path,
             resume=args.resume,
             must_match={

@@ -13,14 +13,19 @@ import pyro.distributions as dist
 import pytest
 import torch
 
-from experiments.compare_guides.candidates import warm_start
+from experiments.cli import TRAINING
+from experiments.compare_guides.__main__ import of_the_generator, options
+from experiments.compare_guides.candidates import Field, warm_start
 from experiments.compare_guides.posteriors import four_posteriors, integrated, mass_levels
-from experiments.compare_guides.training import known_seconds
+from experiments.compare_guides.training import known_seconds, train_all
 from pyro_vae.guides.gaussian import MeanField
 from pyro_vae.guides.prior import PriorGuide
 from pyro_vae.models import Model
 from pyro_vae.networks.appendix import Decoder
 from pyro_vae.storage.fingerprint import fingerprint
+from pyro_vae.storage.tensors import load_tensors
+from pyro_vae.training.state import KEYS
+from tests.autoencoders import build_vae
 from tests.commands import ROOT, check_wrong_option, main_of, run_script
 
 
@@ -103,6 +108,33 @@ def test_joint_training_gives_each_guide_its_own_generator(tmp_path):
     alone = json.loads((folder / "metrics.json").read_text())["rows"]["prior"]
     assert alone["log_p"] == rows["prior"]["log_p"]
     assert alone["elbo"] == rows["prior"]["elbo"]
+
+
+def dreg_options(monkeypatch):
+    words = ["--frozen-decoder", "--objective", "dreg", "--particles", "3", "--guide-epochs", "1"]
+    monkeypatch.setattr(sys, "argv", ["script", *words])
+    return options()
+
+
+def test_guides_are_trained_by_the_objective_that_is_asked_for(digits, tmp_path, monkeypatch):
+    args = dreg_options(monkeypatch)
+    args.guide_precision = "float32"
+    candidates = {"mean_field": build_vae(2, architecture="dense")}
+    few = digits._replace(train_images=digits.train_images[:100])
+    train_all(Field(candidates, "constant", TRAINING, {}, "new", None), args, few, tmp_path)
+    state = load_tensors(tmp_path / "mean_field.training.pt", "a training state", KEYS)
+    bound = state["settings"]["elbo"]
+    for part in ("PathELBO(", "importance_weighted=True", "num_particles=3"):
+        assert part in bound
+
+
+def test_the_objective_is_not_asked_of_a_frozen_generator(monkeypatch):
+    """Whose checkpoint would be refused otherwise: it was trained by another."""
+    args = dreg_options(monkeypatch)
+    assert args.given == ["objective", "particles"]
+    generators = of_the_generator(args)
+    assert (generators.objective, generators.particles, generators.given) == ("elbo", None, [])
+    assert (args.objective, args.particles) == ("dreg", 3)
 
 
 @pytest.mark.parametrize(

@@ -39,15 +39,30 @@ SHARED = {
     "--precision": [("int8", "precision must be 'auto', 'float32' or 'bfloat16'")],
     "--seed": [("-1", "seed must be a whole number from 0")],
     "--batch-parts": [("0", "batch_parts must be a whole number >= 1")],
+    "--objective": [("vae", "argument --objective: invalid choice: 'vae'")],
+    "--particles": [
+        ("0", "--particles must be a whole number >= 1, not 0"),
+        ("0 --objective dreg", "--particles must be a whole number >= 1, not 0"),
+        ("many", "argument --particles: invalid int value"),
+    ],
 }
 
-LEFT_OUT = ("--train", "--checkpoint", "--batch-size", "--learning-rate", "--seed", "--batch-parts")
+LEFT_OUT = (
+    *("--train", "--checkpoint", "--batch-size", "--learning-rate", "--seed", "--batch-parts"),
+    *("--objective", "--particles"),
+)
 
 
 def left_out(*options):
     """Rows of options that a script sets itself; one given its usual value is told apart too."""
     values = {"--device": "cuda", "--checkpoint": "typo.pt", "--learning-rate": "0.1"}
-    values |= {"--precision": "float32", "--seed": "0", "--train": "", "--resume": ""}
+    values |= {
+        "--objective": "elbo",
+        "--precision": "float32",
+        "--seed": "0",
+        "--train": "",
+        "--resume": "",
+    }
     return {
         option: [(values.get(option, "2"), f"{option}: this script sets it itself")]
         for option in options

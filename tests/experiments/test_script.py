@@ -172,6 +172,39 @@ def trained(data, results, *options):
     return load_or_train(args, data, Spec(2, "dense"), path=args.checkpoint).config
 
 
+def test_a_training_has_its_objective(digits, tmp_path):
+    """In the checkpoint's config and in the training state: neither is taken for another's."""
+    config = trained(digits, tmp_path, "--objective", "dreg", "--particles", "3")
+    assert (config["objective"], config["particles"]) == ("dreg", 3)
+    assert trained(digits, tmp_path)["objective"] == "dreg"  # not asked for: any will do
+    assert trained(digits, tmp_path, "--objective", "dreg") == config
+    for options, said in (
+        (["--objective", "iwae"], "was trained with objective=dreg, not iwae: add --train"),
+        (["--objective", "elbo"], "was trained with objective=dreg, not elbo: add --train"),
+        (["--particles", "8"], "was trained with particles=3, not 8: add --train"),
+        (["--objective", "dreg", "--resume"], r"was trained with elbo=.*\(.*num_particles=3, .*"),
+        (["--resume"], r"was trained with elbo=.*\.PathELBO\(.*, not .*\.Trace_ELBO\("),
+    ):
+        with pytest.raises(InputError, match=said):
+            trained(digits, tmp_path, *options)
+    afresh = trained(digits, tmp_path, "--objective", "iwae", "--train")
+    assert (afresh["objective"], afresh["particles"]) == ("iwae", 8)
+
+
+def test_a_checkpoint_that_names_no_objective_was_trained_by_the_elbo(digits, tmp_path):
+    first = trained(digits, tmp_path)
+    path = tmp_path / "digits" / "checkpoints" / "d2.pt"
+    model, guide, config = load_vae(path)
+    old = {name: value for name, value in config.items() if name not in ("objective", "particles")}
+    save_vae(path, model, guide, old)
+    assert trained(digits, tmp_path, "--objective", "elbo", "--particles", "1") == old
+    with pytest.raises(InputError, match="was trained with objective=elbo, not stl: add --train"):
+        trained(digits, tmp_path, "--objective", "stl")
+    before = path.read_bytes()
+    assert trained(digits, tmp_path, "--resume")["history"] == first["history"]
+    assert path.read_bytes() == before  # nothing was left to train
+
+
 def test_a_checkpoint_that_is_finished_stays_what_an_earlier_run_made(
     digits, tmp_path, monkeypatch
 ):
