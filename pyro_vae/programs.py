@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import pyro
 from pyro.infer.autoguide import AutoGuide
+from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
 from pyro_vae.seeds import GLOBAL_STATE_LOCK
@@ -37,6 +38,14 @@ def modules_of(*programs: object) -> list[nn.Module]:
             modules += [part] if isinstance(part, nn.Module) else []
             todo += _named_in(part)
     return modules
+
+
+def own_module(program: object) -> nn.Module | None:
+    """Return the module that a program is, perhaps within Pyro's handlers or a partial, or None."""
+    while isinstance(program, partial):  # `config_enumerate(guide)` is one too
+        handled = len(program.args) > 1 and isinstance(program.args[0], Messenger)
+        program = program.args[1] if handled else program.func
+    return program if isinstance(program, nn.Module) else None
 
 
 def _named_in(part: object) -> list[object]:
@@ -98,7 +107,11 @@ def forget(*names: str) -> None:
     for name in names:
         parameter = dict(store.named_parameters())[name]
         parameter.__dict__.pop("unconstrained", None)
+        # the store notes one name of each tensor, which may have more, and deletes that one only
+        store.set_state({"params": {name: parameter}, "constraints": {}})
         del store[name]
+        others = {other: same for other, same in store.named_parameters() if same is parameter}
+        store.set_state({"params": others, "constraints": {}})
 
 
 def has_row_numbers(guide: object) -> bool:

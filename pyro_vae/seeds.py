@@ -1,5 +1,6 @@
 """Seeding: a block of code with random numbers of its own, and seeds derived from integers."""
 
+import random
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -33,6 +34,26 @@ def seeded(seed: int, like: Tensor) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def random_state_kept() -> Iterator[None]:
+    """Restore the random state afterwards: Python's, NumPy's and torch's, on every device in use.
+
+    Other threads wait while the state is read or restored, and not in between.
+    """
+    with GLOBAL_STATE_LOCK:
+        python, numpys, torchs = random.getstate(), np.random.get_state(), torch.get_rng_state()
+        devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    try:
+        yield
+    finally:
+        with GLOBAL_STATE_LOCK:
+            random.setstate(python)
+            np.random.set_state(numpys)
+            torch.set_rng_state(torchs)
+            if devices:
+                torch.cuda.set_rng_state_all(devices)
+
+
 def without_inference_mode(batch: Sequence[Tensor]) -> list[Tensor]:
     """Copy the tensors made under torch.inference_mode: gradients cannot pass through those."""
     return [tensor.clone() if tensor.is_inference() else tensor for tensor in batch]
@@ -47,6 +68,13 @@ def set_seed(seed: int, like: Tensor) -> None:
     if like.is_cuda:
         with torch.cuda.device(like.device):
             torch.cuda.manual_seed(seed)
+
+
+def seed_everything(seed: int, like: Tensor) -> None:
+    """Seed the random numbers of Python and NumPy, of the CPU and of the device of `like`."""
+    random.seed(seed)
+    np.random.seed(seed)
+    set_seed(seed, like)
 
 
 def derive_seed(*numbers: int) -> int:

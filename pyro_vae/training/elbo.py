@@ -6,7 +6,7 @@ from torch import Tensor
 
 from pyro_vae import parallel
 from pyro_vae.errors import InputError
-from pyro_vae.likelihood.traces import Program
+from pyro_vae.programs import Program
 from pyro_vae.seeds import derive_seed, set_seed
 from pyro_vae.training.stopping import StopRequest
 
@@ -21,6 +21,7 @@ class PartitionedELBO:
     def __init__(self, elbo: ELBO, batch_parts: int, stop: StopRequest):
         self.elbo, self.batch_parts, self.stop = elbo, batch_parts, stop
         self.seeds: tuple[int, ...] = ()  # of the step; set before each
+        self.kl_weight = 1.0  # likewise
 
     def loss_and_grads(self, model: Program, guide: Program, *batch: Tensor) -> float:
         """Return minus the ELBO of the batch, nats; the gradients are of this process's parts."""

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import pyro
 import torch
 from pyro.infer import ELBO, SVI, Trace_ELBO
 from torch import Tensor, nn
@@ -19,18 +18,22 @@ from pyro_vae.errors import (
     check_choice,
     check_counts,
     check_number,
-    check_rows,
     check_seed,
     checked,
     one_line_refusals,
 )
+from pyro_vae.likelihood.estimate import Estimate
 from pyro_vae.likelihood.importance import log_likelihood
-from pyro_vae.likelihood.traces import Program
-from pyro_vae.seeds import GLOBAL_STATE_LOCK, derive_seed, seeded
+from pyro_vae.programs import Program, evaluating, own_module
+from pyro_vae.seeds import GLOBAL_STATE_LOCK, seed_everything
 from pyro_vae.storage.fingerprint import fingerprint
+from pyro_vae.training.batches import Group, epoch_batches, groups_of, take, transform_seed
 from pyro_vae.training.divergence import Divergence
 from pyro_vae.training.elbo import PartitionedELBO
+from pyro_vae.training.handlers import as_trained, check_kl_weight, weight_at
+from pyro_vae.training.isolation import isolated
 from pyro_vae.training.optimiser import SingleOptimizer
+from pyro_vae.training.rehearsal import rehearse
 from pyro_vae.training.state import Position, TrainingState, settings_of
 from pyro_vae.training.stopping import StopRequest, any_process, interrupted
 
@@ -57,17 +60,19 @@ def _training_alone() -> Iterator[None]:
 @checked
 @one_line_refusals
 @_training_alone()
+@isolated
 def fit(
     model: Program,
     guide: Program,
-    train: tuple[Tensor, ...],
-    test: tuple[Tensor, ...] | None = None,
+    train: tuple[Tensor, ...] | list[tuple[Tensor, ...]],
+    test: tuple[Tensor, ...] | list[tuple[Tensor, ...]] | None = None,
     *,
     epochs: int = 10,
     batch_size: int = 100,
     learning_rate: float = 1e-3,
     schedule: str = "constant",
     elbo: ELBO | None = None,
+    kl_weight: float | Callable[[int], float] = 1.0,
     transform: Callable[[Tensor], Tensor] | None = None,
     on_epoch: Callable[[dict], object] | None = None,
     seed: int = 0,
@@ -79,7 +84,10 @@ def fit(
 ) -> list[dict[str, float]]:
     """Maximise the ELBO of `model` and `guide`, in place, over the images of `train`.
 
-    Modules need not call `pyro.module`: they are registered here, in a cleared parameter store.
+    Modules need not call `pyro.module`: they are registered here, and afterwards no more. Pyro's
+    other parameters and the random numbers of Python, NumPy and torch are left as they were; what a
+    function registers by `pyro.param` stays in Pyro's store. Model and guide run once in evaluation
+    mode before the first step, so that what cannot be trained or scored is refused untrained.
 
         >>> from pyro_vae import Vae, fit, load_dataset
         >>> vae, x = Vae.build(2, architecture="dense"), load_dataset("digits").train_images
@@ -88,13 +96,19 @@ def fit(
         True
 
     Args:
-        train: the arguments of model and guide over all images: `(x,)` or `(x, y)`.
+        train: the arguments of model and guide over all images: `(x,)` or `(x, y)`. Or a list of
+            such groups, `[(x, y), (x_unlabelled,)]`: each batch is of one group, called with its
+            arguments, and the batches of all groups are mixed. A guide with numbers of its own for
+            each image, such as Pyro's `AutoNormal`, needs all images in one batch.
         test: the same for held-out images; their ELBO is measured after each epoch.
         schedule: of the learning rate: "constant", or "cosine", which lets it fall to zero over all
             epochs along half a cosine. At a constant rate the weights keep fluctuating around the
             optimum.
         elbo: the bound, by default `Trace_ELBO()`, which samples all of it. `TraceMeanField_ELBO()`
             takes the KL term in closed form where Pyro knows it.
+        kl_weight: weight of the terms of the latents, log p(z) - log q(z | x), or a function that
+            gives it for each step, counted from 0 over all epochs: KL warm-up, or a beta-VAE.
+            Finite and >= 0.
         transform: applied to the images of each training batch, such as `torch.bernoulli` for
             images that are binarised anew each time. Its random numbers come from `seed`. The
             images of `test` stay as they are: transform them yourself to compare the two ELBOs.
@@ -113,69 +127,80 @@ def fit(
             Images, options, the bound, and the classes of model and guide always must.
 
     Returns:
-        One dict an epoch: `epoch`, `train_elbo` (mean over the epoch, as the weights moved) and
-        `test_elbo` (one sample an image, the same noise each time), nats per image.
+        One dict an epoch: `epoch`, `train_elbo` (mean over the epoch, as the weights moved, of what
+        is trained: with `kl_weight`, and by the bound `elbo`) and `test_elbo` (one sample an image,
+        the same noise each time, of the programs without any weight), nats per image.
 
     Raises:
-        InputError: an argument is wrong, `state_path` is damaged or of another run, gradients are
-            off, or another thread is training.
+        InputError: an argument is wrong, model and guide do not match, `state_path` is damaged or
+            of another run, gradients are off, or another thread is training.
         TrainingError: the loss or a weight became NaN or infinite; the last good state is kept.
         Interrupted: SIGINT or SIGTERM asked to stop; the state is saved, if there is a path.
     """
     check_training_options(epochs, batch_size, learning_rate, seed, batch_parts, schedule)
-    check_rows(*train)
-    if test is not None:
-        check_rows(*test)
-    check_batch_parts(batch_parts, len(train[0]), batch_size)
+    groups, test_groups = groups_of(train), [] if test is None else groups_of(test)
+    sizes = [len(group[0]) for group in groups]
+    for size in sizes:
+        check_batch_parts(batch_parts, size, batch_size)
     if not torch.is_grad_enabled():
         raise InputError("gradients are off: call fit outside torch.no_grad and inference_mode")
-
-    programs = {"model": model, "guide": guide}
-    modules = {name: p for name, p in programs.items() if isinstance(p, nn.Module)}
     elbo = elbo or Trace_ELBO()
+    check_kl_weight(kl_weight, elbo)
+
+    stop, like = StopRequest(), groups[0][0]
+    with stop.caught():
+        in_order = rehearse(
+            model, guide, groups, test_groups, elbo=elbo, transform=transform, seed=seed,
+            batch_size=batch_size, batch_parts=batch_parts,
+        )  # fmt: skip
+    programs = {"model": own_module(model), "guide": own_module(guide)}
+    modules = {name: module for name, module in programs.items() if module is not None}
     options = {"batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
-    options |= {"batch_parts": batch_parts, "images": len(train[0])}
+    options |= {"batch_parts": batch_parts, "images": sizes if len(sizes) > 1 else sizes[0]}
     if schedule != "constant":
         options |= {"schedule": schedule, "epochs": epochs}
+    if kl_weight != 1:
+        options["kl_weight"] = fingerprint(kl_weight) if callable(kl_weight) else kl_weight
     path = None if state_path is None else Path(state_path)
-    data = {} if path is None else {"train": train, "test": test}
+    data = (
+        {} if path is None else {"train": groups} | ({"test": test_groups} if test_groups else {})
+    )
     settings = settings_of(options, modules, data, elbo, transform, must_match or {})
 
-    stop = StopRequest()
     shuffle = torch.Generator().manual_seed(seed)  # apart from the generator of the samples
     optimiser = SingleOptimizer(torch.optim.Adam, learning_rate, fused=True)
     bound = PartitionedELBO(elbo, batch_parts, stop)
     state = TrainingState(path, modules, optimiser, shuffle, settings)
-    # all options are right: from here on the modules and Pyro's state are this training's
+    # all options are right: from here on the modules are this training's
     _prepare(modules)
     with GLOBAL_STATE_LOCK:
-        pyro.clear_param_store()
-        pyro.set_rng_seed(seed)
+        seed_everything(seed, like)
     position, history = state.resume(epochs) if resume else (Position(), [])
     parallel.check_alike(weights=fingerprint([m.state_dict() for m in modules.values()]))
     svi = SVI(
-        _registered(model, "model"),
-        _registered(guide, "guide"),
+        as_trained(model, "model", bound),
+        as_trained(guide, "guide", bound),
         optimiser,
         loss=bound.elbo.loss,
         loss_and_grads=bound.loss_and_grads,
     )
 
-    images, device = len(train[0]), train[0].device
-    steps = math.ceil(images / batch_size)
-    may_end = any_process(on_epoch is not None, device)
+    steps = sum(math.ceil(size / batch_size) for size in sizes)  # of an epoch
+    may_end = any_process(on_epoch is not None, like.device)
     check = Divergence(position, steps, learning_rate, state)
     with _progress_bar(progress, epochs, steps, position) as bar, stop.caught():
         while position.epoch < epochs and not (position.ended and may_end):
             shuffle_state = shuffle.get_state()
-            batches = torch.randperm(images, generator=shuffle).split(batch_size)
+            batches = epoch_batches(sizes, batch_size, None if in_order else shuffle)
             for step in range(position.step, steps):
-                done = (position.epoch * steps + step) / (epochs * steps)
-                optimiser.learning_rate = learning_rate * SCHEDULES[schedule](done)
+                taken = position.epoch * steps + step
+                optimiser.learning_rate = learning_rate * SCHEDULES[schedule](
+                    taken / (epochs * steps)
+                )
                 bound.seeds = (seed, position.epoch, step)
-                batch = [rows[batches[step]] for rows in train]
-                if transform is not None:
-                    batch[0] = _transformed(transform, batch[0], bound.seeds)
+                bound.kl_weight = weight_at(kl_weight, taken)
+                group, rows = batches[step]
+                batch = take(groups[group], rows, transform, transform_seed(*bound.seeds))
                 with check.distributions(), GLOBAL_STATE_LOCK:
                     loss = svi.step(*batch)
                 check.loss(loss)
@@ -186,22 +211,21 @@ def fit(
                 if stop.agreed and position.step < steps:
                     state.save(position, history, shuffle_state)
                     raise interrupted(path)
-            record = {"epoch": position.epoch + 1, "train_elbo": -position.total / images}
+            record = {"epoch": position.epoch + 1, "train_elbo": -position.total / sum(sizes)}
             check.weights(modules, record["train_elbo"])
-            if test is not None:
-                with check.distributions(), _eval_mode(modules):
-                    result = log_likelihood(model, guide, *test, num_samples=1)
-                record["test_elbo"] = float(result.elbo.mean())
+            if test_groups:
+                with check.distributions():
+                    record["test_elbo"] = _test_elbo(model, guide, test_groups)
             history.append(record)
             position.epoch, position.step, position.total = position.epoch + 1, 0, 0.0
             position.ended = False
             state.save(position, history, shuffle.get_state())
             _write_record(bar, record)
             answer = None if on_epoch is None else on_epoch(dict(record))
-            if any_process(isinstance(answer, bool | np.bool_) and not answer, device):
+            if any_process(isinstance(answer, bool | np.bool_) and not answer, like.device):
                 position.ended = True
                 state.save(position, history, shuffle.get_state())
-            if any_process(stop.asked.is_set(), device):
+            if any_process(stop.asked.is_set(), like.device):
                 raise interrupted(path)
     return history
 
@@ -244,41 +268,11 @@ def _prepare(modules: dict[str, nn.Module]) -> None:
             parameter.grad = None
 
 
-def _registered(program: Program, name: str) -> Program:
-    """Return `program` with its parameters in Pyro's store, or SVI trains nothing, silently."""
-    if not isinstance(program, nn.Module):
-        return program  # a function registers its own, with pyro.param or pyro.module
-    if not any(w.requires_grad for w in program.parameters()):
-        return program  # frozen: Pyro would warn of each parameter at each step
-
-    def registered(*batch: Tensor) -> object:
-        pyro.module(name, program)
-        return program(*batch)
-
-    return registered
-
-
-def _transformed(transform: Callable[[Tensor], Tensor], x: Tensor, step: tuple[int, ...]) -> Tensor:
-    """Return the images of a batch transformed, by random numbers of the step's own."""
-    # with a last number that is not 0: the parts of a batch draw from (*step, part)
-    with seeded(derive_seed(*step, 0, 1), x):
-        changed = transform(x)
-    if not isinstance(changed, Tensor) or changed.shape[:1] != x.shape[:1]:
-        raise InputError(f"transform must return a tensor with a row for each of {len(x)} images")
-    return changed
-
-
-@contextmanager
-def _eval_mode(modules: dict[str, nn.Module]) -> Iterator[None]:
-    """Set eval mode for the block, so that BatchNorm does not learn from test images."""
-    before = [(part, part.training) for module in modules.values() for part in module.modules()]
-    try:
-        for part, _ in before:
-            part.training = False
-        yield
-    finally:
-        for part, training in before:
-            part.training = training
+def _test_elbo(model: Program, guide: Program, groups: list[Group]) -> float:
+    """Return the mean ELBO of all images of the groups, nats per image, in evaluation mode."""
+    with evaluating(model, guide):
+        scores = [log_likelihood(model, guide, *group, num_samples=1) for group in groups]
+    return float(Estimate.concatenate(scores).elbo.mean())
 
 
 def _progress_bar(progress: bool, epochs: int, steps: int, position: Position) -> tqdm:

@@ -13,6 +13,7 @@ from pyro_vae import parallel
 from pyro_vae.errors import InputError
 from pyro_vae.storage.fingerprint import fingerprint
 from pyro_vae.storage.tensors import blaming, load_tensors, load_weights, pack, save_tensors
+from pyro_vae.training.batches import Group
 from pyro_vae.training.optimiser import SingleOptimizer
 
 KEYS = {
@@ -139,14 +140,15 @@ class TrainingState:
 def settings_of(
     options: dict,
     modules: dict[str, nn.Module],
-    data: dict[str, tuple[Tensor, ...] | None],
+    data: dict[str, list[Group]],
     elbo: ELBO,
     transform: Callable | None,
     must_match: dict[str, object],
 ) -> dict:
     """Return what must be the same when a training is resumed: options, data, bound, classes."""
     settings = options | {"elbo": _described(elbo)}
-    settings |= {name: fingerprint(*rows) for name, rows in data.items() if rows is not None}
+    for name, groups in data.items():
+        settings[name] = fingerprint(*(groups[0] if len(groups) == 1 else groups))
     for name, module in modules.items():  # by classes: attributes may change as it is trained
         kinds = [[part_name, type(part)] for part_name, part in module.named_modules()]
         settings[f"{name}_kind"] = fingerprint(kinds)

@@ -1,0 +1,69 @@
+"""The images of a training, in groups and batches.
+
+A group holds the arguments of model and guide over its images: `(x,)`, or `(x, y)` with labels.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from pyro_vae.errors import InputError, check_rows
+from pyro_vae.seeds import derive_seed, seeded
+
+Group = tuple[Tensor, ...]
+
+
+def groups_of(images: Group | Sequence[Group]) -> list[Group]:
+    """Return the groups of `images`, which are one group or a list of groups, checked."""
+    several = len(images) > 0 and not isinstance(images[0], Tensor)
+    groups = [tuple(group) for group in images] if several else [tuple(images)]
+    for group in groups:
+        check_rows(*group)
+    return groups
+
+
+def epoch_batches(
+    sizes: list[int], batch_size: int, shuffle: torch.Generator | None
+) -> list[tuple[int, Tensor]]:
+    """Return the batches of an epoch, each as its group's number and its rows in the group.
+
+    Each group of `sizes` images is shuffled and cut, and the batches of all groups are mixed.
+    With None for `shuffle`, everything keeps its order.
+    """
+    batches = []
+    for group, size in enumerate(sizes):
+        order = torch.arange(size)
+        if shuffle is not None:
+            order = torch.randperm(size, generator=shuffle)
+        batches += [(group, rows) for rows in order.split(batch_size)]
+    if shuffle is not None and len(sizes) > 1:
+        batches = [batches[i] for i in torch.randperm(len(batches), generator=shuffle)]
+    return batches
+
+
+def take(
+    group: Group,
+    rows: Tensor | slice,
+    transform: Callable[[Tensor], Tensor] | None,
+    seed: int,
+) -> list[Tensor]:
+    """Return these rows of a group, their images transformed with random numbers from `seed`."""
+    batch = [tensor[rows] for tensor in group]
+    if transform is None:
+        return batch
+    with seeded(seed, batch[0]):
+        x = transform(batch[0])
+    if not isinstance(x, Tensor) or x.shape[:1] != batch[0].shape[:1]:
+        raise InputError(
+            f"transform must return a tensor with a row for each of {len(batch[0])} images"
+        )
+    return [x, *batch[1:]]
+
+
+def transform_seed(*step: int, rehearsal: bool = False) -> int:
+    """Return the seed of the transform in a step `(seed, epoch, step)`, or in the rehearsal.
+
+    It has a last number that is not 0, since the parts of a batch draw from `(*step, part)`.
+    """
+    return derive_seed(*step, 0, 2 if rehearsal else 1)
