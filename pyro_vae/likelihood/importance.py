@@ -106,7 +106,8 @@ def _blocks(
     everything = [x, *labels]
     blocks = image_blocks(len(x), num_samples)
     if len(blocks) > 1 and _needs_all_images(guide, everything, blocks[0]):
-        blocks = [slice(0, len(x))]
+        yield _all_images(model, guide, everything, num_samples, seed, chunk_size)
+        return
     with tqdm(total=len(x), desc=progress, unit="img", disable=progress is None) as bar:
         for block in blocks:
             batch = [tensor[block] for tensor in everything]
@@ -120,6 +121,25 @@ def image_blocks(images: int, num_samples: int) -> list[slice]:
     check_counts(images=images, num_samples=num_samples)
     size = min(IMAGES, max(1, DRAWS // num_samples))
     return [slice(start, min(start + size, images)) for start in range(0, images, size)]
+
+
+def _all_images(
+    model: Program,
+    guide: Program,
+    everything: list[Tensor],
+    num_samples: int,
+    seed: int,
+    chunk_size: int | None,
+) -> Tensor:
+    """Return the log weights `(K, B)` of all images at once, by as many samples as fit in DRAWS."""
+    size = max(1, DRAWS // len(everything[0]))
+    pieces = [
+        block_log_weights(
+            model, guide, everything, start, min(size, num_samples - start), seed, chunk_size
+        )
+        for start in range(0, num_samples, size)
+    ]
+    return torch.cat(pieces)
 
 
 def _needs_all_images(guide: Program, everything: list[Tensor], block: slice) -> bool:
