@@ -18,7 +18,7 @@ from experiments.cli import (
     training_settings,
 )
 from experiments.compare_guides import SEED, gaps, posteriors
-from experiments.compare_guides.candidates import find_guides, frozen, joint
+from experiments.compare_guides.candidates import BY_NAME, find_guides, frozen, joint
 from experiments.compare_guides.training import train_all
 from experiments.record import Results
 from pyro_vae.analysis.comparison import as_text, pairs
@@ -31,8 +31,8 @@ def options() -> argparse.Namespace:
     parser = make_parser(__doc__.splitlines()[0])
     parser.add_argument(
         "--guides",
-        default=",".join(GUIDES),
-        help="names, or path.to.module:Name of your own, with commas between",
+        help="names, or path.to.module:Name of your own, with commas between (default: "
+        f"{', '.join(GUIDES)}; on a frozen generator auto_normal too)",
     )
     parser.add_argument(
         "--frozen-decoder",
@@ -49,6 +49,8 @@ def options() -> argparse.Namespace:
     )
     args = parser.parse_args()
     check_counts(latent_dim=args.latent_dim)
+    if args.guides is None:
+        args.guides = ",".join(BY_NAME if args.frozen_decoder else GUIDES)
     if args.guide_epochs is None:
         args.guide_epochs = 5 if args.frozen_decoder else 10
     check_counts(guide_epochs=args.guide_epochs)
@@ -85,15 +87,15 @@ def main() -> None:
     args.guide_precision = training_settings(args)["precision"]
     mode = "frozen" if args.frozen_decoder else "joint"
     results = Results(args, data, f"compare_guides_{mode}_d{args.latent_dim}")
-    if args.frozen_decoder:
-        field = frozen(of_the_generator(args), data, builders)
-    else:
-        field = joint(args, data, builders)
-    results.training = field.config
-    trainings = train_all(field, args, data, results.folder)
-
     chosen = np.random.default_rng(SEED).permutation(len(data.test_images))[: args.images]
     x, y = data.test_images[chosen].to(args.device), data.test_labels[chosen].numpy()
+    if args.frozen_decoder:
+        field = frozen(of_the_generator(args), data, builders, x)
+    else:
+        field = joint(args, builders, x)
+    results.training = field.config
+    trainings = train_all(field, args, data, results.folder, x)
+
     gap_images = args.images // 10
     evaluations = gaps.evaluate_all(field, x, gap_images)
     rows = gaps.table_of(evaluations, trainings)

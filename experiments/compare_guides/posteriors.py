@@ -22,7 +22,8 @@ from pyro_vae.guides.amortised import Amortised
 from pyro_vae.likelihood.importance import log_joint_in_chunks
 from pyro_vae.likelihood.intervals import mean_interval
 from pyro_vae.likelihood.quadrature import GridPosterior, integrate_plane
-from pyro_vae.likelihood.traces import Program, log_joint
+from pyro_vae.likelihood.traces import log_joint
+from pyro_vae.programs import Program, has_row_numbers
 
 POINTS = 201  # along each side of a picture
 
@@ -69,7 +70,11 @@ def figure(field: Field, x: Tensor, y: np.ndarray, gap: np.ndarray, spread: np.n
     """
     chosen, names = four_posteriors(gap, spread, y)
     x, model = x[chosen], field.refined.model
-    guides = {name: guide for name, (_, guide) in field.candidates.items()}
+    guides = {
+        name: guide
+        for name, (_, guide) in field.candidates.items()
+        if not has_row_numbers(guide)  # numbers for all images: it takes none alone
+    }
     guides["refined"] = field.refined.guide
     plane = integrated(model, x)
     samples = [

@@ -6,8 +6,11 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from torch import Tensor
+
 from experiments.compare_guides.candidates import Field
 from pyro_vae.data import Dataset
+from pyro_vae.programs import has_row_numbers
 from pyro_vae.training.fit import fit
 from pyro_vae.training.objectives import objective
 
@@ -22,12 +25,17 @@ class Training(NamedTuple):
     history: list[dict]
 
 
+# how a guide with numbers of its own for each image is fitted to the images that are compared on
+OF_EACH_IMAGE = {"epochs": 500, "learning_rate": 0.03, "schedule": "cosine"}
+
+
 def train_all(
-    field: Field, args: argparse.Namespace, data: Dataset, folder: Path
+    field: Field, args: argparse.Namespace, data: Dataset, folder: Path, x: Tensor
 ) -> dict[str, Training]:
     """Train every guide by `--objective`, and its model unless that is frozen.
 
-    A guide without weights is left out. Each training state lies in `folder`. The seconds of a
+    A guide with numbers of its own for each image is fitted to the images `x`, all at once. A guide
+    without weights is left out. Each training state lies in `folder`. The seconds of a
     training that is resumed are those in the metrics of the run that made it, and None if it
     holds no such training.
     """
@@ -36,17 +44,20 @@ def train_all(
     for name, (model, guide) in field.candidates.items():
         if not any(w.requires_grad for part in (model, guide) for w in part.parameters()):
             continue
-        print(f"{name}: training for {args.guide_epochs} epochs")
+        options = {option: field.settings[option] for option in OPTIONS}
+        options |= {"epochs": args.guide_epochs, "schedule": field.schedule}
+        images = (train, test)
+        if has_row_numbers(guide):
+            options |= OF_EACH_IMAGE | {"batch_size": len(x), "batch_parts": 1}
+            images = ((x,),)
+        print(f"{name}: training for {options['epochs']} epochs of {len(images[0][0]):,} images")
         state_path = folder / f"{name}.training.pt"
         resumed = args.resume and state_path.exists()
         start = time.perf_counter()
         history = fit(
             model,
             guide,
-            train,
-            test,
-            epochs=args.guide_epochs,
-            schedule=field.schedule,
+            *images,
             elbo=objective(args.objective, args.particles),
             state_path=state_path,
             resume=args.resume,
@@ -56,7 +67,7 @@ def train_all(
                 "precision": args.guide_precision,
                 "generator": field.generator,
             },
-            **{option: field.settings[option] for option in OPTIONS},
+            **options,
         )
         seconds = time.perf_counter() - start
         trainings[name] = Training(
