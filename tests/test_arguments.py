@@ -196,6 +196,7 @@ RIGHT = {
         "schedule": "cosine",
     },
     "fit.check_batch_parts": {"batch_parts": 1, "images": 4, "batch_size": 2},
+    "objectives.objective": {"name": "dreg", "num_particles": 3},
     # classes, as they are made
     "gaussian.MeanField": {"model": MODEL, "precision": "float32"},
     "amortised.Amortised": {"model": MODEL, "num_params": 4, "precision": "float32"},
