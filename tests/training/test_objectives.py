@@ -313,7 +313,7 @@ class Gaussian(nn.Module):
             pyro.sample("z", q)
 
 
-IMAGES = PROBLEM.data(100)
+IMAGES = PROBLEM.data(200)
 
 
 @functools.cache
@@ -321,20 +321,20 @@ def trained(name, full_rank):
     """A guide of the problem's own frozen model, trained by an objective."""
     pyro.set_rng_seed(0)
     guide = Gaussian(full_rank)
-    options = {"epochs": 250, "batch_size": 100, "learning_rate": 0.05, "schedule": "cosine"}
+    options = {"epochs": 250, "batch_size": 200, "learning_rate": 0.1, "schedule": "cosine"}
     fit(Linear(), guide, (IMAGES,), elbo=objective(name), progress=False, **options)
     return guide
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_a_full_rank_guide_reaches_log_p(name):
-    """KL(q || p(z | x)) < 0.005 nats per image: every bound is log p(x) there."""
+    """KL(q || p(z | x)) < 0.02 nats per image, where a mean-field guide has 0.47 at least."""
     guide = trained(name, full_rank=True)
     loc, covariance = PROBLEM.posterior(IMAGES)
     posterior = torch.distributions.MultivariateNormal(loc, covariance)
     q = torch.distributions.MultivariateNormal(guide.loc(IMAGES), scale_tril=guide.scale_tril())
     gap = torch.distributions.kl_divergence(q, posterior).mean()
-    assert gap < 5e-3
+    assert gap < 0.02
 
 
 def best_mean_field():
@@ -375,7 +375,7 @@ def test_a_training_is_resumed_exactly_and_under_its_own_objective_alone(tmp_pat
     def go_on(epochs, path, bound):
         pyro.set_rng_seed(0)
         model, guide = Linear(trained=True), Gaussian(full_rank=True)
-        options = {"batch_size": 50, "state_path": path, "resume": True, "progress": False}
+        options = {"batch_size": 100, "state_path": path, "resume": True, "progress": False}
         fit(model, guide, (IMAGES,), epochs=epochs, elbo=bound, **options)
         assert not torch.equal(model.w, PROBLEM.w)
         return [w.detach() for w in (*model.parameters(), *guide.parameters())]
