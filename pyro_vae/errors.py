@@ -76,6 +76,11 @@ def one_line_refusals(function: Function) -> Function:
         except InputError:
             raise
         except ValueError as error:
+            if shapes := re.search(r"Shape mismatch inside plate.*", str(error)):
+                raise InputError(
+                    f"model or guide: {shapes[0]}: a plate holds the images alone; declare the "
+                    "dimensions of one image with .to_event()"
+                ) from error
             refused = refused_by_distribution(error)
             if not refused:
                 raise

@@ -35,7 +35,7 @@ class Values(TorchDistribution):
         """Return which of the C values each of `value`, `(*, B, *event)`, is: `(*, B)`."""
         batch_shape = value.shape[: value.dim() - len(self.event_shape)]
         flat = value.reshape(*batch_shape, 1, -1)
-        return (flat == self.values.flatten(1)).all(-1).long().argmax(-1)
+        return (flat == self.values.reshape(len(self.values), -1)).all(-1).long().argmax(-1)
 
 
 class Chosen(TorchDistribution):

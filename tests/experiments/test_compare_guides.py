@@ -120,7 +120,7 @@ def test_an_autoguide_is_the_optimum_of_its_family_for_each_image(tmp_path):
     done = run_script(
         "compare_guides",
         *("--dataset", "digits", "--latent-dim", 4, "--epochs", 2, "--guide-epochs", 1),
-        *("--guides", "mean_field,auto_normal", "--images", 200, "--frozen-decoder"),
+        *("--guides", "mean_field,auto_normal", "--images", 100, "--frozen-decoder"),
         *("--results", tmp_path),
     )
     assert done.returncode == 0, done.stderr
@@ -145,7 +145,13 @@ def test_guides_are_trained_by_the_objective_that_is_asked_for(digits, tmp_path,
     args.guide_precision = "float32"
     candidates = {"mean_field": build_vae(2, architecture="dense")}
     few = digits._replace(train_images=digits.train_images[:100])
-    train_all(Field(candidates, "constant", TRAINING, {}, "new", None), args, few, tmp_path, few.test_images)
+    train_all(
+        Field(candidates, "constant", TRAINING, {}, "new", None),
+        args,
+        few,
+        tmp_path,
+        few.test_images,
+    )
     state = load_tensors(tmp_path / "mean_field.training.pt", "a training state", KEYS)
     bound = state["settings"]["elbo"]
     for part in ("PathELBO(", "importance_weighted=True", "num_particles=3"):
