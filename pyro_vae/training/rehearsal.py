@@ -72,14 +72,14 @@ def _try(model: Program, guide: Program, batch: list[Tensor], scored: bool, elbo
 
 def _trainable(model: Program, guide: Program, batch: list[Tensor], elbo: ELBO) -> bool:
     """Return whether the sites of model and guide match, in plates, as Pyro's bounds need it."""
-    guide_trace = poutine.trace(guide).get_trace(*batch)
-    replayed = poutine.replay(model, trace=guide_trace)
-    model_trace = poutine.trace(replayed).get_trace(*batch)
-    guide_sites, model_sites = _sites(guide_trace), _sites(model_trace)
     try:
+        guide_trace = poutine.trace(guide).get_trace(*batch)
+        replayed = poutine.replay(model, trace=guide_trace)
+        model_trace = poutine.trace(replayed).get_trace(*batch)
+        guide_sites, model_sites = _sites(guide_trace), _sites(model_trace)
         for site in [*guide_sites.values(), *model_sites.values()]:
             check_site_shape(site, math.inf)
-    except ValueError:
+    except Exception:  # any: that of the scoring says it better
         return False
     latent = {name for name, site in model_sites.items() if not site["is_observed"]}
     drawn = {name for name, site in guide_sites.items() if not site["infer"].get("is_auxiliary")}

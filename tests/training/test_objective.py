@@ -35,7 +35,7 @@ def subsampled(x):
 
 @pytest.mark.parametrize("bound", [Trace_ELBO, TraceMeanField_ELBO])
 def test_a_subsampled_plate_gives_nats_per_image(bound):
-    """Losses and weights as in the plain plate; three times those with a scale of 3."""
+    """The same losses and weights as in the plain plate; `poutine.scale` by 3 stays."""
     plain, history = trained(elbo=bound())
     weights, again = trained(subsampled, Linear(sub=24), elbo=bound())
     torch.testing.assert_close(weights, plain, atol=1e-12, rtol=1e-9)
