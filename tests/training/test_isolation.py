@@ -14,6 +14,7 @@ from pyro.infer.autoguide import AutoNormal
 
 from pyro_vae.errors import InputError
 from pyro_vae.likelihood.importance import log_likelihood
+from pyro_vae.programs import nothing_registered
 from pyro_vae.training.fit import fit
 from tests.autoencoders import build_vae
 from tests.training.programs import Constrained, Linear, X, function_guide, model
@@ -166,3 +167,15 @@ def test_a_module_within_pyros_handlers_is_trained():
     start = guide.a.weight.clone()
     fit(model, pyro.poutine.scale(guide, 2.0), (X,), **QUICK)
     assert not torch.equal(start, guide.a.weight)
+
+
+def test_a_tensor_of_two_names_leaves_pyros_store_under_the_new_one_only():
+    guide, store = Linear(), pyro.get_param_store()
+    with nothing_registered():
+        pyro.module("one", guide), pyro.module("two", guide)
+    assert list(store) == []
+    assert_free(guide)
+    pyro.module("one", guide)
+    with nothing_registered():
+        pyro.module("two", guide)
+    assert store.param_name(guide.a.weight) == "one$$$a.weight"
