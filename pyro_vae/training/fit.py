@@ -86,8 +86,8 @@ def fit(
 
     Modules need not call `pyro.module`: they are registered here, and afterwards no more. Pyro's
     other parameters and the random numbers of Python, NumPy and torch are left as they were; what a
-    function registers by `pyro.param` stays in Pyro's store. Model and guide are tried in evaluation
-    mode before the first step, so that what cannot be trained or scored is refused untrained.
+    function registers by `pyro.param` stays in Pyro's store. Before the first step, model and guide
+    are tried in evaluation mode: what cannot be trained or scored is refused untrained.
 
         >>> from pyro_vae import Vae, fit, load_dataset
         >>> vae, x = Vae.build(2, architecture="dense"), load_dataset("digits").train_images
