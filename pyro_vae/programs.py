@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial, wraps
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import TypeVar
 
 import pyro
@@ -26,7 +26,7 @@ def modules_of(*programs: object) -> list[nn.Module]:
     """Return every module that the programs use, and all parts of these modules.
 
     A program's modules are itself, the object whose method it is, and what it names: in its
-    closure, its arguments if it is a partial, its attributes, and its file's globals.
+    closure, its defaults, its arguments if it is a partial, its attributes, and its file's globals.
     """
     modules: list[nn.Module] = []
     seen: set[int] = set()
@@ -55,11 +55,12 @@ def _named_in(part: object) -> list[object]:
     if inspect.ismethod(part):
         return [part.__func__, part.__self__]
     if inspect.isfunction(part):
-        names, globals_ = part.__code__.co_names, part.__globals__
+        names, globals_ = _global_names(part.__code__), part.__globals__
         # of functions only those of the same file: Pyro's own name half of Pyro
         near = [globals_[name] for name in names if name in globals_]
-        near = [o for o in near if getattr(o, "__globals__", globals_) is globals_]
-        return [*near, *inspect.getclosurevars(part).nonlocals.values()]
+        near = [o for o in near if _is_of_file(o, globals_)]
+        defaults = [*(part.__defaults__ or ()), *(part.__kwdefaults__ or {}).values()]
+        return [*near, *defaults, *inspect.getclosurevars(part).nonlocals.values()]
     if isinstance(part, dict):
         return list(part.values()) if len(part) <= 1000 else []
     if isinstance(part, list | tuple):
@@ -67,6 +68,18 @@ def _named_in(part: object) -> list[object]:
     if isinstance(part, type | ModuleType | Tensor):
         return []
     return list(vars(part).values()) if hasattr(part, "__dict__") else []
+
+
+def _global_names(code: CodeType) -> set[str]:
+    """Return the names that a function's code uses, and that of functions and lambdas inside it."""
+    inner = [_global_names(const) for const in code.co_consts if isinstance(const, CodeType)]
+    return set(code.co_names).union(*inner)
+
+
+def _is_of_file(part: object, globals_: dict) -> bool:
+    """Return False for functions of another file, unless they wrap one of this file."""
+    owners = [part, inspect.unwrap(part)] if inspect.isfunction(part) else [part]
+    return any(getattr(owner, "__globals__", globals_) is globals_ for owner in owners)
 
 
 @contextmanager
