@@ -132,7 +132,8 @@ class Refined:
         for value in values:
             held = {discrete.name: value.expand(len(x), *value.shape)}
             proposals.append(self._proposal(batch, coordinates, held))
-            masses.append(_log_mass(self._log_joint(batch, coordinates, held), proposals[-1]))
+            log_p = self._log_joint(batch, coordinates, held)
+            masses.append(_log_mass(log_p, proposals[-1], x))
         # a value that the fits make too little of is drawn all the same
         probs = 0.99 * torch.softmax(torch.stack(masses, -1), -1) + 0.01 / len(values)
         return Fitted(coordinates, proposals, discrete.name, Values(values, probs))
@@ -157,9 +158,9 @@ class Refined:
     ) -> StudentMixture | None:
         """Return the proposal for u of each image; None where there is nothing continuous."""
         guide, model = (poutine.condition(p, data=held) for p in (self.guide, self.model))
-        mean = _guide_mean(guide, batch, coordinates)
         if not coordinates:
             return None
+        mean = _guide_mean(guide, batch, coordinates)
         log_p, d = self._log_joint(batch, coordinates, held), mean.shape[-1]
         num_starts = self.num_starts or max(2, 40 // d)
         samples_per_round = self.samples_per_round
@@ -233,9 +234,14 @@ def _values_of(site: Site) -> Tensor:
     return values.reshape(len(values), *site.fn.event_shape)
 
 
-def _log_mass(log_p: LogJoint, proposal: StudentMixture | None) -> Tensor:
-    """Estimate log p(x, y = v), `(B,)`, by 200 draws of the proposal for u given y = v."""
+def _log_mass(log_p: LogJoint, proposal: StudentMixture | None, x: Tensor) -> Tensor:
+    """Estimate log p(x, y = v), `(B,)`, by 200 draws of the proposal for u given y = v.
+
+    It is exact where there is no proposal, since nothing is continuous.
+    """
     with torch.no_grad():
+        if proposal is None:
+            return log_p(torch.zeros(1, len(x), 0).to(x.device))[0].double()
         u = proposal.sample((200,))
         log_w = log_p(u).double() - proposal.log_prob(u)
     return log_w.logsumexp(0)

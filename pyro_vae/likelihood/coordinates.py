@@ -98,7 +98,7 @@ def to_latents(coordinates: list[Coordinate], u: Tensor) -> tuple[dict[str, Tens
 
 
 def from_latents(coordinates: list[Coordinate], latents: dict[str, Tensor]) -> Tensor:
-    """Return u = T^-1(z), `(*, D)`, of latents `(*, ...)`."""
+    """Return u = T^-1(z), `(*, D)`, of latents `(*, ...)`; there must be one at least."""
     parts = []
     for c in coordinates:
         part = c.transform.inv(latents[c.name])
