@@ -38,13 +38,13 @@ from pyro_vae.likelihood.coordinates import (
     to_latents,
 )
 from pyro_vae.likelihood.estimate import Estimate, estimate
+from pyro_vae.likelihood.importance import needs_all_images
 from pyro_vae.likelihood.traces import (
     batches,
     check_densities,
     check_names,
     is_point,
     log_joint,
-    run,
     set_up,
     simulate,
     sites_at,
@@ -81,6 +81,7 @@ class AnnealingPath(NamedTuple):
     draw: Callable[[int], Tensor]  # K draws of q
     ends: Callable[[Tensor], Tensor]  # u to log q(u) and log p(x, u), (2, K, B)
     scale: Tensor  # standard deviations of q, (B, D): the metric of HMC
+    auxiliary: list[str]  # the names of the guide's auxiliary sites
 
 
 @checked
@@ -110,7 +111,10 @@ def annealed_log_likelihood(
     """
     betas = _schedule(num_chains, num_steps)
     check_rows(x, *labels)
-    blocks = batches([x, *labels], max(1, CHAINS // num_chains))
+    size = max(1, CHAINS // num_chains)
+    if guide is not None and len(x) > size and needs_all_images(guide, [x, *labels], size):
+        size = len(x)
+    blocks = batches([x, *labels], size)
     with seeded(seed, x), _bar(progress, 2 * len(blocks) * num_steps) as bar:
         log_w = [
             _forward(_path(model, guide, batch), num_chains, betas, bar)[0] for batch in blocks
@@ -145,7 +149,7 @@ def bidirectional_bounds(
             for block in blocks:
                 batch, z = block[: 1 + len(labels)], block[1 + len(labels) :]
                 path = _path(model, guide, batch)
-                check_names(latents, [c.name for c in path.coordinates])
+                _check_starts(path, latents)
                 forward, steps = _forward(path, num_chains, betas, bar)
                 exact = from_latents(path.coordinates, dict(zip(latents, z, strict=True)))
                 start = exact.expand(num_chains, *exact.shape)
@@ -153,6 +157,17 @@ def bidirectional_bounds(
                 forwards.append(forward)
                 backs.append(back)
     return Bounds(estimate(torch.cat(forwards, 1)), estimate(torch.cat(backs, 1)), x)
+
+
+def _check_starts(path: AnnealingPath, latents: dict[str, Tensor]) -> None:
+    """Raise InputError unless the path's coordinates are those of the model's latents."""
+    if path.auxiliary:
+        raise InputError(
+            f"the guide draws its latents by way of auxiliary sites {path.auxiliary}, at which "
+            "reverse chains cannot start: give a guide that samples the latents themselves, or "
+            "None to start at the prior"
+        )
+    check_names([c.name for c in path.coordinates], latents)
 
 
 def _forward(
@@ -176,8 +191,8 @@ def _path(model: Program, guide: Program | None, batch: list[Tensor]) -> Anneali
         guide = guide.fixed(*batch)
     program = guide if guide is not None else model
     set_up(program, batch)
-    sites = [site for site in run(program, batch) if not site.observed]
-    check_densities(sites)
+    sites = [site for site in sites_of_samples(program, batch, 1) if not site.observed]
+    check_densities(program, batch, sites)
     drawn = {site.name: site for site in sites if not is_point(site.fn)}
     for name, site in drawn.items():
         if is_discrete(site):
@@ -186,7 +201,7 @@ def _path(model: Program, guide: Program | None, batch: list[Tensor]) -> Anneali
                 "programs as an argument, or use Refined(model, guide) with log_likelihood"
             )
     coordinates = coordinates_of(program, batch, list(drawn))
-    hidden = {site.name for site in sites if site.auxiliary}
+    hidden = sorted(site.name for site in sites if site.auxiliary)
     # of one site the distribution is known: the guide, and its encoder, need not run again
     fn = sites[0].fn if len(sites) == 1 else None
 
@@ -211,7 +226,7 @@ def _path(model: Program, guide: Program | None, batch: list[Tensor]) -> Anneali
         log_p = log_joint(model, batch, latents, observes=True)
         return torch.stack([log_q + log_det, log_p + log_p_det])
 
-    return AnnealingPath(coordinates, draw, ends, draw(500).std(0))
+    return AnnealingPath(coordinates, draw, ends, draw(500).std(0), hidden)
 
 
 def _schedule(num_chains: int, num_steps: int) -> Tensor:

@@ -105,7 +105,7 @@ def _blocks(
     check_rows(x, *labels)
     everything = [x, *labels]
     blocks = image_blocks(len(x), num_samples)
-    if len(blocks) > 1 and _needs_all_images(guide, everything, blocks[0]):
+    if len(blocks) > 1 and needs_all_images(guide, everything, blocks[0].stop):
         yield _all_images(model, guide, everything, num_samples, seed, chunk_size)
         return
     with tqdm(total=len(x), desc=progress, unit="img", disable=progress is None) as bar:
@@ -142,8 +142,8 @@ def _all_images(
     return torch.cat(pieces)
 
 
-def _needs_all_images(guide: Program, everything: list[Tensor], block: slice) -> bool:
-    """Whether a guide has numbers of its own for each image, and so cannot take a block of them.
+def needs_all_images(guide: Program, everything: list[Tensor], size: int) -> bool:
+    """Whether a guide has numbers of its own for each image, and so cannot take `size` of them.
 
     One of Pyro's autoguides has; of others it is tried.
     """
@@ -152,7 +152,7 @@ def _needs_all_images(guide: Program, everything: list[Tensor], block: slice) ->
     start = getattr(guide, "guide", guide)  # what a refined guide starts from
     with seeded(0, everything[0]), torch.no_grad(), evaluating(guide):
         try:
-            draw(start, without_inference_mode([tensor[block] for tensor in everything]), 1)
+            draw(start, without_inference_mode([tensor[:size] for tensor in everything]), 1)
         except (ValueError, RuntimeError):
             with suppress(ValueError, RuntimeError):
                 draw(start, without_inference_mode(everything), 1)

@@ -20,6 +20,7 @@ import torch
 from pyro import poutine
 from pyro.distributions.util import scale_and_mask
 from pyro.infer.autoguide import AutoGuide
+from pyro.poutine.condition_messenger import ConditionMessenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
@@ -47,7 +48,7 @@ def batches(tensors: Sequence[Tensor], size: int) -> list[list[Tensor]]:
 def draw(guide: Program, batch: list[Tensor], num_samples: int) -> tuple[dict[str, Tensor], Tensor]:
     """Draw K samples of each latent site, `(K, b, ...)`; return them and log q(z | x), `(K, b)`."""
     sites = guide_sites(guide, batch, num_samples)
-    check_densities(sites)
+    check_densities(guide, batch, sites)
     return _latents(sites), _total(sites, num_samples, len(batch[0]))
 
 
@@ -88,26 +89,32 @@ def _latents(sites: list[Site]) -> dict[str, Tensor]:
     return {site.name: site.value for site in sites if not site.auxiliary}
 
 
-def check_densities(sites: list[Site]) -> None:
+def check_densities(guide: Program, batch: list[Tensor], sites: list[Site]) -> None:
     """Raise InputError where a guide's latents have no density, so that no weight can be computed.
 
     A point (Delta) has none, unless it is computed from auxiliary sites by a change of variables.
-    These then draw as many numbers as the latents have, or fewer for a simplex and its like.
+    These then draw as many numbers as the latents have, or fewer for a simplex and its like. A
+    point that is the same in two draws is computed from none.
     """
     points = [site.name for site in sites if is_point(site.fn)]
     numbers = sum(site.fn.event_shape.numel() for site in sites if is_point(site.fn))
     auxiliary = [site.name for site in sites if site.auxiliary and not is_point(site.fn)]
     drawn = sum(site.fn.event_shape.numel() for site in sites if site.name in auxiliary)
-    if points and not auxiliary:
+    fixed = points
+    if points and 0 < drawn < numbers:
+        several = sites if len(sites[0].value) > 1 else sites_of_samples(guide, batch, 2)
+        values = {site.name: site.value for site in several}
+        fixed = [name for name in points if torch.equal(values[name][0], values[name][1])]
+    if fixed and drawn < numbers:
         raise InputError(
-            f"the guide puts {points} at a point (Delta), where it has no density: sample it, by "
+            f"the guide puts {fixed} at a point (Delta), where it has no density: sample it, by "
             "AutoNormal in place of AutoDelta, or use Refined(model, guide), which starts there"
         )
     if drawn > numbers:
         raise InputError(
-            f"the guide's auxiliary sites {auxiliary} draw {drawn} numbers an image for {numbers} "
-            f"of the Delta sites {points}: q(z | x) is then not known; auxiliary sites must be "
-            "a change of variables, or sites of the model"
+            f"the guide draws {drawn} numbers an image at its auxiliary sites {auxiliary} and "
+            f"computes {numbers} from them, at Delta sites {points}: q(z | x) is then not known; "
+            "make it a change of variables, or sample them in the model too and not as auxiliary"
         )
 
 
@@ -161,8 +168,20 @@ def sites_at(program: Program, batch: list[Tensor], latents: dict[str, Tensor]) 
     return _sites_of_rows(_conditioned(program, rows), batch, num_samples)
 
 
+class _Holding(ConditionMessenger):
+    """Hold latents at given values; refuse those that the program observes, at another value."""
+
+    def _pyro_sample(self, msg: dict) -> None:
+        if msg["name"] in self.data and msg["is_observed"]:
+            raise InputError(
+                f"the guide samples {msg['name']!r}, which the model observes: remove it there, "
+                "or give it to the guide as an argument"
+            )
+        super()._pyro_sample(msg)
+
+
 def _conditioned(program: Program, values: dict[str, Tensor]) -> Program:
-    return poutine.condition(program, data=values)
+    return _Holding(values)(program)
 
 
 # whether a program takes a plate of samples, by the object it belongs to
@@ -213,7 +232,7 @@ def _same_in_plate(
             sites = run(_in_plate(program, 2), batch, 2)
             if len(sites) == 1:
                 return True  # no network comes after it
-            latents = {site.name: site.value for site in sites}
+            latents = {site.name: site.value for site in sites if not site.observed}
         else:
             pair = {name: value[-2:] for name, value in latents.items()}
             sites = run(_conditioned(program, pair), batch, 2)
@@ -272,7 +291,7 @@ def check_log_prob(name: str, log_prob: Tensor, num_samples: int, images: int) -
     shape = tuple(log_prob.shape)
     if len(shape) in (1, 1 + (num_samples > 1)) and shape[-1] == images:
         return
-    if images > 1 and shape in ((), (1,), (1, 1), (num_samples, 1)):
+    if shape == () or (images > 1 and shape in ((1,), (1, 1), (num_samples, 1))):
         raise InputError(
             f"site {name!r} has one log probability for all {images} images together: sample it "
             "for each image, in a plate over the images (as Pyro's AutoNormal does, and "
