@@ -14,8 +14,11 @@ from pyro_vae.errors import (
     checked,
     one_line_refusals,
 )
+from pyro_vae.likelihood.coordinates import coordinates_of, is_discrete
 from pyro_vae.likelihood.importance import log_joint_in_chunks
-from pyro_vae.likelihood.traces import Program
+from pyro_vae.likelihood.traces import run
+from pyro_vae.programs import Program, in_evaluation_mode
+from pyro_vae.seeds import seeded
 
 
 class GridPosterior(NamedTuple):
@@ -25,6 +28,7 @@ class GridPosterior(NamedTuple):
     z: Tensor  # nodes, (n * n, B, 2), the second coordinate running fastest
     log_posterior: Tensor  # log p(z | x) at the nodes, (n * n, B)
     cell: Tensor  # area of a node's cell, (B,)
+    name: str  # of the latent site
 
     def moments(self) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation of p(z | x) along both axes, `(B, 2)` each."""
@@ -35,6 +39,7 @@ class GridPosterior(NamedTuple):
 
 @checked
 @one_line_refusals
+@in_evaluation_mode
 @torch.no_grad()
 def integrate_plane(
     model: Program, x: Tensor, *labels: Tensor, points: int = 161, half_width: float = 6.0
@@ -46,6 +51,8 @@ def integrate_plane(
     InputError where the edge of the first grid holds 1e-5 of the sum or more. N(0, I) has 4e-9 of
     its mass beyond the default half-width. A mode that lies wholly outside goes unnoticed.
 
+    The model may be any Pyro program with one latent site, z in R^2.
+
     >>> from pyro_vae import LinearGaussian, integrate_plane
     >>> problem = LinearGaussian()  # whose log p(x) is known
     >>> x = problem.data(2)
@@ -55,13 +62,14 @@ def integrate_plane(
     """
     check_grid(points, half_width)
     check_rows(x, *labels)
+    name = _latent_in_the_plane(model, [tensor[:1] for tensor in (x, *labels)])
     ticks = torch.arange(points, dtype=torch.float64)
     nodes = torch.cartesian_prod(ticks, ticks)  # (n * n, 2)
 
     def grid(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         step = (high - low) / (points - 1)  # (B, 2)
         z = low + nodes[:, None] * step  # (n * n, B, 2)
-        return z, step, log_joint_in_chunks(model, [x, *labels], {"z": z.to(x)})
+        return z, step, log_joint_in_chunks(model, [x, *labels], {name: z.to(x)})
 
     corner = torch.full((len(x), 2), half_width, dtype=torch.float64)
     z, step, log_p = grid(-corner, corner)
@@ -80,7 +88,22 @@ def integrate_plane(
     # trapezoid weights: a node at the edge counts half, in a corner a quarter
     log_cell = step.log().sum(1)
     log_evidence = (log_p - border[:, None] * math.log(2)).logsumexp(0) + log_cell
-    return GridPosterior(log_evidence, z, log_p - log_evidence, log_cell.exp())
+    return GridPosterior(log_evidence, z, log_p - log_evidence, log_cell.exp(), name)
+
+
+def _latent_in_the_plane(model: Program, batch: list[Tensor]) -> str:
+    """Return the name of the model's only latent; raise InputError unless it is in R^2."""
+    with seeded(0, batch[0]):
+        sites = [site for site in run(model, batch) if not site.observed]
+    if len(sites) == 1 and not is_discrete(sites[0]):
+        (coordinate,) = coordinates_of(model, batch, [sites[0].name])
+        if coordinate.is_vector and coordinate.shape == (2,):
+            return coordinate.name
+    shapes = {site.name: tuple(site.fn.event_shape) for site in sites}
+    raise InputError(
+        "model must have one latent, two real numbers, to be integrated over: it has latents of "
+        f"shapes {shapes}; use log_likelihood"
+    )
 
 
 def check_grid(points: int, half_width: float) -> None:
