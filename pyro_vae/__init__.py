@@ -49,6 +49,10 @@ _PUBLIC = {
     "pareto_khat": "likelihood.psis",  # how far to trust
     "annealed_log_likelihood": "likelihood.annealing",  # a second opinion
     "integrate_plane": "likelihood.quadrature",  # exact, at d = 2
+    # images
+    "sample": "analysis.sampling",  # from the model's own prior, a learned one too
+    "decode": "analysis.sampling",  # the mean images of latents
+    "simulate": "likelihood.traces",  # draws of images, with their latents
     # questions
     "compare": "analysis.comparison",  # guides in one table
     # for tests and for users' errors
@@ -60,6 +64,8 @@ __all__ = list(_PUBLIC)
 
 if TYPE_CHECKING:  # the same names, for editors and type checkers
     from pyro_vae.analysis.comparison import compare as compare
+    from pyro_vae.analysis.sampling import decode as decode
+    from pyro_vae.analysis.sampling import sample as sample
     from pyro_vae.data import Dataset as Dataset
     from pyro_vae.data import load_dataset as load_dataset
     from pyro_vae.errors import InputError as InputError
@@ -84,6 +90,7 @@ if TYPE_CHECKING:  # the same names, for editors and type checkers
     from pyro_vae.likelihood.unlabelled import (
         unlabelled_log_likelihood as unlabelled_log_likelihood,
     )
+    from pyro_vae.likelihood.traces import simulate as simulate
     from pyro_vae.models import ContinuousBernoulli as ContinuousBernoulli
     from pyro_vae.models import GreyBernoulli as GreyBernoulli
     from pyro_vae.models import Model as Model

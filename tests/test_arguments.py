@@ -71,7 +71,7 @@ RIGHT = {
         "module": GUIDE, "state": GUIDE.state_dict(), "path": "some.pt"
     },
     "vae.Vae.save": {"self": VAE, "path": FOLDER / "other.pt"},
-    "vae.Vae.load": {"path": FOLDER / "vae.pt", "device": "cpu"},
+    "vae.Vae.load": {"path": FOLDER / "vae.pt", "model": None, "guide": None, "device": "cpu"},
     "vae.Vae.build": {
         "latent_dim": 2,
         "precision": "float32",
@@ -170,10 +170,11 @@ RIGHT = {
     "rate_distortion.model_rate_distortion": of(beta=1.0, num_samples=30, seed=0, x=X[:1]),
     "judges.knn_judge": {"data": SMALL, "neighbours": 1, "references": 4},
     "sampling.guide_samples": {"guide": GUIDE, "x": X, "num_samples": 2, "seed": 0},
-    "sampling.decode": {"model": MODEL, "z": LATENTS},
+    "sampling.decode": {"model": MODEL, "z": LATENTS, "like": X},
+    "sampling.sample": {"model": MODEL, "n": 2, "like": X, "seed": 0, "pixels": True},
     "sampling.decode_style": {"model": MODEL, "style": LATENTS},
     "sampling.encode_style": of(num_samples=2, seed=0),
-    "sampling.posterior_moments": {"guide": GUIDE, "x": X},
+    "sampling.posterior_moments": {"guide": GUIDE, "x": X, "num_samples": 2, "seed": 0},
     "active_units.active_units": {"mean": LATENTS, "deviation": LATENTS + 1},
     "sampling.pixel_samples": {"means": X, "seed": 0},
     "sampling.posterior_samples": of(num_draws=2, num_samples=10, seed=0),

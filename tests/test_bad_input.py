@@ -384,6 +384,9 @@ CASES = [
     ("guide_samples", "K", lambda: sampling.guide_samples(GUIDE, X, num_samples=0), COUNT),
     ("guide_samples", "x", lambda: sampling.guide_samples(GUIDE, 3, num_samples=1), "x must be a"),
     ("decode", "z", lambda: sampling.decode(MODEL, torch.zeros(3, 5)), "(*, 2), not (3, 5)"),
+    ("sample", "n", lambda: sampling.sample(MODEL, 0), COUNT),
+    ("sample", "no image", lambda: sampling.sample(lambda x: None, 2), "give like=x[:1]"),
+    ("decode", "no image", lambda: sampling.decode(lambda x: None, X), "give like=x[:1]"),
     ("decode", "no latent", lambda: sampling.decode(MODEL, torch.zeros(0, 2)), "at least one"),
     ("decode", "labels", lambda: sampling.decode(LABEL_MODEL, torch.zeros(3, 2), Y), "each latent"),
     (
@@ -721,6 +724,9 @@ ELSEWHERE = {
         "trained_classifier",
         "provenance",
     ),
+    # programs of the user's own: test_own_programs, test_vae
+    *("device_of", "rows_like", "latent_sites", "mean_images", "module_of", "name_of"),
+    "check_programs",
     # what a Pyro program places wrongly: test_importance
     *("draw", "draw_z", "log_joint", "log_joint_in_chunks", "sample_sites", "is_random"),
     "batches",

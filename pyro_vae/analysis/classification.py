@@ -29,7 +29,7 @@ from pyro_vae.errors import (
 from pyro_vae.likelihood.estimate import Estimate
 from pyro_vae.likelihood.importance import log_likelihood
 from pyro_vae.likelihood.intervals import mean_interval, proportion_interval
-from pyro_vae.likelihood.traces import Program
+from pyro_vae.programs import Program
 
 
 @checked

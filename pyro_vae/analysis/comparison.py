@@ -13,10 +13,13 @@ References:
     Cremer, Li, Duvenaud (2018), Inference suboptimality in variational autoencoders, ICML, eq. 6.
 """
 
+import inspect
 import time
 from typing import NamedTuple
 
 import numpy as np
+import torch
+from pyro import poutine
 from torch import Tensor, nn
 
 from pyro_vae.analysis.gaps import best_log_weights
@@ -26,7 +29,8 @@ from pyro_vae.guides.refined import Refined
 from pyro_vae.likelihood.estimate import Estimate, estimate, iwae
 from pyro_vae.likelihood.importance import log_likelihood, log_weights
 from pyro_vae.likelihood.intervals import mean_interval
-from pyro_vae.likelihood.traces import Program
+from pyro_vae.programs import Program, in_evaluation_mode
+from pyro_vae.seeds import seeded
 
 
 class Evaluation(NamedTuple):
@@ -79,7 +83,7 @@ def evaluate(
     value, se = log_p.value[:gap_images], log_p.se[:gap_images]
     elbo, elbo_se = _mean(log_w[:, :gap_images])
     gaps, errors = {"sum": value - elbo}, {"sum": np.hypot(se, elbo_se)}
-    if isinstance(guide, Amortised) and guide.q(*batch).has_rsample:
+    if _has_pathwise_family(guide, batch):
         best, best_se = _mean(
             best_log_weights(model, guide, refined, batch, num_samples, seed, progress)
         )
@@ -88,16 +92,33 @@ def evaluate(
             "approximation": np.hypot(se, best_se),
             "amortisation": np.hypot(best_se, elbo_se),
         }
-    weights = guide.parameters() if isinstance(guide, nn.Module) else ()
     return Evaluation(
         estimate(log_w),
         iwae(log_w, 100).numpy(),
         log_p,
         gaps,
         errors,
-        sum(w.numel() for w in weights),
+        _num_weights(guide, batch),
         seconds,
     )
+
+
+@in_evaluation_mode
+def _has_pathwise_family(guide: Program, batch: list[Tensor]) -> bool:
+    """Whether the guide has a family, and its members have draws with gradients."""
+    return isinstance(guide, Amortised) and guide.q(*batch).has_rsample
+
+
+@in_evaluation_mode
+def _num_weights(guide: Program, batch: list[Tensor]) -> int:
+    """Count a guide's weights: of a function or method those that it registers with Pyro."""
+    if isinstance(guide, nn.Module):
+        return sum(w.numel() for w in guide.parameters())
+    if not (inspect.isfunction(guide) or inspect.ismethod(guide)):
+        return 0  # fitted to each image
+    with seeded(0, batch[0]), torch.no_grad():
+        nodes = poutine.trace(guide).get_trace(*batch).nodes.values()
+    return sum(node["value"].numel() for node in nodes if node["type"] == "param")
 
 
 def _mean(log_w: Tensor) -> tuple[np.ndarray, np.ndarray]:

@@ -13,10 +13,12 @@ from tqdm import tqdm
 from pyro_vae.guides.amortised import Amortised
 from pyro_vae.guides.semi_amortised import adam_ascent, maximise_elbo
 from pyro_vae.likelihood.importance import log_joint_in_chunks
-from pyro_vae.likelihood.traces import Program, batches, draw_z
+from pyro_vae.likelihood.traces import batches, draw_z
+from pyro_vae.programs import Program, in_evaluation_mode
 from pyro_vae.seeds import seeded, without_inference_mode
 
 
+@in_evaluation_mode
 def best_log_weights(
     model: Program,
     guide: Amortised,

@@ -13,6 +13,7 @@ from pyro_vae.analysis.interventions import shift
 from pyro_vae.data import Dataset, check_images
 from pyro_vae.errors import InputError, check_counts, check_number, checked
 from pyro_vae.networks.checks import check_pixels
+from pyro_vae.programs import in_evaluation_mode
 from pyro_vae.seeds import seeded
 
 
@@ -79,6 +80,7 @@ def train_classifier(
 
 
 @checked
+@in_evaluation_mode
 @torch.no_grad()
 def class_probabilities(classifier: Classifier, x: Tensor) -> np.ndarray:
     """Return the probability of each digit, `(B, 10)`, for images `(B, 1, 28, 28)`."""
@@ -88,6 +90,7 @@ def class_probabilities(classifier: Classifier, x: Tensor) -> np.ndarray:
 
 
 @checked
+@in_evaluation_mode
 @torch.no_grad()
 def class_features(classifier: Classifier, x: Tensor) -> np.ndarray:
     """Return the activations before the last layer, `(B, 64)`, for images `(B, 1, 28, 28)`."""

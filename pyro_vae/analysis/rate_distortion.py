@@ -16,21 +16,22 @@ References:
     models, sect. 3.
 """
 
-from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import pyro.distributions as dist
 import torch
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from pyro_vae.errors import check_counts, check_number, check_rows, checked, one_line_refusals
 from pyro_vae.guides.refined import Refined
 from pyro_vae.likelihood.estimate import estimate
 from pyro_vae.likelihood.importance import log_joint_in_chunks
-from pyro_vae.likelihood.traces import Program, batches, draw_z
+from pyro_vae.likelihood.traces import batches, draw, only
 from pyro_vae.models import Model
+from pyro_vae.programs import Program, in_evaluation_mode
 from pyro_vae.seeds import seeded, without_inference_mode
 
 
@@ -44,19 +45,29 @@ class RateDistortion(NamedTuple):
 
 @checked
 @one_line_refusals
+@in_evaluation_mode
 @torch.no_grad()
 def guide_rate_distortion(
-    model: Model, guide: Program, x: Tensor, *labels: Tensor, num_samples: int = 100, seed: int = 0
+    model: Program,
+    guide: Program,
+    x: Tensor,
+    *labels: Tensor,
+    num_samples: int = 100,
+    seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return R(q) and D(q) of a guide, `(B,)` each, from `num_samples` samples of it."""
+    """Return R(q) and D(q) of a guide, `(B,)` each, from `num_samples` samples of it.
+
+    Model and guide may be any Pyro programs: p(z) is of their latent sites, all together, and
+    p(x | z) of the observed ones.
+    """
     check_counts(num_samples=num_samples)
     check_rows(x, *labels)
     rates, distortions = [], []
     with seeded(seed, x):
         for batch in batches([x, *labels], 100):
-            z, log_q = draw_z(guide, batch, num_samples)
-            log_p = log_joint_in_chunks(model, batch, {"z": z})
-            log_prior = _log_prior(model, batch, z)
+            latents, log_q = draw(guide, batch, num_samples)
+            log_p = log_joint_in_chunks(model, batch, latents)
+            log_prior = _log_prior(model, batch, latents)
             rates.append((log_q.double().cpu() - log_prior).mean(0))
             distortions.append((log_prior - log_p).mean(0))
     return torch.cat(rates).numpy(), torch.cat(distortions).numpy()
@@ -64,9 +75,10 @@ def guide_rate_distortion(
 
 @checked
 @one_line_refusals
+@in_evaluation_mode
 @torch.no_grad()
 def model_rate_distortion(
-    model: Model,
+    model: Program,
     guide: Program,
     x: Tensor,
     *labels: Tensor,
@@ -82,41 +94,64 @@ def model_rate_distortion(
     check_number("beta", beta, 1e-9, 1e9)
     check_counts(num_samples=num_samples)
     check_rows(x, *labels)
-    tempered = Model(
-        model.decoder, partial(TemperedPixels, model.pixel_distribution, beta), model.prior
-    )
+    tempered = Tempering(beta)(model)
     refined = Refined(tempered, guide)
     parts = []
     with seeded(seed, x):
         for batch in batches([x, *labels], 100):
             batch = without_inference_mode(batch)
-            z, log_q = draw_z(refined, batch, num_samples)
-            log_p = log_joint_in_chunks(tempered, batch, {"z": z})  # log p(z) + b log p(x | z)
+            latents, log_q = draw(refined, batch, num_samples)
+            log_p = log_joint_in_chunks(tempered, batch, latents)  # log p(z) + b log p(x | z)
             log_w = log_p - log_q.double().cpu()
             w = torch.softmax(log_w, 0)
-            scaled = (w * (log_p - _log_prior(model, batch, z))).sum(0).numpy()  # -b D
+            scaled = (w * (log_p - _log_prior(model, batch, latents))).sum(0).numpy()  # -b D
             log_z = estimate(log_w)
             parts.append(RateDistortion(scaled - log_z.value, -scaled / beta, log_z.khat))
     return RateDistortion(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
-def _log_prior(model: Model, batch: list[Tensor], z: Tensor) -> Tensor:
+def _log_prior(model: Program, batch: list[Tensor], latents: dict[str, Tensor]) -> Tensor:
     """Return log p(z), or log p(z | y), of latents `(K, B, d)`: `(K, B)`, float64, on the CPU."""
-    return model.prior(*batch).log_prob(z).double().cpu()
+    if isinstance(model, Model):  # its prior is at hand
+        return model.prior(*batch).log_prob(only(latents)).double().cpu()
+    return log_joint_in_chunks(Tempering(0.0)(model), batch, latents)
 
 
-class TemperedPixels(dist.TorchDistribution):
-    """A pixel distribution to the power `beta`: its log density times `beta`.
+class Tempering(Messenger):
+    """Take what a program observes to the power `beta`: log p(z) + b log p(x | z).
+
+    As in `Tempering(beta)(model)`, which is again a program.
+    """
+
+    def __init__(self, beta: float):
+        super().__init__()
+        self.beta = beta
+
+    def _pyro_sample(self, msg: dict) -> None:
+        if msg["is_observed"] and not site_is_subsample(msg):
+            fn = msg["fn"]
+            # below the event dimensions: the same sum over pixels as the model's own
+            events = fn.reinterpreted_batch_ndims if isinstance(fn, dist.Independent) else 0
+            msg["fn"] = Tempered(fn.base_dist if events else fn, self.beta).to_event(events)
+
+
+class Tempered(dist.TorchDistribution):
+    """A distribution to the power `beta`: its log density times `beta`.
 
     It is not normalised and cannot be sampled.
     """
 
-    def __init__(
-        self, pixels: Callable[..., dist.TorchDistribution], beta: float, *, logits: Tensor
-    ):
-        self.base, self.beta = pixels(logits=logits), beta
-        super().__init__(self.base.batch_shape, self.base.event_shape, validate_args=False)
+    arg_constraints: dict = {}  # noqa: RUF012  (the name and type that torch asks for)
+
+    def __init__(self, base: dist.TorchDistribution, beta: float):
+        self.base, self.beta = base, beta
+        super().__init__(base.batch_shape, base.event_shape, validate_args=False)
+
+    def expand(self, batch_shape: torch.Size, _instance: object = None) -> "Tempered":
+        """Return it with another batch shape, as a plate asks."""
+        return Tempered(self.base.expand(batch_shape), self.beta)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return `beta` times the log density of the pixel distribution, nats per pixel."""
-        return self.beta * self.base.log_prob(value)
+        """Return `beta` times the log density, nats; 0 for `beta` 0, at impossible values too."""
+        log_p = self.base.log_prob(value)
+        return self.beta * log_p if self.beta else torch.zeros_like(log_p)

@@ -1,8 +1,15 @@
-"""Draw from a trained autoencoder: latents from guide and posterior, and images from latents."""
+"""Draw from a trained autoencoder: latents from guide and posterior, and images from latents.
+
+Model and guide may be any Pyro programs, with latent sites of any name and shape. Latents are a
+tensor, `(*, d)`, where there is one latent site, and a dict {name: tensor} where there are several.
+"""
+
+from contextlib import suppress
 
 import torch
 from torch import Tensor
 
+from pyro_vae.analysis.rendering import device_of, latent_sites, mean_images, rows_like
 from pyro_vae.errors import (
     InputError,
     check_counts,
@@ -12,41 +19,110 @@ from pyro_vae.errors import (
     describe,
     one_line_refusals,
 )
-from pyro_vae.guides.amortised import Amortised
 from pyro_vae.likelihood.importance import log_joint_in_chunks
-from pyro_vae.likelihood.traces import Program, batches, draw_z
+from pyro_vae.likelihood.traces import Site, batches, draw, guide_sites, only
 from pyro_vae.models import Model
+from pyro_vae.programs import Program, has_row_numbers, in_evaluation_mode
 from pyro_vae.seeds import derive_seed, seeded
+
+Latents = Tensor | dict[str, Tensor]
 
 
 @checked
 @one_line_refusals
+@in_evaluation_mode
 @torch.no_grad()
 def guide_samples(
     guide: Program, x: Tensor, *labels: Tensor, num_samples: int, seed: int = 0
-) -> Tensor:
+) -> Latents:
     """Draw z_k ~ q(z | x) for each of the B images of `x`: `(K, B, d)`."""
     check_rows(x, *labels)
     check_counts(num_samples=num_samples)
     with seeded(seed, x):
-        return draw_z(guide, [x, *labels], num_samples)[0]
+        return _bare(_values(guide_sites(guide, [x, *labels], num_samples)))
+
+
+def _values(sites: list[Site]) -> dict[str, Tensor]:
+    """Return the latents that a guide drew."""
+    return {site.name: site.value for site in sites if not site.auxiliary}
+
+
+def _bare(latents: dict[str, Tensor]) -> Latents:
+    """Return the latent where there is one, else all by name."""
+    return only(latents) if len(latents) == 1 else latents
 
 
 @checked
 @one_line_refusals
+@in_evaluation_mode
 @torch.no_grad()
-def decode(model: Model, z: Tensor, *labels: Tensor) -> Tensor:
+def decode(model: Program, z: Latents, *labels: Tensor, like: Tensor | None = None) -> Tensor:
     """Return the mean images of p(x | z), `(*, 1, 28, 28)`, of latents `(*, d)`, however many.
 
-    Labels are `(B,)` for latents `(*, B, d)`. The latents are decoded 500 at a time on the model's
-    device; the images are on the device of z.
+    The latents should be likely under the model's prior, p(z) or p(z | y). Where the prior is
+    learned, draws of N(0, I) are not, and give smudges: for new images use `sample`. Labels are
+    `(B,)` for latents `(*, B, d)`. The latents are decoded 500 at a time on the model's device; the
+    images are on the device of z.
+
+    Args:
+        like: images that the model takes, such as x[:1]. Only their shape, type and device count.
+            `Model` does without; any other program needs it.
+
+    >>> import torch
+    >>> from pyro_vae import Decoder, Model, decode
+    >>> decode(Model(Decoder(latent_dim=2)), torch.zeros(5, 2)).shape
+    torch.Size([5, 1, 28, 28])
     """
-    if z.dim() == 0 or z.numel() == 0 or not z.isfinite().all():
-        raise InputError(f"z must hold finite numbers (*, d), at least one, not {describe(z)}")
+    for name, value in (z if isinstance(z, dict) else {"z": z}).items():
+        if value.dim() == 0 or value.numel() == 0 or not value.isfinite().all():
+            raise InputError(
+                f"{name} must hold finite numbers (*, d), at least one, not {describe(value)}"
+            )
+    if isinstance(model, Model):
+        return _decoded_by_network(model, only(z) if isinstance(z, dict) else z, *labels)
+    sites = latent_sites(model, rows_like(model, like, 1, *labels))
+    if not isinstance(z, dict) and len(sites) > 1:
+        raise InputError(f"z must be a dict of the model's latents {sorted(s.name for s in sites)}")
+    latents = z if isinstance(z, dict) else {sites[0].name: z}
+    lead = _check_latents(latents, sites)
+    for y in labels:
+        if y.shape[:1] != lead[-1:]:
+            raise InputError(f"y must be one label for each latent, not {describe(y)}")
+    flat = [value.reshape(-1, *value.shape[len(lead) :]) for value in latents.values()]
+    flat += [y.expand(*lead, *y.shape[1:]).reshape(-1, *y.shape[1:]) for y in labels]
+    images = []
+    for rows in batches([t.to(device_of(model, like)) for t in flat], 500):
+        held = dict(zip(latents, rows, strict=False))
+        batch = [*rows_like(model, like, len(rows[0])), *rows[len(latents) :]]
+        images.append(mean_images(model, batch, held))
+    images = torch.cat(images).to(next(iter(latents.values())).device)
+    return images.reshape(*lead, *images.shape[1:])
+
+
+def _check_latents(latents: dict[str, Tensor], sites: list[Site]) -> torch.Size:
+    """Return the leading dimensions that all latents share; raise InputError if they do not fit."""
+    shapes = {site.name: site.fn.event_shape for site in sites}
+    if latents.keys() != shapes.keys():
+        raise InputError(f"z must hold the model's latents {sorted(shapes)}, not {sorted(latents)}")
+    leads = set()
+    for name, value in latents.items():
+        event = shapes[name]
+        lead = value.shape[: value.dim() - len(event)]
+        if value.shape[len(lead) :] != event:
+            wanted = f"(*, {', '.join(map(str, event))})" if event else "(*)"
+            raise InputError(f"{name} must have shape {wanted}, not {tuple(value.shape)}")
+        leads.add(lead)
+    if len(leads) > 1:
+        raise InputError(f"z must hold as many of each latent, not {describe(latents)}")
+    return leads.pop()
+
+
+def _decoded_by_network(model: Model, z: Tensor, *labels: Tensor) -> Tensor:
+    """Return the mean images by the decoder alone: without prior, and without images."""
     for y in labels:
         if y.shape != z.shape[-2:-1]:
             raise InputError(f"y must be one label for each latent, not {describe(y)}")
-    device = next(model.parameters(), z).device
+    device = device_of(model, z)
     flat = [z.reshape(-1, z.shape[-1]), *(y.expand(z.shape[:-1]).flatten() for y in labels)]
     logits = (model.decoder(*(t.to(device) for t in batch)) for batch in batches(flat, 500))
     images = torch.cat([model.pixel_distribution(logits=part).mean.to(z.device) for part in logits])
@@ -55,11 +131,59 @@ def decode(model: Model, z: Tensor, *labels: Tensor) -> Tensor:
 
 @checked
 @one_line_refusals
+@in_evaluation_mode
+@torch.no_grad()
+def sample(
+    model: Program,
+    n: int,
+    *labels: Tensor,
+    like: Tensor | None = None,
+    seed: int = 0,
+    pixels: bool = False,
+) -> Tensor:
+    """Draw `n` images from the model, with the labels y, `(n,)`, where it takes them.
+
+    Latents are drawn from the model's own prior, p(z) or p(z | y), a learned one too. The images
+    are the means of p(x | z), or with `pixels` draws of it. Those of `Model` are black or white.
+
+    Args:
+        like: as in `decode`: images that a program of your own takes.
+
+    >>> import torch
+    >>> from pyro_vae import Vae, sample
+    >>> vae = Vae.build(latent_dim=2, num_classes=10, prior="learned")
+    >>> sample(vae.model, 3, torch.tensor([4, 4, 7])).shape
+    torch.Size([3, 1, 28, 28])
+    """
+    check_counts(n=n)
+    check_seed(seed)
+    if isinstance(model, Model):
+        weight = next(model.parameters())
+        style = torch.randn(n, model.prior.latent_dim, generator=_generator(seed)).to(weight)
+        images = decode_style(model, style, *(y.to(weight.device) for y in labels))
+        return pixel_samples(images, seed) if pixels else images
+    (rows,) = rows_like(model, like, n)
+    batch = [rows, *(y.to(rows.device) for y in labels)]
+    check_rows(*batch)
+    images = []
+    for block, part in enumerate(batches(batch, 500)):
+        with seeded(derive_seed(seed, block), part[0]):
+            images.append(mean_images(model, part, {}, pixels))
+    return torch.cat(images)
+
+
+def _generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
+    return torch.Generator(device).manual_seed(seed)
+
+
+@checked
+@one_line_refusals
+@in_evaluation_mode
 @torch.no_grad()
 def decode_style(model: Model, style: Tensor, *labels: Tensor) -> Tensor:
     """Return the mean images f(e, y) = decoder(T_y(e), y) of styles e, `(B, d)`, labels y, `(B,)`.
 
-    T_y is the prior's map; see `pyro_vae.priors`.
+    T_y is the prior's map; see `pyro_vae.priors`. Only `Model` has one.
     """
     check_rows(style, *labels, first="style")
     device = next(model.parameters()).device
@@ -69,6 +193,7 @@ def decode_style(model: Model, style: Tensor, *labels: Tensor) -> Tensor:
 
 @checked
 @one_line_refusals
+@in_evaluation_mode
 @torch.no_grad()
 def encode_style(
     model: Model, guide: Program, x: Tensor, *labels: Tensor, num_samples: int, seed: int = 0
@@ -86,17 +211,50 @@ def encode_style(
 
 @checked
 @one_line_refusals
+@in_evaluation_mode
 @torch.no_grad()
-def posterior_moments(guide: Amortised, x: Tensor, *labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation of q(z | x), `(B, d)` each, on the CPU, for any B."""
+def posterior_moments(
+    guide: Program, x: Tensor, *labels: Tensor, num_samples: int = 1000, seed: int = 0
+) -> tuple[Latents, Latents]:
+    """Return mean and standard deviation of q(z | x), `(B, d)` each, on the CPU, for any B.
+
+    They are those of the site's distribution where the guide draws one site, and its distribution
+    has them. Otherwise they are those of `num_samples` draws: a flow, a hierarchy of latents, or a
+    latent computed from auxiliary sites.
+    """
     check_rows(x, *labels)
-    device = next(guide.parameters()).device
-    means, deviations = [], []
-    for batch in batches([x, *labels], 500):
-        q = guide.q(*(t.to(device) for t in batch))
-        means.append(q.mean.cpu())
-        deviations.append(q.variance.sqrt().cpu())
-    return torch.cat(means), torch.cat(deviations)
+    check_counts(2, num_samples=num_samples)
+    check_seed(seed)
+    device = device_of(guide, x)
+    # a guide with numbers of its own for each image takes all of them, in their order
+    size = len(x) if has_row_numbers(guide) else 500
+    parts = []
+    for block, batch in enumerate(batches([x, *labels], size)):
+        with seeded(derive_seed(seed, block), x):
+            parts.append(_moments(guide, [t.to(device) for t in batch], num_samples))
+    mean, deviation = (
+        {name: torch.cat([part[name][i].cpu() for part in parts]) for name in parts[0]}
+        for i in (0, 1)
+    )
+    return _bare(mean), _bare(deviation)
+
+
+def _moments(
+    guide: Program, batch: list[Tensor], num_samples: int
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return mean and standard deviation of each latent of the b images of `batch`, `(b, ...)`."""
+    sites = guide_sites(guide, batch, 1)
+    if len(sites) == 1:
+        (site,) = sites
+        with suppress(NotImplementedError):
+            return {site.name: (site.fn.mean, site.fn.variance.sqrt())}
+    drawn = _values(guide_sites(guide, batch, num_samples))
+    return {name: (_real(z).mean(0), _real(z).std(0)) for name, z in drawn.items()}
+
+
+def _real(z: Tensor) -> Tensor:
+    """Return whole numbers as floats, of which a mean can be taken."""
+    return z if z.is_floating_point() else z.to(torch.get_default_dtype())
 
 
 @checked
@@ -105,11 +263,12 @@ def pixel_samples(means: Tensor, seed: int = 0) -> Tensor:
     if not (means.numel() and means.is_floating_point() and 0 <= means.min() <= means.max() <= 1):
         raise InputError("means must be floats, at least one, in [0, 1] without NaN")
     check_seed(seed)
-    return torch.bernoulli(means, generator=torch.Generator(means.device).manual_seed(seed))
+    return torch.bernoulli(means, generator=_generator(seed, means.device))
 
 
 @checked
 @one_line_refusals
+@in_evaluation_mode
 @torch.no_grad()
 def posterior_samples(
     model: Program,
@@ -119,7 +278,7 @@ def posterior_samples(
     num_draws: int,
     num_samples: int = 1000,
     seed: int = 0,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Latents, Tensor]:
     """Draw from p(z | x): `(num_draws, B, d)`, with the effective sample sizes, `(B,)`.
 
     Sampling-importance-resampling: K = `num_samples` samples of the guide are resampled in
@@ -129,13 +288,15 @@ def posterior_samples(
     check_counts(num_draws=num_draws, num_samples=num_samples)
     check_rows(x, *labels)
     with seeded(seed, x):
-        z, w = _weighted(model, guide, [x, *labels], num_samples)
+        latents, w = _weighted(model, guide, [x, *labels], num_samples)
         chosen = torch.multinomial(w.T, num_draws, replacement=True).T.to(x.device)
-    return z.gather(0, chosen[..., None].expand(-1, -1, z.shape[-1])), 1 / w.square().sum(0)
+    image = torch.arange(len(x), device=x.device)
+    return _bare({name: z[chosen, image] for name, z in latents.items()}), 1 / w.square().sum(0)
 
 
 @checked
 @one_line_refusals
+@in_evaluation_mode
 @torch.no_grad()
 def posterior_mean(
     model: Program,
@@ -144,7 +305,7 @@ def posterior_mean(
     *labels: Tensor,
     num_samples: int = 100,
     seed: int = 0,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Latents, Tensor]:
     """Estimate the mean of p(z | x), `(B, d)`; return it and the effective sample sizes, `(B,)`.
 
     Self-normalised importance sampling: the weighted mean of K = `num_samples` samples of the
@@ -154,16 +315,22 @@ def posterior_mean(
     check_rows(x, *labels)
     means, sizes = [], []
     with seeded(seed, x):
-        for batch in batches([x, *labels], 100):
-            z, w = _weighted(model, guide, batch, num_samples)
-            means.append(torch.einsum("kb,kbi->bi", w.to(z), z))
+        for batch in batches([x, *labels], len(x) if has_row_numbers(guide) else 100):
+            latents, w = _weighted(model, guide, batch, num_samples)
+            means.append({name: _weighted_mean(_real(z), w) for name, z in latents.items()})
             sizes.append(1 / w.square().sum(0))
-    return torch.cat(means), torch.cat(sizes)
+    return _bare({name: torch.cat([m[name] for m in means]) for name in means[0]}), torch.cat(sizes)
+
+
+def _weighted_mean(z: Tensor, w: Tensor) -> Tensor:
+    """Return the mean over K of latents `(K, B, ...)`, with weights `(K, B)`: `(B, ...)`."""
+    flat = z.reshape(*w.shape, -1)
+    return torch.einsum("kb,kbi->bi", w.to(flat), flat).reshape(z.shape[1:])
 
 
 def _weighted(
     model: Program, guide: Program, batch: list[Tensor], num_samples: int
-) -> tuple[Tensor, Tensor]:
+) -> tuple[dict[str, Tensor], Tensor]:
     """Draw K samples of the guide, `(K, B, d)`, with normalised weights p(z | x) / q, `(K, B)`."""
-    z, log_q = draw_z(guide, batch, num_samples)
-    return z, torch.softmax(log_joint_in_chunks(model, batch, {"z": z}) - log_q.cpu(), 0)
+    latents, log_q = draw(guide, batch, num_samples)
+    return latents, torch.softmax(log_joint_in_chunks(model, batch, latents) - log_q.cpu(), 0)

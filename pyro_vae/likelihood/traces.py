@@ -326,6 +326,12 @@ def simulate(model: Program, images: Tensor, *labels: Tensor) -> tuple[Tensor, d
     """Draw images of the shape of `images` from the model; return them and their latents.
 
     Of `images` only the shape and type are used. The model must have one observed site.
+
+    >>> import torch
+    >>> from pyro_vae import Decoder, Model, simulate
+    >>> images, latents = simulate(Model(Decoder(latent_dim=2)), torch.zeros(3, 1, 28, 28))
+    >>> images.shape, latents["z"].shape
+    (torch.Size([3, 1, 28, 28]), torch.Size([3, 2]))
     """
     check_rows(images, *labels, first="images")
     with poutine.trace() as capture:

@@ -4,14 +4,13 @@ Monte Carlo tolerances are 5 standard errors: each comparison fails for one seed
 """
 
 import math
-from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
 from pyro_vae.analysis.rate_distortion import (
-    TemperedPixels,
+    Tempering,
     guide_rate_distortion,
     model_rate_distortion,
 )
@@ -25,10 +24,7 @@ from pyro_vae.priors import LearnedPrior
 @torch.no_grad()
 def exact(model, x, beta):
     """R(q_b) and D(q_b) by quadrature: the mean of log q_b / p, and of -log p(x | z), over q_b."""
-    tempered = Model(
-        model.decoder, partial(TemperedPixels, model.pixel_distribution, beta), model.prior
-    )
-    plane = integrate_plane(tempered, x, points=81)
+    plane = integrate_plane(Tempering(beta)(model), x, points=81)
     w = plane.log_posterior.exp() * plane.cell
     log_prior = model.prior(x).log_prob(plane.z.to(x)).double()
     rate = (w * (plane.log_posterior - log_prior)).sum(0)
