@@ -11,19 +11,20 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from pyro_vae.analysis.rendering import device_of, latent_sites, rows_like
 from pyro_vae.analysis.sampling import (
+    Latents,
     decode,
     decode_style,
     guide_samples,
-    pixel_samples,
     posterior_moments,
+    sample,
 )
 from pyro_vae.errors import (
     InputError,
     check_choice,
     check_counts,
     check_rows,
-    check_seed,
     checked,
     describe,
 )
@@ -32,13 +33,14 @@ from pyro_vae.guides.amortised import Amortised
 from pyro_vae.guides.refined import Refined
 from pyro_vae.likelihood.estimate import Estimate
 from pyro_vae.likelihood.importance import log_likelihood
-from pyro_vae.likelihood.traces import Program
 from pyro_vae.models import Model
 from pyro_vae.networks import ARCHITECTURES
 from pyro_vae.networks.precision import resolve_precision
 from pyro_vae.priors import PRIORS
+from pyro_vae.programs import Program, evaluating, modules_of
 from pyro_vae.seeds import seeded
 from pyro_vae.storage.fingerprint import fingerprint
+from pyro_vae.storage.owners import check_programs, module_of, name_of
 from pyro_vae.storage.tensors import blaming, load_tensors, load_weights, save_tensors
 
 # The settings that `Vae.build` takes. Old checkpoints lack the last four, and mean the defaults.
@@ -56,15 +58,22 @@ class Vae:
         >>> vae = Vae.build(latent_dim=2)
         >>> vae.sample(3).shape
         torch.Size([3, 1, 28, 28])
+
+    Model and guide may also be Pyro programs of your own: `Vae(model, guide, example=x[:1])`. The
+    `example` is an image that they take, whose shape `decode` and `sample` need. Latents are then
+    as in `pyro_vae.analysis.sampling`: a dict where there are several.
     """
 
-    model: Model
+    model: Program
     guide: Program
     config: dict = field(default_factory=dict)
+    example: Tensor | None = None
 
     def __repr__(self) -> str:
-        """Name the networks, the guide and d."""
-        decoder, guide = type(self.model.decoder).__name__, type(self.guide).__name__
+        """Name the networks, the guide and d; of programs of your own their names."""
+        if not isinstance(self.model, Model):
+            return f"Vae(model={name_of(self.model)}, guide={name_of(self.guide)})"
+        decoder, guide = type(self.model.decoder).__name__, name_of(self.guide)
         return f"Vae(decoder={decoder}, guide={guide}, latent_dim={self.latent_dim})"
 
     @classmethod
@@ -111,22 +120,36 @@ class Vae:
 
     @classmethod
     @checked
-    def load(cls, path: str | Path, *, device: str | torch.device = "cpu") -> "Vae":
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        model: Program | None = None,
+        guide: Program | None = None,
+        device: str | torch.device = "cpu",
+    ) -> "Vae":
         """Read a checkpoint. No code in the file is run.
 
         Raises InputError, which names the remedy, if the file is absent, damaged or of another
         program, or if its weights are not finite or not of the shapes its config asks for.
+
+        Args:
+            model, guide: programs of your own, of the classes that were saved: their weights become
+                those in the file. Without them `Vae.build` makes the programs.
         """
         content = load_tensors(path, "a checkpoint", {"decoder", "encoder", "config"})
+        given = {name: p for name, p in (("model", model), ("guide", guide)) if p is not None}
+        modules = [module_of(program) for program in given.values()]
         with blaming(path):
-            config = _in_current_terms(content["config"])
-            vae = _built_again(config, content["encoder"])
-            load_weights(vae.model.decoder, content["decoder"], path)
-            load_weights(vae.model.prior, content.get("prior", {}), path)
-            weights = {f"encoder.{name}": w for name, w in content["encoder"].items()}
-            load_weights(vae.guide, weights | content.get("family", {}), path)
+            check_programs(content.get("programs", {}), given, path)
+            for module, key in zip(modules, ("decoder", "encoder"), strict=False):
+                load_weights(module, content[key], path)
+            if given:
+                vae = cls(model, guide, content["config"], content["example"])
+            else:
+                vae = _built_of(content, path)
         try:
-            return cls(vae.model, vae.guide, config).to(device)
+            return vae.to(device)
         except (RuntimeError, AssertionError) as error:  # unknown, or not of this machine
             raise InputError(f"device {str(device)!r} cannot be used here: try 'cpu'") from error
 
@@ -135,8 +158,23 @@ class Vae:
         """Write a checkpoint: state dicts `decoder`, `prior`, `encoder`, and the `config`.
 
         `family` holds the weights that a guide has beside its encoder's, such as a flow's. Raises
-        InputError where `load` would build another autoencoder from the config.
+        InputError where `load` would build another autoencoder from the config. Programs of your
+        own, modules or methods of modules, are written as weights and names.
         """
+        save_tensors(path, self._built() if self.config.keys() & {*BUILD} else self._own())
+
+    def _own(self) -> dict:
+        """Return what a checkpoint holds of programs of the user's own."""
+        return {
+            "decoder": module_of(self.model).state_dict(),
+            "encoder": module_of(self.guide).state_dict(),
+            "programs": {"model": name_of(self.model), "guide": name_of(self.guide)},
+            "example": None if self.example is None else torch.zeros_like(self.example[:1]),
+            "config": self.config,
+        }
+
+    def _built(self) -> dict:
+        """Return what a checkpoint holds of an autoencoder that `Vae.build` can build again."""
         if not isinstance(self.guide, Amortised):
             raise InputError(
                 f"guide is a {type(self.guide).__name__}, which has no encoder to store: save the "
@@ -152,51 +190,51 @@ class Vae:
                 getattr(again, name), weights=False
             ):
                 raise InputError(
-                    f"{name} does not match the config, {_building(self.config)}: save the weights "
-                    f"of a {name} of your own by torch.save({name}.state_dict(), path)"
+                    f"{name} does not match the config, {_building(self.config)}: save programs of "
+                    "your own without it, Vae(model, guide).save(path)"
                 )
-        save_tensors(
-            path,
-            {
-                "decoder": self.model.decoder.state_dict(),
-                "prior": self.model.prior.state_dict(),
-                "encoder": encoder,
-                "family": {
-                    name: w
-                    for name, w in self.guide.state_dict().items()
-                    if not name.startswith("encoder.")
-                },
-                "config": self.config,
-            },
-        )
+        family = self.guide.state_dict().items()
+        return {
+            "decoder": self.model.decoder.state_dict(),
+            "prior": self.model.prior.state_dict(),
+            "encoder": encoder,
+            "family": {name: w for name, w in family if not name.startswith("encoder.")},
+            "config": self.config,
+        }
 
     def to(self, device: str | torch.device | torch.dtype) -> "Vae":
         """Move the weights to a device or dtype, in place, and return the autoencoder."""
-        for program in (self.model, self.guide):
-            if hasattr(program, "to"):  # a plain function has no weights
-                program.to(device)
+        for module in modules_of(self.model, self.guide):
+            module.to(device)
+        if self.example is not None:
+            self.example = self.example.to(device)
         return self
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.model.parameters()).device
+        """Where the weights are; without any, where the example is."""
+        return device_of(self.model, torch.empty(0) if self.example is None else self.example)
 
     @property
     def latent_dim(self) -> int:
         """The number d of latent dimensions."""
-        return self.model.decoder.latent_dim
+        if isinstance(self.model, Model):
+            return self.model.decoder.latent_dim
+        with evaluating(self.model):
+            sites = latent_sites(self.model, rows_like(self.model, self.example, 1))
+        return sum(site.fn.event_shape.numel() for site in sites)
 
     def here(self, *tensors: Tensor) -> list[Tensor]:
         """Return `tensors` on the device of the weights."""
-        return [tensor.to(self.device) for tensor in tensors]
+        return [tensor.to(device_of(self.model, tensor)) for tensor in tensors]
 
     def refined(self, **options: object) -> "Vae":
         """Return the same model with the refined guide: a proposal fitted to each image.
 
         It passes the k-hat rule where this guide does not. `options` are those of `Refined`.
         """
-        return Vae(self.model, Refined(self.model, self.guide, **options), self.config)
+        guide = Refined(self.model, self.guide, **options)
+        return Vae(self.model, guide, self.config, self.example)
 
     @checked
     def log_likelihood(
@@ -224,12 +262,16 @@ class Vae:
         """Return the mean images at samples of the guide, `(num_samples, B, 1, 28, 28)`."""
         batch = self.here(x, *labels)
         z = guide_samples(self.guide, *batch, num_samples=num_samples, seed=seed)
-        return decode(self.model, z, *batch[1:])
+        return decode(self.model, z, *batch[1:], like=batch[0])
 
     @checked
-    def decode(self, z: Tensor, *labels: Tensor) -> Tensor:
-        """Return the mean image of each latent `z`, `(*, d)`: `(*, 1, 28, 28)`."""
-        return decode(self.model, *self.here(z, *labels))
+    def decode(self, z: Latents, *labels: Tensor) -> Tensor:
+        """Return the mean image of each latent `z`, `(*, d)`: `(*, 1, 28, 28)`.
+
+        For new images use `sample`: draws of N(0, I) are no draws of a learned prior.
+        """
+        z = z if isinstance(z, dict) else self.here(z)[0]
+        return decode(self.model, z, *self.here(*labels), like=self.example)
 
     @checked
     def sample(self, n: int, *labels: Tensor, seed: int = 0, pixels: bool = False) -> Tensor:
@@ -237,20 +279,15 @@ class Vae:
 
         They are mean images, or with `pixels` draws of p(x | z), which are black or white.
         """
-        check_counts(n=n)
-        check_seed(seed)
-        style = torch.randn(n, self.latent_dim, generator=torch.Generator().manual_seed(seed))
-        images = decode_style(
-            self.model, style.to(next(self.model.parameters())), *self.here(*labels)
-        )
-        return pixel_samples(images, seed) if pixels else images
+        images = (n, *self.here(*labels))
+        return sample(self.model, *images, like=self.example, seed=seed, pixels=pixels)
 
     @checked
     def interpolate(self, x0: Tensor, x1: Tensor, *labels: Tensor, steps: int = 11) -> Tensor:
         """Return the mean images along the line between two images, `(steps, B, 1, 28, 28)`.
 
         The line joins the guide's means of `x0` and `x1`, both `(B, 1, 28, 28)`. It is straight in
-        the style e, which is z itself under the prior N(0, I).
+        the style e, which is z itself under the prior N(0, I), and in programs of your own.
         """
         check_counts(2, steps=steps)
         check_rows(x0, *labels, first="x0")
@@ -258,11 +295,23 @@ class Vae:
             raise InputError(f"x1 must have the shape of x0, {tuple(x0.shape)}: {describe(x1)}")
         x, *both = self.here(torch.cat([x0, x1]), *(torch.cat([y, y]) for y in labels))
         mean, _ = posterior_moments(self.guide, x, *both)
-        with torch.no_grad():
-            start, end = self.model.prior.style(mean.to(x), *both).split(len(x0))
-        line = torch.lerp(start, end, torch.linspace(0, 1, steps).to(x)[:, None, None])
-        images = decode_style(self.model, line.flatten(0, 1), *(y.repeat(steps) for y in labels))
+        if not isinstance(self.model, Model):
+            line = _line(mean, steps)
+            return decode(self.model, line, *self.here(*labels), like=x).to(x.device)
+        with torch.no_grad(), evaluating(self.model):
+            style = self.model.prior.style(mean.to(x), *both)
+        line = _line(style, steps).flatten(0, 1)
+        images = decode_style(self.model, line, *(y.repeat(steps) for y in labels))
         return images.unflatten(0, (steps, len(x0)))
+
+
+def _line(ends: Latents, steps: int) -> Latents:
+    """Return the points from the first half of the rows to the second: `(steps, B, ...)`."""
+    if isinstance(ends, dict):
+        return {name: _line(values, steps) for name, values in ends.items()}
+    start, end = ends.chunk(2)
+    t = torch.linspace(0, 1, steps).to(ends)
+    return torch.lerp(start, end, t.view(-1, *[1] * ends.dim()))
 
 
 def _in_current_terms(config: dict) -> dict:
@@ -277,6 +326,17 @@ def _in_current_terms(config: dict) -> dict:
 def _building(config: dict) -> dict:
     """Return those entries of a checkpoint's config that `Vae.build` takes."""
     return {name: config[name] for name in BUILD if name in config}
+
+
+def _built_of(content: dict, path: str | Path) -> Vae:
+    """Return the autoencoder of a checkpoint of `Vae.build`."""
+    config = _in_current_terms(content["config"])
+    vae = _built_again(config, content["encoder"])
+    load_weights(vae.model.decoder, content["decoder"], path)
+    load_weights(vae.model.prior, content.get("prior", {}), path)
+    weights = {f"encoder.{name}": w for name, w in content["encoder"].items()}
+    load_weights(vae.guide, weights | content.get("family", {}), path)
+    return Vae(vae.model, vae.guide, config)
 
 
 def _built_again(config: dict, encoder: dict[str, Tensor]) -> Vae:

@@ -12,8 +12,10 @@ from pyro_vae.analysis.sampling import (
     pixel_samples,
     posterior_moments,
 )
+from pyro_vae.analysis.sampling import sample as sample_images
 from pyro_vae.guides import Refined
 from tests.conftest import CHECKPOINTS
+from tests.own_programs import PLANE, PyroStyle, W, X, deep, deep_guide, linear, linear_guide
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +131,110 @@ def test_it_says_what_it_is(conditional):
 def test_a_device_that_is_not_here_is_named(tmp_path):
     with pytest.raises(InputError, match="device 'typo' cannot be used here: try 'cpu'"):
         Vae.load(CHECKPOINTS / "d4.pt", device="typo")
+
+
+@pytest.fixture
+def own():
+    """A Vae of a user's own programs, and images that they take."""
+    torch.manual_seed(0)
+    module, x = PyroStyle(), torch.rand(6, 1, 28, 28).round()
+    return Vae(module.model, module.guide, example=x[:1]), x
+
+
+def test_programs_of_ones_own_do_what_the_functions_do(own):
+    """Dropout and batch norm are off: what is computed twice is the same."""
+    vae, x = own
+    assert repr(vae) == "Vae(model=PyroStyle.model, guide=PyroStyle.guide)"
+    assert vae.latent_dim == 3
+    assert vae.device == torch.device("cpu")
+    expected = log_likelihood(vae.model, vae.guide, x, num_samples=20, seed=3)
+    np.testing.assert_array_equal(
+        vae.log_likelihood(x, num_samples=20, seed=3).value, expected.value
+    )
+    images = vae.reconstruct(x, num_samples=2)
+    assert images.shape == (2, 6, 1, 28, 28)
+    assert torch.equal(images, vae.decode(guide_samples(vae.guide, x, num_samples=2)))
+    assert torch.equal(vae.sample(4, seed=2), sample_images(vae.model, 4, like=x, seed=2))
+    assert set(vae.sample(4, pixels=True).unique().tolist()) == {0, 1}
+    line = vae.interpolate(x[:2], x[2:4], steps=3)
+    means = posterior_moments(vae.guide, x[:4])[0]
+    torch.testing.assert_close(line[[0, -1]].flatten(0, 1), vae.decode(means))
+    torch.testing.assert_close(line[1], vae.decode(means.unflatten(0, (2, 2)).mean(0)))
+    refined = vae.refined(num_starts=1, samples_per_round=(50,))
+    assert np.isfinite(refined.log_likelihood(x[:1], num_samples=30).value).all()
+    assert refined.sample(2).shape == (2, 1, 28, 28)
+    assert vae.model.__self__.training
+    with pytest.raises(InputError, match=r"Vae\(model, guide, example=x\[:1\]\)"):
+        Vae(vae.model, vae.guide).sample(2)
+
+
+def test_functions_and_several_latents_are_taken():
+    vae = Vae(linear, linear_guide, example=X)
+    z = torch.randn(4, 2)
+    torch.testing.assert_close(vae.decode(z), z @ W)
+    assert vae.latent_dim == 2
+    assert vae.sample(5).shape == (5, 3)
+    vae = Vae(deep, deep_guide, example=PLANE)
+    assert vae.latent_dim == 3
+    line = vae.interpolate(PLANE[:1], PLANE[1:], steps=3)
+    # the ends are means of 1000 draws with deviation 0.6: 5 standard errors
+    assert (line[[0, -1], 0] - PLANE).abs().max() < 5 * 0.6 / 1000**0.5
+    torch.testing.assert_close(line[1], line[[0, -1]].mean(0))
+
+
+def test_programs_of_ones_own_move_as_a_whole(own):
+    vae, x = own
+    refined = vae.refined(num_starts=1, samples_per_round=(50,)).to(torch.float64)
+    assert next(vae.guide.__self__.parameters()).dtype == torch.float64
+    assert refined.sample(2).dtype == torch.float64
+    assert np.isfinite(refined.log_likelihood(x[:1].double(), num_samples=30).value).all()
+
+
+def test_programs_of_ones_own_are_saved_as_weights(own, tmp_path):
+    vae, x = own
+    vae.config = {"epochs": 3}
+    vae.save(tmp_path / "own.pt")
+    content = torch.load(tmp_path / "own.pt", weights_only=True)  # holds no code
+    assert content["programs"] == {"model": "PyroStyle.model", "guide": "PyroStyle.guide"}
+    assert not content["example"].any()
+    other = PyroStyle()
+    copy = Vae.load(tmp_path / "own.pt", model=other.model, guide=other.guide)
+    assert copy.config == {"epochs": 3}
+    assert torch.equal(copy.reconstruct(x), vae.reconstruct(x))
+    assert torch.equal(copy.sample(3), vae.sample(3))
+    wide = PyroStyle(d=4)
+
+    class Another(PyroStyle):
+        pass
+
+    named = Another()
+    stored = {key: w.clone() for key, w in named.state_dict().items()}
+    for options, message in (
+        (
+            {},
+            "of your own, PyroStyle.model and PyroStyle.guide: give them",
+        ),
+        ({"model": other.model}, "not of {'model': 'PyroStyle.model'}"),
+        ({"model": named.model, "guide": named.guide}, "not of {'model': 'Another.model'"),
+        ({"model": other.guide, "guide": other.model}, "not of {'model': 'PyroStyle.guide'"),
+        ({"model": wide.model, "guide": wide.guide}, "holds another architecture: decoder.0.weig"),
+        ({"model": linear, "guide": linear_guide}, "linear has no weights to store or load"),
+    ):
+        with pytest.raises(InputError, match=message) as found:
+            Vae.load(tmp_path / "own.pt", **options)
+        assert len(str(found.value).splitlines()) == 1
+    assert all(torch.equal(w, stored[key]) for key, w in named.state_dict().items())
+    with pytest.raises(InputError, match=r"holds what Vae\.build builds: load it without"):
+        Vae.load(CHECKPOINTS / "d4.pt", model=other.model, guide=other.guide)
+    for unsaved in (Vae(linear, linear_guide), vae.refined()):
+        with pytest.raises(InputError, match="has no weights to store or load"):
+            unsaved.save(tmp_path / "none.pt")
+    assert [path.name for path in tmp_path.iterdir()] == ["own.pt"]
+
+
+def test_the_packages_parts_are_saved_without_a_config(plain, x, tmp_path):
+    """As programs of one's own, such as `Model` over a decoder of one's own."""
+    Vae(plain.model, plain.guide).save(tmp_path / "parts.pt")
+    again = Vae.build(4, precision=plain.config["precision"])
+    copy = Vae.load(tmp_path / "parts.pt", model=again.model, guide=again.guide)
+    assert torch.equal(copy.reconstruct(x), plain.reconstruct(x))

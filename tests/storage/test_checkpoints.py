@@ -140,7 +140,7 @@ def test_what_could_not_be_read_again_is_not_written(tmp_path):
         with pytest.raises(InputError, match="content must be tensors, numbers, texts"):
             save_tensors(path, content)
     with pytest.raises(InputError, match="config must hold latent_dim and precision"):
-        save_vae(path, MODEL, GUIDE, {})
+        save_vae(path, MODEL, GUIDE, {"latent_dim": 2})
     options = {"epochs": 1, "progress": False, "state_path": path}
     with pytest.raises(InputError, match="content must be"):
         fit(MODEL, GUIDE, (X,), must_match={"of": np.int64(3)}, **options)
