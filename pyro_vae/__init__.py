@@ -87,10 +87,10 @@ if TYPE_CHECKING:  # the same names, for editors and type checkers
     from pyro_vae.likelihood.importance import log_weights as log_weights
     from pyro_vae.likelihood.psis import pareto_khat as pareto_khat
     from pyro_vae.likelihood.quadrature import integrate_plane as integrate_plane
+    from pyro_vae.likelihood.traces import simulate as simulate
     from pyro_vae.likelihood.unlabelled import (
         unlabelled_log_likelihood as unlabelled_log_likelihood,
     )
-    from pyro_vae.likelihood.traces import simulate as simulate
     from pyro_vae.models import ContinuousBernoulli as ContinuousBernoulli
     from pyro_vae.models import GreyBernoulli as GreyBernoulli
     from pyro_vae.models import Model as Model
