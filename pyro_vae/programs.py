@@ -41,11 +41,15 @@ def modules_of(*programs: object) -> list[nn.Module]:
 
 
 def own_module(program: object) -> nn.Module | None:
-    """Return the module that a program is, perhaps within Pyro's handlers or a partial, or None."""
+    """Return the module that a program is or is a method of, or None.
+
+    The program may be within Pyro's handlers or a partial.
+    """
     while isinstance(program, partial):  # `config_enumerate(guide)` is one too
         handled = len(program.args) > 1 and isinstance(program.args[0], Messenger)
         program = program.args[1] if handled else program.func
-    return program if isinstance(program, nn.Module) else None
+    owner = program.__self__ if inspect.ismethod(program) else program
+    return owner if isinstance(owner, nn.Module) else None
 
 
 def _named_in(part: object) -> list[object]:

@@ -33,7 +33,8 @@ class SingleOptimizer(pyro.optim.PyroOptim):
         if self.optimiser is None:
             if not params:
                 raise InputError(
-                    "nothing to train: no weight of model or guide has requires_grad=True"
+                    "nothing to train: no weight of model or guide has requires_grad=True; a "
+                    "function names what it trains by pyro.module or pyro.param"
                 )
             ordered = sorted(params, key=pyro.get_param_store().param_name)
             self.optimiser = self.pt_optim_constructor(ordered, **self.pt_optim_args)
