@@ -7,10 +7,11 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro.distributions import constraints
+from pyro.util import ignore_jit_warnings
 from torch import Tensor, nn
 
-from pyro_vae.data import check_images
-from pyro_vae.errors import InputError, checked
+from pyro_vae.data import check_grey_levels, check_image_rows
+from pyro_vae.errors import InputError, checked, describe
 from pyro_vae.networks.precision import softplus
 from pyro_vae.priors import StandardPrior
 
@@ -62,8 +63,10 @@ class Model(nn.Module):
     """z_b ~ prior, x_b ~ pixel_distribution(logits=decoder(z_b)), independent for each image b.
 
     Call it as `model(x)`, or as `model(x, y)` where the decoder takes labels. One plate "data" over
-    the B images of `x`, `(B, 1, 28, 28)`, holds two sites: the latent "z", event shape `(d,)`, and
-    the observed "x", event shape `(1, 28, 28)`. Log probabilities are in nats per image.
+    the B images of `x`, `(B, ...)`, holds two sites: the latent "z", event shape `(d,)`, and the
+    observed "x", whose event shape is that of an image. Log probabilities are in nats per image.
+
+    Images have any shape that the decoder makes, such as `(3, 32, 32)`; here it is `(1, 28, 28)`:
 
     >>> import torch, pyro
     >>> from pyro_vae import Decoder, Model
@@ -73,8 +76,10 @@ class Model(nn.Module):
     torch.Size([3, 4])
 
     Args:
-        decoder: maps latents `(*, B, d)`, and labels, to logits `(*, B, 1, 28, 28)`.
-        pixel_distribution: makes the distribution of the pixels from `logits=`.
+        decoder: maps latents `(*, B, d)`, and labels, to logits `(*, B, ...)`. A decoder of your
+            own has d as its `latent_dim`. `Amortised` says what else a guide asks of it.
+        pixel_distribution: makes the distribution of the pixels from `logits=`. Where its support
+            is [0, 1] or {0, 1}, images must have their pixels in [0, 1].
         prior: one of `pyro_vae.priors`; by default N(0, I_d), d = `decoder.latent_dim`.
     """
 
@@ -94,10 +99,39 @@ class Model(nn.Module):
 
     def forward(self, x: Tensor, *labels: Tensor) -> None:
         """Sample "z" and observe "x" of each image, in the plate "data"."""
-        check_images(x)
+        check_image_rows(x)
         prior = self.prior(x, *labels)
-        with pyro.plate("data", len(x)):
+        with pyro.plate("data", x.shape[0]):
             z = pyro.sample("z", prior)
-            pyro.sample(
-                "x", self.pixel_distribution(logits=self.decoder(z, *labels)).to_event(3), obs=x
+            logits = self.decoder(z, *labels)
+            self._check_logits(logits, z.shape[: z.dim() - prior.event_dim], x)
+            pixels = self.pixel_distribution(logits=logits)
+            if _on_unit_interval(pixels):
+                check_grey_levels(x)
+            pyro.sample("x", pixels.to_event(x.dim() - 1), obs=x)
+
+    @property
+    def latent_dim(self) -> int:
+        """d, by the decoder, or by the prior where the decoder has none."""
+        for part in (self.decoder, self.prior):
+            if hasattr(part, "latent_dim"):
+                return part.latent_dim
+        raise InputError("decoder must have a latent_dim: the number d of its latents")
+
+    @ignore_jit_warnings()
+    def _check_logits(self, logits: Tensor, batch: torch.Size, x: Tensor) -> None:
+        """Raise InputError unless `logits` are those of images `x`: Pyro would broadcast them."""
+        wanted = (*batch, *x.shape[1:])
+        if not isinstance(logits, Tensor) or logits.shape != wanted:
+            raise InputError(
+                f"decoder {type(self.decoder).__name__} must give logits {tuple(wanted)} for "
+                f"images {tuple(x.shape)}, not {describe(logits)}"
             )
+
+
+def _on_unit_interval(pixels: dist.TorchDistribution) -> bool:
+    """Return whether the distribution is one of values in [0, 1], or of 0 and 1."""
+    try:
+        return pixels.support in (constraints.unit_interval, constraints.boolean)
+    except NotImplementedError:  # a distribution of the user's own that doesn't say
+        return False

@@ -45,9 +45,9 @@ class StandardPrior(nn.Module):
     def forward(self, x: Tensor, *labels: Tensor) -> dist.TorchDistribution:
         """Return the prior of the latents of B images: batch shape `(B,)`, event shape `(d,)`.
 
-        Of the images `x`, `(B, 1, 28, 28)`, only number, dtype and device count. Labels are `(B,)`.
+        Of the images `x`, `(B, ...)`, only number, dtype and device count. Labels are `(B,)`.
         """
-        return dist.Normal(x.new_zeros(len(x), self.latent_dim), 1).to_event(1)
+        return dist.Normal(x.new_zeros(x.shape[0], self.latent_dim), 1).to_event(1)
 
     def latent(self, style: Tensor, *labels: Tensor) -> Tensor:
         """Return z = T_y(e) of styles e, both `(*, B, d)`."""
@@ -103,14 +103,14 @@ class LearnedPrior(nn.Module):
         weight = self.affine.weight
         y = labels[0] if labels else torch.zeros(images, dtype=torch.int64, device=weight.device)
         loc, log_scale = self.affine(y).chunk(2, -1)
-        context = functional.one_hot(y, len(weight)).to(weight)
+        context = functional.one_hot(y, self.affine.num_embeddings).to(weight)
         maps = [each.condition(context).inv for each in self.maps]
         return [*maps, T.AffineTransform(loc, log_scale.exp(), event_dim=1)]
 
     def forward(self, x: Tensor, *labels: Tensor) -> dist.TorchDistribution:
         """Return the prior of the latents of B images, with T_y as its transforms."""
-        noise = dist.Normal(x.new_zeros(len(x), self.latent_dim), 1).to_event(1)
-        return dist.TransformedDistribution(noise, self.bijection(len(x), *labels))
+        noise = dist.Normal(x.new_zeros(x.shape[0], self.latent_dim), 1).to_event(1)
+        return dist.TransformedDistribution(noise, self.bijection(x.shape[0], *labels))
 
     def latent(self, style: Tensor, *labels: Tensor) -> Tensor:
         """Return z = T_y(e) of styles e, both `(*, B, d)`."""

@@ -47,7 +47,7 @@ class LinearGaussian:
 
     def model(self, x: Tensor) -> None:
         """Sample "z" and observe "x" of each image."""
-        with pyro.plate("data", len(x)):
+        with pyro.plate("data", x.shape[0]):
             z = pyro.sample("z", self._prior())
             pyro.sample("x", dist.Normal(z @ self.w.T, self.noise).to_event(1), obs=x)
 
@@ -110,5 +110,5 @@ class LinearGaussian:
 
     def _sample(self, x: Tensor, q: dist.TorchDistribution) -> None:
         """Sample "z" from q, batch shape `(B,)` or none, in the plate over the images."""
-        with pyro.plate("data", len(x)):
+        with pyro.plate("data", x.shape[0]):
             pyro.sample("z", q)

@@ -110,6 +110,7 @@ RIGHT = {
     "data.load_dataset": {"name": "digits", "root": None},
     "data.data_root": {"root": "data"},
     "data.check_images": {"images": X},
+    "data.check_image_rows": {"images": X},
     "explained.held_out_r2": {
         "features": {"a": TABLE[:, 0]}, "target": TABLE[:, 1], "held_out": DIGIT > 0,
         "categorical": ("a",), "seed": 0,

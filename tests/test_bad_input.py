@@ -208,7 +208,12 @@ CASES = [
         lambda: annealing.bidirectional_bounds(MODEL, GUIDE, X, num_steps=0),
         "num_steps",
     ),
-    ("simulate", "images", lambda: traces.simulate(MODEL, X[0, 0]), IMAGES),
+    (
+        "simulate",
+        "images",
+        lambda: traces.simulate(MODEL, X[0, 0]),
+        "Decoder must give logits (28, 28) for images (28, 28), not float32 (28, 1, 28, 28)",
+    ),
     ("integrate_plane", "points", lambda: quadrature.integrate_plane(MODEL, X, points=2), "points"),
     (
         "integrate_plane",
@@ -380,6 +385,15 @@ CASES = [
         "images must be a tensor, not list",
     ),
     ("check_images", "shape", lambda: data.check_images(X[0, 0]), IMAGES),
+    ("check_image_rows", "whole", lambda: data.check_image_rows(Y), "images must be float32 or"),
+    (
+        "check_image_rows",
+        "no row",
+        lambda: data.check_image_rows(torch.tensor(0.5)),
+        "images must have shape (B, ...), B >= 1, not float32 ()",
+    ),
+    ("check_grey_levels", "NaN", lambda: data.check_grey_levels(NAN), "without NaN, not in [nan"),
+    ("check_grey_levels", "255", lambda: data.check_grey_levels(255 * X), "divide grey levels"),
     # drawing
     ("guide_samples", "K", lambda: sampling.guide_samples(GUIDE, X, num_samples=0), COUNT),
     ("guide_samples", "x", lambda: sampling.guide_samples(GUIDE, 3, num_samples=1), "x must be a"),
@@ -780,6 +794,7 @@ ELSEWHERE = {
         "shuffled",
         "describe",
         "refused_by_distribution",
+        "refuse_jit",  # by a trace: test_traced
     ),
     *("show_image", "image_rows", "save_figure", "on_cpu", "seeded", "pack", "blaming"),
     # by device: test_gpu

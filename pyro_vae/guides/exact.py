@@ -70,5 +70,5 @@ class ExactGuide:
             plane = integrate_plane(
                 self.model, x, *labels, points=self.points, half_width=self.half_width
             )
-        with pyro.plate("data", len(x)):
+        with pyro.plate("data", x.shape[0]):
             pyro.sample("z", GridDensity(plane, self.points, x.dtype))

@@ -21,7 +21,7 @@ class Flow(Amortised):
 
     @checked
     def __init__(self, model: Model, precision: str = "auto", layers: int = 2, context: int = 32):
-        self.d = model.decoder.latent_dim
+        self.d = model.latent_dim
         if self.d < 2:
             raise InputError(
                 "an autoregressive flow needs latent_dim >= 2: use MeanField or Mixture"

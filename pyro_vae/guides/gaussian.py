@@ -21,7 +21,7 @@ class MeanField(Amortised):
 
     @checked
     def __init__(self, model: Model, precision: str = "auto"):
-        super().__init__(model, 2 * model.decoder.latent_dim, precision)
+        super().__init__(model, 2 * model.latent_dim, precision)
 
     def distribution(self, params: Tensor) -> dist.TorchDistribution:
         """Return N(loc, diag(scale^2)) from loc and log_var = 2 log scale, `(B, d)` each."""
@@ -34,11 +34,13 @@ class FullRank(Amortised):
 
     @checked
     def __init__(self, model: Model, precision: str = "auto"):
-        self.d = model.decoder.latent_dim
+        self.d = model.latent_dim
         below = self.d * (self.d - 1) // 2
-        super().__init__(model, 2 * self.d + below, precision)
-        for w in self.encoder.g[-1].parameters():  # start near uncorrelated coordinates
-            w.data[2 * self.d :] *= 0.1
+        num_params = 2 * self.d + below
+        super().__init__(model, num_params, precision)
+        for w in self.encoder.parameters():  # start near uncorrelated coordinates
+            if w.shape[:1] == (num_params,):  # a weight or bias of the last layer
+                w.data[2 * self.d :] *= 0.1
 
     def distribution(self, params: Tensor) -> dist.TorchDistribution:
         """Return N(loc, L L'), L = diag(scale) U, from loc, log_var and U below its diagonal.
@@ -48,7 +50,7 @@ class FullRank(Amortised):
         """
         loc, log_var, below = params.split([self.d, self.d, params.shape[-1] - 2 * self.d], -1)
         scale = torch.exp(log_var / 2)
-        row, column = torch.tril_indices(self.d, self.d, -1)
+        row, column = torch.tril_indices(self.d, self.d, -1).unbind()
         unit = torch.eye(self.d).to(params).expand(*params.shape[:-1], -1, -1).clone()
         unit[..., row, column] = below
         return dist.MultivariateNormal(loc, scale_tril=scale[..., None] * unit)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from pyro_vae.errors import check_counts, checked
-from pyro_vae.guides.amortised import Amortised
+from pyro_vae.guides.amortised import Amortised, refuse_jit
 from pyro_vae.models import Model
 
 
@@ -19,7 +19,7 @@ class Mixture(Amortised):
     @checked
     def __init__(self, model: Model, precision: str = "auto", components: int = 4):
         check_counts(components=components)
-        self.d, self.components = model.decoder.latent_dim, components
+        self.d, self.components = model.latent_dim, components
         super().__init__(model, components * (2 * self.d + 1), precision)
 
     def distribution(self, params: Tensor) -> dist.TorchDistribution:
@@ -27,6 +27,7 @@ class Mixture(Amortised):
 
         The logits have shape `(B, C)`; loc and log_var = 2 log scale, `(B, C, d)` each.
         """
+        refuse_jit(self)  # which knows nothing of Pyro's own gradients of these samples
         logits, rest = params.split([self.components, 2 * self.d * self.components], -1)
         loc, log_var = rest.unflatten(-1, (self.components, 2 * self.d)).chunk(2, -1)
         return dist.MixtureOfDiagNormals(loc, torch.exp(log_var / 2), logits)

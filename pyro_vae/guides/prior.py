@@ -3,7 +3,7 @@
 import pyro
 from torch import Tensor, nn
 
-from pyro_vae.data import check_images
+from pyro_vae.data import check_image_rows
 from pyro_vae.errors import checked
 from pyro_vae.guides.amortised import UsesModel
 from pyro_vae.models import Model
@@ -19,7 +19,7 @@ class PriorGuide(UsesModel, nn.Module):
 
     def forward(self, x: Tensor, *labels: Tensor) -> None:
         """Sample "z" of each image from the prior, in the plate "data"."""
-        check_images(x)
+        check_image_rows(x)
         prior = self.model.prior(x, *labels)
-        with pyro.plate("data", len(x)):
+        with pyro.plate("data", x.shape[0]):
             pyro.sample("z", prior)

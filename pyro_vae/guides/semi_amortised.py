@@ -16,7 +16,7 @@ from pyro_vae.errors import (
     describe,
     one_line_refusals,
 )
-from pyro_vae.guides.amortised import Amortised, UsesModel
+from pyro_vae.guides.amortised import Amortised, UsesModel, refuse_jit
 from pyro_vae.guides.gaussian import MeanField
 from pyro_vae.likelihood.traces import Program, log_joint
 from pyro_vae.models import Model
@@ -39,6 +39,7 @@ class SemiAmortised(UsesModel, MeanField):
 
     def q(self, x: Tensor, *labels: Tensor) -> dist.TorchDistribution:
         """Return q(z | x) at the end of each image's steps."""
+        refuse_jit(self)  # which records no gradient within a program
         params = self.encoder(x, *labels)
         end = maximise_elbo(self.model, self, params, [x, *labels], self.steps)
         return self.distribution(params + (end - params).detach())

@@ -1,6 +1,7 @@
 """What networks are given: images, latents and labels of the right shape and type."""
 
 import torch
+from pyro.util import ignore_jit_warnings
 from torch import Tensor
 
 from pyro_vae.data import check_images
@@ -17,6 +18,7 @@ def check_pixels(x: Tensor, weight: Tensor) -> None:
         )
 
 
+@ignore_jit_warnings()
 def check_latents(z: Tensor, latent_dim: int, weight: Tensor) -> None:
     """Raise InputError unless `z` has `latent_dim` dimensions and the dtype of `weight`."""
     if not isinstance(z, Tensor) or not z.is_floating_point():
@@ -30,6 +32,7 @@ def check_latents(z: Tensor, latent_dim: int, weight: Tensor) -> None:
         )
 
 
+@ignore_jit_warnings()
 def check_labels(taker: str, num_classes: int, images: int, *labels: Tensor) -> None:
     """Raise InputError unless `labels` is one y, `(images,)`, or nothing where `num_classes` is 0.
 
