@@ -219,7 +219,7 @@ CASES = [
         "integrate_plane",
         "d = 3",
         lambda: quadrature.integrate_plane(OTHER_MODEL, X, points=5),
-        "z must have shape (*, 3)",
+        "two real numbers, to be integrated over",
     ),
     (
         "model_rate_distortion",
