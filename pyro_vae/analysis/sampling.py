@@ -291,7 +291,9 @@ def posterior_samples(
         latents, w = _weighted(model, guide, [x, *labels], num_samples)
         chosen = torch.multinomial(w.T, num_draws, replacement=True).T.to(x.device)
     image = torch.arange(len(x), device=x.device)
-    return _bare({name: z[chosen, image] for name, z in latents.items()}), 1 / w.square().sum(0)
+    # contiguous, so that sums over the draws are rounded the same for every layout
+    drawn = {name: z[chosen, image].contiguous() for name, z in latents.items()}
+    return _bare(drawn), 1 / w.square().sum(0)
 
 
 @checked

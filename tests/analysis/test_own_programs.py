@@ -209,6 +209,7 @@ def test_posterior_mean_and_samples_of_any_latents():
     assert (mean - loc).abs().max() < 0.05
     z, _ = posterior_samples(linear, linear_guide, X, num_draws=500, num_samples=20_000)
     assert z.shape == (500, 2, 2)
+    assert z.is_contiguous()
     assert abs(off_by(z[:, 0, 1], loc[0, 1])) < 5
     # x_i = top + N(0, 1 + 0.5^2), independent: precision of top 1 + 2 / 1.25
     means, ess = posterior_mean(deep, deep_guide, PLANE, num_samples=50_000)
