@@ -55,6 +55,7 @@ _PUBLIC = {
     "simulate": "likelihood.traces",  # draws of images, with their latents
     # questions
     "compare": "analysis.comparison",  # guides in one table
+    "complete": "analysis.completion",  # images of which some pixels are seen
     # for tests and for users' errors
     "LinearGaussian": "problems",  # a problem with exact answers
     "InputError": "errors",  # wrong input, said in one line
@@ -64,6 +65,7 @@ __all__ = list(_PUBLIC)
 
 if TYPE_CHECKING:  # the same names, for editors and type checkers
     from pyro_vae.analysis.comparison import compare as compare
+    from pyro_vae.analysis.completion import complete as complete
     from pyro_vae.analysis.sampling import decode as decode
     from pyro_vae.analysis.sampling import sample as sample
     from pyro_vae.data import Dataset as Dataset

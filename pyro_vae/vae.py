@@ -243,6 +243,7 @@ class Vae:
         *labels: Tensor,
         num_samples: int = 100,
         seed: int = 0,
+        mask: Tensor | None = None,
         progress: str | None = None,
     ) -> Estimate:
         """Estimate log p(x), or log p(x | y), of each image, in nats; see `log_likelihood`."""
@@ -252,6 +253,7 @@ class Vae:
             *self.here(x, *labels),
             num_samples=num_samples,
             seed=seed,
+            mask=mask,
             progress=progress,
         )
 

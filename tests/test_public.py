@@ -26,7 +26,7 @@ EXAMPLES = {
 # the names that most users need
 MAIN = {
     "Vae", "Model", "MeanField", "Amortised", "Refined", "log_likelihood", "estimate", "iwae",
-    "pareto_khat", "compare", "fit", "annealed_log_likelihood", "integrate_plane",
+    "pareto_khat", "compare", "complete", "fit", "annealed_log_likelihood", "integrate_plane",
 }  # fmt: skip
 
 

@@ -25,6 +25,7 @@ References:
 """
 
 from contextlib import suppress
+from copy import copy
 from typing import NamedTuple
 
 import pyro
@@ -47,6 +48,7 @@ from pyro_vae.likelihood.coordinates import (
     is_discrete,
     to_latents,
 )
+from pyro_vae.likelihood.masking import MaskedModel, masked_guide
 from pyro_vae.likelihood.traces import Site, check_names, log_joint, run, set_up
 from pyro_vae.networks.precision import autocast, resolve_precision
 from pyro_vae.programs import Program
@@ -107,6 +109,12 @@ class Refined:
             if hasattr(program, "to"):  # a plain function has no weights
                 program.to(device)
         return self
+
+    def masked(self) -> "Refined":
+        """Return the refined guide of `(x, seen, *labels)`, fitted to p(z | x_seen)."""
+        other = copy(self)
+        other.model, other.guide = MaskedModel(self.model), masked_guide(self.guide)
+        return other
 
     takes_samples = True  # what it draws for the fit is not among its sites
 

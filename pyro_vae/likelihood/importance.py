@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from pyro_vae.errors import check_counts, check_rows, check_seed, checked, one_line_refusals
 from pyro_vae.likelihood.estimate import Estimate, estimate
+from pyro_vae.likelihood.masking import check_unseen, masked
 from pyro_vae.likelihood.traces import draw, log_joint
 from pyro_vae.programs import Program, evaluating, has_row_numbers
 from pyro_vae.seeds import derive_seed, seeded, without_inference_mode
@@ -41,6 +42,7 @@ def log_likelihood(
     *labels: Tensor,
     num_samples: int = 100,
     seed: int = 0,
+    mask: Tensor | None = None,
     chunk_size: int | None = None,
     progress: str | None = None,
 ) -> Estimate:
@@ -50,6 +52,8 @@ def log_likelihood(
         model, guide: Pyro programs of `(x, *labels)` with the same latent sites, in one plate over
             the images, the rightmost batch dimension. They run in evaluation mode.
         num_samples: samples K of the guide, drawn for each image.
+        mask: True where a pixel is seen, bool, of the shape of an image or of x. The estimate is
+            then of log p(x_seen); pixels that are not seen may be anything, NaN too.
         chunk_size: latents that pass through the model at a time, by default CHUNK for the device.
             It bounds the memory and changes the result by rounding only.
         progress: the name of a progress bar; none is shown without it.
@@ -63,7 +67,7 @@ def log_likelihood(
     >>> bool((abs(result.value - problem.log_likelihood(x).numpy()) < 5 * result.se).all())
     True
     """
-    blocks = _blocks(model, guide, x, labels, num_samples, seed, chunk_size, progress)
+    blocks = _blocks(model, guide, x, labels, num_samples, seed, mask, chunk_size, progress)
     return Estimate.concatenate([estimate(log_w) for log_w in blocks])
 
 
@@ -75,6 +79,7 @@ def log_weights(
     *labels: Tensor,
     num_samples: int = 100,
     seed: int = 0,
+    mask: Tensor | None = None,
     chunk_size: int | None = None,
     progress: str | None = None,
 ) -> Tensor:
@@ -87,7 +92,7 @@ def log_weights(
     >>> log_weights(problem.model, problem.wide_guide, problem.data(3), num_samples=50).shape
     torch.Size([50, 3])
     """
-    blocks = _blocks(model, guide, x, labels, num_samples, seed, chunk_size, progress)
+    blocks = _blocks(model, guide, x, labels, num_samples, seed, mask, chunk_size, progress)
     return torch.cat(list(blocks), dim=1)
 
 
@@ -98,13 +103,18 @@ def _blocks(
     labels: tuple[Tensor, ...],
     num_samples: int,
     seed: int,
+    mask: Tensor | None,
     chunk_size: int | None,
     progress: str | None,
 ) -> Iterator[Tensor]:
     """Yield the log weights `(K, b)` of successive blocks of b images."""
     check_rows(x, *labels)
     everything = [x, *labels]
+    if mask is not None:
+        model, guide, everything = masked(model, guide, x, mask, labels)
     blocks = image_blocks(len(x), num_samples)
+    if mask is not None:
+        check_unseen(model, [tensor[blocks[0]] for tensor in everything])
     if len(blocks) > 1 and needs_all_images(guide, everything, blocks[0].stop):
         yield _all_images(model, guide, everything, num_samples, seed, chunk_size)
         return
@@ -142,6 +152,14 @@ def _all_images(
     return torch.cat(pieces)
 
 
+def scored_together(guide: Program, everything: list[Tensor], num_samples: int) -> list[slice]:
+    """Cut the images into blocks, or leave them in one where the guide needs all at a time."""
+    blocks = image_blocks(len(everything[0]), num_samples)
+    if len(blocks) > 1 and needs_all_images(guide, everything, blocks[0].stop):
+        return [slice(0, len(everything[0]))]
+    return blocks
+
+
 def needs_all_images(guide: Program, everything: list[Tensor], size: int) -> bool:
     """Whether a guide has numbers of its own for each image, and so cannot take `size` of them.
 
@@ -176,6 +194,19 @@ def block_log_weights(
     The guide draws once for the block, from a seed derived from `seed` and `start`. So the draws
     depend neither on `chunk_size` nor on which process runs the block.
     """
+    return weighted_draws(model, guide, batch, start, num_samples, seed, chunk_size)[1]
+
+
+def weighted_draws(
+    model: Program,
+    guide: Program,
+    batch: list[Tensor],
+    start: int,
+    num_samples: int,
+    seed: int,
+    chunk_size: int | None = None,
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Return the guide's draws of each latent, `(K, b, ...)`, and their log weights, `(K, b)`."""
     check_counts(num_samples=num_samples)
     check_counts(0, start=start)
     check_seed(seed)
@@ -185,7 +216,8 @@ def block_log_weights(
     with seeded(derive_seed(seed, start), batch[0]), torch.no_grad(), evaluating(model, guide):
         batch = without_inference_mode(batch)
         latents, log_q = draw(guide, batch, num_samples)
-        return log_joint_in_chunks(model, batch, latents, chunk_size) - log_q.double().cpu()
+        log_p = log_joint_in_chunks(model, batch, latents, chunk_size)
+        return latents, log_p - log_q.double().cpu()
 
 
 def log_joint_in_chunks(
