@@ -81,7 +81,7 @@ RIGHT = {
         "prior": "standard",
     },
     "vae.Vae.log_likelihood": {
-        "self": VAE, "x": X, "num_samples": 2, "seed": 0, "progress": None
+        "self": VAE, "x": X, "num_samples": 2, "seed": 0, "mask": None, "progress": None
     },
     "vae.Vae.reconstruct": {"self": VAE, "x": X, "num_samples": 2, "seed": 0},
     "vae.Vae.decode": {"self": VAE, "z": LATENTS},
@@ -106,6 +106,10 @@ RIGHT = {
         "model": MODEL, "guide": PRIOR, "x": X[:1], "log_p": estimate(LOG_W[:, :1]),
         "num_samples": 100, "gap_images": 1, "seed": 0, "progress": None,
     },
+    "completion.complete": of(
+        x=X[:1], mask=torch.ones(28, 28, dtype=torch.bool), num_draws=2, num_samples=10,
+        pixels=True, seed=0,
+    ),
     "comparison.compare": {"model": MODEL, "guides": {"prior": PRIOR}, "x": X[:1]},
     "data.load_dataset": {"name": "digits", "root": None},
     "data.data_root": {"root": "data"},
@@ -127,8 +131,8 @@ RIGHT = {
         "model": MODEL, "guide": GUIDE, "params": NUMBERS, "batch": [X], "steps": 1, "draws": 1,
         "learning_rate": 0.1,
     },
-    "importance.log_likelihood": of(num_samples=2, seed=0, chunk_size=10, progress=None),
-    "importance.log_weights": of(num_samples=2, seed=0, chunk_size=10, progress=None),
+    "importance.log_likelihood": of(num_samples=2, seed=0, mask=None, chunk_size=10, progress=None),
+    "importance.log_weights": of(num_samples=2, seed=0, mask=None, chunk_size=10, progress=None),
     "importance.block_log_weights": {
         "model": MODEL, "guide": GUIDE, "batch": [X], "start": 0, "num_samples": 2, "seed": 0,
         "chunk_size": 10,
@@ -277,6 +281,8 @@ WRONG = {
 
 def spoilt(right: object) -> dict[str, object]:
     """Values of the same shape as a right one, with something else in them."""
+    if isinstance(right, torch.Tensor) and right.dtype == torch.bool:
+        return {"whole": right.int(), "floats": right.float(), "nearly none": right[:1]}
     if isinstance(right, torch.Tensor):
         numbers = right.detach()
         return {

@@ -19,6 +19,7 @@ SCRIPTS = [
     [*GUIDES, "--frozen-decoder"],
     GUIDES,
     ["distributed", "--images", 100],
+    ["completions", "--num-samples", 200],
     ["equal_quality", "--images", 20, "--pairs", 2],
 ]
 

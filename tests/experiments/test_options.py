@@ -137,6 +137,7 @@ OWN = {
         "--epochs": [("0", "--epochs must be >= 1, not 0")],
         **left_out(*LEFT_OUT),
     },
+    "completions": {"--num-samples": [("1", "--num-samples must be >= 2, not 1")]},
     "report": {"--results": [("nowhere", "--results: nowhere/README.md is not a file")]},
 }
 # those without a value, which are right for most scripts; and --data-root, which `test_script`
@@ -188,6 +189,7 @@ FOLDERS = {
     "distributed": "distributed",
     "benchmark": "benchmark",
     "equal_quality": "equal_quality",
+    "completions": "completions",
 }
 
 

@@ -78,7 +78,7 @@ def test_the_refined_guide_is_fitted_to_the_seen_pixels(guide):
     assert (abs(result.value - wanted) < 5 * result.se).all()
     assert (result.ess > 800).all()
     of_whole = log_likelihood(PROBLEM.model, Wrong(refined), x, num_samples=1000, mask=seen)
-    assert (of_whole.ess < 0.8 * result.ess).all()
+    assert np.median(of_whole.ess) < 0.2 * np.median(result.ess)
 
 
 class Wrong:
