@@ -161,7 +161,8 @@ def test_images_that_are_impossible_are_refused():
     def model(x):
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", dist.Normal(torch.zeros(2).double(), 1.0).to_event(1))
-            pixels = dist.Bernoulli(probs=(z * 0).sum(-1, keepdim=True).expand(*z.shape[:-1], 5))
+            zero = (z * 0).sum(-1, keepdim=True).expand(*z.shape[:-1], 5)
+            pixels = dist.Uniform(zero, zero + 1, validate_args=False)
             pyro.sample("x", pixels.to_event(1), obs=x)
 
     class Prior(Refined):
@@ -170,4 +171,4 @@ def test_images_that_are_impossible_are_refused():
 
     prior = Prior(model, PROBLEM.prior_guide)
     with pytest.raises(InputError, match="seen pixels have probability zero at every sample"):
-        complete(model, prior, torch.ones(2, 5).double(), SEEN, num_samples=20)
+        complete(model, prior, 2 * torch.ones(2, 5).double(), SEEN, num_samples=20)
