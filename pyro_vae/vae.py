@@ -33,6 +33,7 @@ from pyro_vae.guides.amortised import Amortised
 from pyro_vae.guides.refined import Refined
 from pyro_vae.likelihood.estimate import Estimate
 from pyro_vae.likelihood.importance import log_likelihood
+from pyro_vae.likelihood.unlabelled import unlabelled_log_likelihood
 from pyro_vae.models import Model
 from pyro_vae.networks import ARCHITECTURES
 from pyro_vae.networks.precision import resolve_precision
@@ -246,16 +247,17 @@ class Vae:
         mask: Tensor | None = None,
         progress: str | None = None,
     ) -> Estimate:
-        """Estimate log p(x), or log p(x | y), of each image, in nats; see `log_likelihood`."""
-        return log_likelihood(
-            self.model,
-            self.guide,
-            *self.here(x, *labels),
-            num_samples=num_samples,
-            seed=seed,
-            mask=mask,
-            progress=progress,
-        )
+        """Estimate log p(x), or log p(x | y), of each image, in nats; see `log_likelihood`.
+
+        Without labels a conditional autoencoder sums over them: see `unlabelled_log_likelihood`.
+        """
+        options = {"num_samples": num_samples, "seed": seed, "mask": mask, "progress": progress}
+        batch = self.here(x, *labels)
+        num_classes = self.config.get("num_classes", 0)
+        if num_classes and not labels:
+            options["labels"] = torch.arange(num_classes)
+            return unlabelled_log_likelihood(self.model, self.guide, *batch, **options)
+        return log_likelihood(self.model, self.guide, *batch, **options)
 
     @checked
     def reconstruct(

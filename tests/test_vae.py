@@ -1,10 +1,12 @@
 """Vae does what the functions do that it stands for."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 
-from pyro_vae import InputError, Vae, log_likelihood
+from pyro_vae import InputError, Vae, log_likelihood, log_weights
 from pyro_vae.analysis.sampling import (
     decode,
     decode_style,
@@ -14,6 +16,7 @@ from pyro_vae.analysis.sampling import (
 )
 from pyro_vae.analysis.sampling import sample as sample_images
 from pyro_vae.guides import Refined
+from pyro_vae.seeds import derive_seed
 from tests.conftest import CHECKPOINTS
 from tests.own_programs import PLANE, PyroStyle, W, X, deep, deep_guide, linear, linear_guide
 
@@ -238,3 +241,18 @@ def test_the_packages_parts_are_saved_without_a_config(plain, x, tmp_path):
     again = Vae.build(4, precision=plain.config["precision"])
     copy = Vae.load(tmp_path / "parts.pt", model=again.model, guide=again.guide)
     assert torch.equal(copy.reconstruct(x), plain.reconstruct(x))
+
+
+def test_a_conditional_autoencoder_sums_over_the_labels_that_are_not_given():
+    """log p(x) = log mean_y p(x | y), by the same draws: equal to rounding."""
+    torch.manual_seed(0)
+    vae = Vae.build(2, architecture="dense", num_classes=3)
+    x = torch.rand(4, 1, 28, 28).round()
+    result = vae.log_likelihood(x, num_samples=20)
+    log_w = [
+        log_weights(vae.model, vae.guide, x, torch.full((4,), y), num_samples=20,
+                    seed=derive_seed(0, y))
+        for y in range(3)
+    ]  # fmt: skip
+    by_hand = torch.stack(log_w).logsumexp((0, 1)) - math.log(3 * 20)
+    np.testing.assert_allclose(result.value, by_hand, atol=1e-9)

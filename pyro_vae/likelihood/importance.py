@@ -142,6 +142,9 @@ def _all_images(
     chunk_size: int | None,
 ) -> Tensor:
     """Return the log weights `(K, B)` of all images at once, by as many samples as fit in DRAWS."""
+    if hasattr(guide, "fixed"):  # a refined guide is fitted once for all its samples
+        with seeded(seed, everything[0]), torch.no_grad(), evaluating(model, guide):
+            guide = guide.fixed(*without_inference_mode(everything))
     size = max(1, DRAWS // len(everything[0]))
     pieces = [
         block_log_weights(

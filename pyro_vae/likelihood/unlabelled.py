@@ -32,6 +32,7 @@ def unlabelled_log_likelihood(
     prior: Tensor | None = None,
     num_samples: int = 100,
     seed: int = 0,
+    mask: Tensor | None = None,
     progress: str | None = None,
 ) -> Estimate:
     """Estimate log p(x) = log sum_v p(y = v) p(x | y = v) of each image, by programs of `(x, y)`.
@@ -47,6 +48,7 @@ def unlabelled_log_likelihood(
         labels: the values of y, `(C, ...)`, such as `torch.arange(10)`, or `torch.eye(10)` where
             the programs take one-hot labels.
         prior: p(y = v), `(C,)`, for a model that takes y as given; uniform by default.
+        mask: as in `log_likelihood`: which pixels are seen.
 
     >>> import torch
     >>> from pyro_vae import Vae, unlabelled_log_likelihood
@@ -69,6 +71,7 @@ def unlabelled_log_likelihood(
             value.expand(len(x), *value.shape),
             num_samples=num_samples,
             seed=derive_seed(seed, v),
+            mask=mask,
             progress=progress and f"{progress}, label {v + 1} of {len(labels)}",
         )
         total = torch.logaddexp(total, prior[v] + log_w)
