@@ -37,6 +37,7 @@ _PUBLIC = {
     "ExactGuide": "guides.exact",  # the posterior itself, at d = 2
     # training
     "fit": "training.fit",  # SVI, resumed exactly
+    "objective": "training.objectives",  # the ELBO, IWAE, and their path gradients
     "TrainingError": "training.stopping",
     "Interrupted": "training.stopping",
     # log p(x)
@@ -102,6 +103,7 @@ if TYPE_CHECKING:  # the same names, for editors and type checkers
     from pyro_vae.priors import StandardPrior as StandardPrior
     from pyro_vae.problems import LinearGaussian as LinearGaussian
     from pyro_vae.training.fit import fit as fit
+    from pyro_vae.training.objectives import objective as objective
     from pyro_vae.training.stopping import Interrupted as Interrupted
     from pyro_vae.training.stopping import TrainingError as TrainingError
     from pyro_vae.vae import Vae as Vae

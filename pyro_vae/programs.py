@@ -108,7 +108,7 @@ def evaluating(*programs: object) -> Iterator[None]:
 def nothing_registered() -> Iterator[None]:
     """Remove from Pyro's store the parameters that the block adds, such as by `pyro.module`.
 
-    The store leaves a weak reference on each parameter, and with it a module cannot be pickled.
+    The store leaves a weak reference on each parameter, and with it a module cannot be copied.
     """
     store = pyro.get_param_store()
     before = set(store.keys())

@@ -107,7 +107,7 @@ CASES = [
         "log_likelihood",
         "guide of another d",
         lambda: score(X, guide=OTHER_GUIDE),
-        "z must have shape (*, 2), not (2, 4, 3)",
+        "z must have shape (*, 2), not (4, 3)",
     ),
     (
         "log_likelihood",

@@ -343,7 +343,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning")  # torch.jit's, whose end is announced
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::torch.jit.TracerWarning")  # JIT's
 @pytest.mark.parametrize("row", TAKEN)
 def test_what_is_taken_runs(row):
     TAKEN[row]()

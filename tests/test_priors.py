@@ -1,6 +1,5 @@
 """Priors: a density that integrates to one, a bijection that is one, learning that moves it."""
 
-import pyro
 import pytest
 import torch
 from torch import nn
@@ -106,7 +105,6 @@ def test_training_moves_every_weight_of_the_prior(digits):
     before = {name: w.clone() for name, w in model.prior.named_parameters()}
     rows = (digits.train_images[:300], digits.train_labels[:300])
     fit(model, MeanField(model), rows, epochs=2, progress=False)
-    assert not pyro.get_param_store()["model$$$prior.affine.weight"].isnan().any()
     for name, w in model.prior.named_parameters():
         assert not torch.equal(w, before[name]), name
 

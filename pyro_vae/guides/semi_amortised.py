@@ -37,6 +37,8 @@ class SemiAmortised(UsesModel, MeanField):
         self.use(model)
         self.steps = steps
 
+    takes_samples = True  # its steps draw random numbers that are not among its sites
+
     def q(self, x: Tensor, *labels: Tensor) -> dist.TorchDistribution:
         """Return q(z | x) at the end of each image's steps."""
         refuse_jit(self)  # which records no gradient within a program

@@ -194,6 +194,8 @@ def _path(model: Program, guide: Program | None, batch: list[Tensor]) -> Anneali
     sites = [site for site in sites_of_samples(program, batch, 1) if not site.observed]
     check_densities(program, batch, sites)
     drawn = {site.name: site for site in sites if not is_point(site.fn)}
+    if not drawn:
+        raise InputError("the guide samples nothing: it must sample the model's latent sites")
     for name, site in drawn.items():
         if is_discrete(site):
             raise InputError(

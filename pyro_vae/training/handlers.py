@@ -12,6 +12,7 @@ from pyro.infer import (
 )
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
+from pyro.util import ignore_jit_warnings
 from torch import Tensor
 
 from pyro_vae.errors import InputError, check_number
@@ -46,6 +47,7 @@ class PlainPlates(Messenger):
     loss is of the images of its batch. What `poutine.scale` does stays.
     """
 
+    @ignore_jit_warnings()  # sizes are traced too
     def _pyro_sample(self, msg: dict) -> None:
         for frame in msg["cond_indep_stack"]:
             if frame.full_size != frame.size:

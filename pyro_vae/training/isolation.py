@@ -18,7 +18,7 @@ def isolated(training: Callable[..., Result]) -> Callable[..., Result]:
 
     Store and random numbers are restored afterwards. What model and guide register by `pyro.param`
     stays in the store, in place of the caller's parameters of these names. The parameters of
-    modules leave it, and can be pickled again.
+    modules leave it, and can be copied again.
     """
 
     @wraps(training)

@@ -236,7 +236,7 @@ PARTICLES = {"elbo": 1, "iwae": 8, "stl": 1, "dreg": 8}
 def objective(name: str, num_particles: int | None = None) -> ELBO:
     """Return the bound `name` of OBJECTIVES for `fit(elbo=...)`, estimated by `num_particles`.
 
-    >>> from pyro_vae.training.objectives import objective
+    >>> from pyro_vae import objective
     >>> type(objective("dreg", num_particles=5)).__name__
     'PathELBO'
 
