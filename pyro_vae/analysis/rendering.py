@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from pyro_vae.errors import InputError, check_rows
-from pyro_vae.likelihood.traces import Site, run, sites_at
+from pyro_vae.likelihood.sites import Site, run
+from pyro_vae.likelihood.traces import sites_at
 from pyro_vae.programs import Program, modules_of
 from pyro_vae.seeds import seeded
 

@@ -20,7 +20,8 @@ from pyro_vae.errors import (
     one_line_refusals,
 )
 from pyro_vae.likelihood.importance import log_joint_in_chunks
-from pyro_vae.likelihood.traces import Site, batches, draw, guide_sites, only
+from pyro_vae.likelihood.sites import Site
+from pyro_vae.likelihood.traces import batches, draw, guide_sites, only
 from pyro_vae.models import Model
 from pyro_vae.programs import Program, has_row_numbers, in_evaluation_mode
 from pyro_vae.seeds import derive_seed, seeded

@@ -49,7 +49,9 @@ from pyro_vae.likelihood.coordinates import (
     to_latents,
 )
 from pyro_vae.likelihood.masking import MaskedModel, masked_guide
-from pyro_vae.likelihood.traces import Site, check_names, log_joint, run, set_up
+from pyro_vae.likelihood.refusals import check_names
+from pyro_vae.likelihood.sites import Site, run
+from pyro_vae.likelihood.traces import log_joint, set_up
 from pyro_vae.networks.precision import autocast, resolve_precision
 from pyro_vae.programs import Program
 from pyro_vae.seeds import seeded

@@ -39,11 +39,9 @@ from pyro_vae.likelihood.coordinates import (
 )
 from pyro_vae.likelihood.estimate import Estimate, estimate
 from pyro_vae.likelihood.importance import needs_all_images
+from pyro_vae.likelihood.refusals import check_densities, check_names, is_point
 from pyro_vae.likelihood.traces import (
     batches,
-    check_densities,
-    check_names,
-    is_point,
     log_joint,
     set_up,
     simulate,
@@ -192,7 +190,7 @@ def _path(model: Program, guide: Program | None, batch: list[Tensor]) -> Anneali
     program = guide if guide is not None else model
     set_up(program, batch)
     sites = [site for site in sites_of_samples(program, batch, 1) if not site.observed]
-    check_densities(program, batch, sites)
+    check_densities(sites, lambda: sites_of_samples(program, batch, 2))
     drawn = {site.name: site for site in sites if not is_point(site.fn)}
     if not drawn:
         raise InputError("the guide samples nothing: it must sample the model's latent sites")

@@ -18,7 +18,7 @@ from torch.distributions import biject_to
 from torch.distributions.transforms import Transform
 
 from pyro_vae.errors import InputError
-from pyro_vae.likelihood.traces import Site, run
+from pyro_vae.likelihood.sites import Site, run
 from pyro_vae.programs import Program
 from pyro_vae.seeds import seeded
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.distributions import biject_to
 
 from pyro_vae.errors import InputError, describe, one_line_refusals
-from pyro_vae.likelihood.traces import is_random, run
+from pyro_vae.likelihood.sites import is_random, run
 from pyro_vae.programs import Program, evaluating
 from pyro_vae.seeds import seeded
 

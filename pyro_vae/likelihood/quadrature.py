@@ -16,7 +16,7 @@ from pyro_vae.errors import (
 )
 from pyro_vae.likelihood.coordinates import coordinates_of, is_discrete
 from pyro_vae.likelihood.importance import log_joint_in_chunks
-from pyro_vae.likelihood.traces import run
+from pyro_vae.likelihood.sites import run
 from pyro_vae.programs import Program, in_evaluation_mode
 from pyro_vae.seeds import seeded
 

@@ -1,4 +1,4 @@
-"""All that is known here about Pyro's traces: latents drawn, and log densities of each image.
+"""Programs run for K samples of each image: latents drawn, and log densities of each.
 
 A program is a Pyro model or guide, called on a batch: `[x]`, or `[x, y]` with labels. K samples of
 b images give latents `(K, b, ...)` and log densities `(K, b)`, nats per image. Densities are those
@@ -10,34 +10,21 @@ the program's author wrote it: networks that take one leading dimension, such as
 need that. The plate is used where it gives the same log densities.
 """
 
-from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 from weakref import WeakKeyDictionary
 
 import pyro
-import pyro.distributions as dist
 import torch
 from pyro import poutine
-from pyro.distributions.util import scale_and_mask
 from pyro.infer.autoguide import AutoGuide
 from pyro.poutine.condition_messenger import ConditionMessenger
-from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from pyro_vae.errors import InputError, check_rows, checked, one_line_refusals
+from pyro_vae.likelihood.refusals import check_densities, check_names
+from pyro_vae.likelihood.sites import Site, is_random, run
 from pyro_vae.programs import Program, in_evaluation_mode
 from pyro_vae.seeds import seeded
-
-
-class Site(NamedTuple):
-    """A random site of a program that was run for K samples of b images."""
-
-    name: str
-    value: Tensor  # `(K, b, ...)`; as the program observes it, where it does
-    log_prob: Tensor  # `(K, b)`, or `(b,)` where it does not depend on the sample
-    fn: dist.TorchDistribution
-    observed: bool
-    auxiliary: bool  # drawn on the way to the latents; no site of the model
 
 
 def batches(tensors: Sequence[Tensor], size: int) -> list[list[Tensor]]:
@@ -48,7 +35,7 @@ def batches(tensors: Sequence[Tensor], size: int) -> list[list[Tensor]]:
 def draw(guide: Program, batch: list[Tensor], num_samples: int) -> tuple[dict[str, Tensor], Tensor]:
     """Draw K samples of each latent site, `(K, b, ...)`; return them and log q(z | x), `(K, b)`."""
     sites = guide_sites(guide, batch, num_samples)
-    check_densities(guide, batch, sites)
+    check_densities(sites, lambda: sites_of_samples(guide, batch, 2))
     return _latents(sites), _total(sites, num_samples, len(batch[0]))
 
 
@@ -89,42 +76,6 @@ def _latents(sites: list[Site]) -> dict[str, Tensor]:
     return {site.name: site.value for site in sites if not site.auxiliary}
 
 
-def check_densities(guide: Program, batch: list[Tensor], sites: list[Site]) -> None:
-    """Raise InputError where a guide's latents have no density, so that no weight can be computed.
-
-    A point (Delta) has none, unless it is computed from auxiliary sites by a change of variables.
-    These then draw as many numbers as the latents have, or fewer for a simplex and its like. A
-    point that is the same in two draws is computed from none.
-    """
-    points = [site.name for site in sites if is_point(site.fn)]
-    numbers = sum(site.fn.event_shape.numel() for site in sites if is_point(site.fn))
-    auxiliary = [site.name for site in sites if site.auxiliary and not is_point(site.fn)]
-    drawn = sum(site.fn.event_shape.numel() for site in sites if site.name in auxiliary)
-    fixed = points
-    if points and 0 < drawn < numbers:
-        several = sites if len(sites[0].value) > 1 else sites_of_samples(guide, batch, 2)
-        values = {site.name: site.value for site in several}
-        fixed = [name for name in points if torch.equal(values[name][0], values[name][1])]
-    if fixed and drawn < numbers:
-        raise InputError(
-            f"the guide puts {fixed} at a point (Delta), where it has no density: sample it, by "
-            "AutoNormal in place of AutoDelta, or use Refined(model, guide), which starts there"
-        )
-    if drawn > numbers:
-        raise InputError(
-            f"the guide draws {drawn} numbers an image at its auxiliary sites {auxiliary} and "
-            f"computes {numbers} from them, at Delta sites {points}: q(z | x) is then not known; "
-            "make it a change of variables, or sample them in the model too and not as auxiliary"
-        )
-
-
-def is_point(fn: dist.TorchDistribution) -> bool:
-    """Return whether a distribution is a Delta, whatever it is wrapped in."""
-    while hasattr(fn, "base_dist"):
-        fn = fn.base_dist
-    return isinstance(fn, dist.Delta)
-
-
 def log_joint(
     model: Program, batch: list[Tensor], latents: dict[str, Tensor], *, observes: bool = False
 ) -> Tensor:
@@ -141,22 +92,6 @@ def log_joint(
         raise InputError("the model observes nothing: it must score x, pyro.sample(..., obs=x)")
     check_names(latents, [*missing, *names.intersection(latents)])
     return _total(sites, num_samples, images)
-
-
-def check_names(of_guide: Collection[str], of_model: Collection[str]) -> None:
-    """Raise InputError unless guide and model have the same latent sites."""
-    for name in of_model:
-        if name not in of_guide:
-            raise InputError(
-                f"the guide misses the model's latent site {name!r}: sample it there, by that "
-                f"name; the guide samples {sorted(of_guide)}"
-            )
-    for name in of_guide:
-        if name not in of_model:
-            raise InputError(
-                f"the guide samples {name!r}, which is no site of the model: remove it, rename "
-                "it, or mark it by infer={'is_auxiliary': True}"
-            )
 
 
 def sites_at(program: Program, batch: list[Tensor], latents: dict[str, Tensor]) -> list[Site]:
@@ -271,45 +206,6 @@ def _sites_of_rows(program: Program, batch: list[Tensor], num_samples: int) -> l
     ]
 
 
-def run(program: Program, batch: list[Tensor], num_samples: int = 1) -> list[Site]:
-    """Run a program once on a batch, which is in a plate of K samples where K > 1."""
-    sites = []
-    for site in sample_sites(program, batch):
-        log_prob = scale_and_mask(site["unscaled_log_prob"], 1.0, site["mask"])
-        check_log_prob(site["name"], log_prob, num_samples, len(batch[0]))
-        auxiliary = bool(site["infer"].get("is_auxiliary"))
-        observed = site["is_observed"]
-        sites.append(Site(site["name"], site["value"], log_prob, site["fn"], observed, auxiliary))
-    return sites
-
-
-def check_log_prob(name: str, log_prob: Tensor, num_samples: int, images: int) -> None:
-    """Raise InputError unless a site has one log probability for each image.
-
-    Pyro would add up those of other dimensions without a word.
-    """
-    shape = tuple(log_prob.shape)
-    if len(shape) in (1, 1 + (num_samples > 1)) and shape[-1] == images:
-        return
-    if shape == () or (images > 1 and shape in ((1,), (1, 1), (num_samples, 1))):
-        raise InputError(
-            f"site {name!r} has one log probability for all {images} images together: sample it "
-            "for each image, in a plate over the images (as Pyro's AutoNormal does, and "
-            "Refined(model, guide), which is Laplace's approximation for each image)"
-        )
-    if len(shape) == 1:
-        raise InputError(
-            f"site {name!r} is of {shape[0]} images, and {images} were given: give the plate the "
-            "size of the batch; a guide that has numbers of its own for each image needs all of "
-            "its images, in their order"
-        )
-    wanted = (num_samples, images) if num_samples > 1 else (images,)
-    raise InputError(
-        f"site {name!r} gives log probabilities of shape {shape}, not {wanted}: put it in one "
-        "plate over the images and declare its other dimensions with .to_event()"
-    )
-
-
 def _total(sites: list[Site], num_samples: int, images: int) -> Tensor:
     """Add up the sites' log probabilities, `(K, b)`."""
     total = torch.zeros(num_samples, images)
@@ -343,20 +239,3 @@ def simulate(model: Program, images: Tensor, *labels: Tensor) -> tuple[Tensor, d
         names = [site["name"] for site in sites]
         raise InputError(f"model must have latent sites and one observed site, not {names}")
     return observed[0], latents
-
-
-def sample_sites(program: Program, batch: list[Tensor]) -> list[dict]:
-    """Run a model or guide once; return its sample sites, each with its log probability."""
-    trace = poutine.trace(program).get_trace(*batch)
-    trace.compute_log_prob()
-    sites = [trace.nodes[name] for name in trace.stochastic_nodes + trace.observation_nodes]
-    return [site for site in sites if is_random(site)]
-
-
-def is_random(site: dict) -> bool:
-    """Return True for drawn or observed sites, False for subsampling and deterministic ones."""
-    return (
-        site["type"] == "sample"
-        and not site_is_subsample(site)
-        and not site["infer"].get("_deterministic")
-    )

@@ -16,7 +16,7 @@ from pyro_vae.errors import (
 )
 from pyro_vae.likelihood.estimate import Estimate, estimate
 from pyro_vae.likelihood.importance import log_weights
-from pyro_vae.likelihood.traces import run
+from pyro_vae.likelihood.sites import run
 from pyro_vae.programs import Program, evaluating
 from pyro_vae.seeds import derive_seed, seeded
 

@@ -14,7 +14,8 @@ from pyro.util import check_site_shape
 from torch import Tensor
 
 from pyro_vae.errors import InputError
-from pyro_vae.likelihood.traces import draw, is_random, log_joint
+from pyro_vae.likelihood.sites import is_random
+from pyro_vae.likelihood.traces import draw, log_joint
 from pyro_vae.programs import Program, evaluating, has_row_numbers
 from pyro_vae.seeds import seeded
 from pyro_vae.storage.fingerprint import fingerprint
