@@ -131,7 +131,7 @@ def forget(*names: str) -> None:
         store.set_state({"params": others, "constraints": {}})
 
 
-def has_row_numbers(guide: object) -> bool:
+def has_own_numbers(guide: object) -> bool:
     """Return whether the guide is one of Pyro's autoguides: numbers of its own for each image."""
     return any(isinstance(module, AutoGuide) for module in modules_of(guide))
 

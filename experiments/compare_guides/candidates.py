@@ -20,7 +20,7 @@ from pyro_vae.guides.amortised import Amortised
 from pyro_vae.likelihood.importance import log_weights
 from pyro_vae.models import Model
 from pyro_vae.networks.appendix import Decoder
-from pyro_vae.programs import Program, has_row_numbers
+from pyro_vae.programs import Program, has_own_numbers
 from pyro_vae.storage.fingerprint import fingerprint
 from pyro_vae.vae import Vae
 
@@ -101,7 +101,7 @@ def joint(args: argparse.Namespace, builders: dict[str, Builder], x: Tensor) -> 
         torch.manual_seed(settings["seed"])
         model = Model(Decoder(args.latent_dim)).to(args.device)
         candidates[name] = model, make_guide(name, builder, model, args, x)
-        if has_row_numbers(candidates[name][1]):
+        if has_own_numbers(candidates[name][1]):
             raise InputError(
                 f"--guides: {name} has numbers of its own for each image, and trains no generator: "
                 "add --frozen-decoder"
@@ -133,7 +133,7 @@ def make_guide(
         guide.encoder.precision = args.guide_precision
     guide.to(args.device)
     try:
-        log_weights(model, guide, x if has_row_numbers(guide) else x[:2], num_samples=2)
+        log_weights(model, guide, x if has_own_numbers(guide) else x[:2], num_samples=2)
     except Exception as error:
         raise InputError(f"--guides: {name} fails on an image with {_reason(error)}") from error
     return guide

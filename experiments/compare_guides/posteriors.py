@@ -23,7 +23,7 @@ from pyro_vae.likelihood.importance import log_joint_in_chunks
 from pyro_vae.likelihood.intervals import mean_interval
 from pyro_vae.likelihood.quadrature import GridPosterior, integrate_plane
 from pyro_vae.likelihood.traces import log_joint
-from pyro_vae.programs import Program, has_row_numbers
+from pyro_vae.programs import Program, has_own_numbers
 
 POINTS = 201  # along each side of a picture
 
@@ -73,7 +73,7 @@ def figure(field: Field, x: Tensor, y: np.ndarray, gap: np.ndarray, spread: np.n
     guides = {
         name: guide
         for name, (_, guide) in field.candidates.items()
-        if not has_row_numbers(guide)  # numbers for all images: it takes none alone
+        if not has_own_numbers(guide)  # numbers for all images: it takes none alone
     }
     guides["refined"] = field.refined.guide
     plane = integrated(model, x)

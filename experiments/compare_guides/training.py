@@ -10,7 +10,7 @@ from torch import Tensor
 
 from experiments.compare_guides.candidates import Field
 from pyro_vae.data import Dataset
-from pyro_vae.programs import has_row_numbers
+from pyro_vae.programs import has_own_numbers
 from pyro_vae.training.fit import fit
 from pyro_vae.training.objectives import objective
 
@@ -47,7 +47,7 @@ def train_all(
         options = {option: field.settings[option] for option in OPTIONS}
         options |= {"epochs": args.guide_epochs, "schedule": field.schedule}
         images = (train, test)
-        if has_row_numbers(guide):
+        if has_own_numbers(guide):
             options |= OF_EACH_IMAGE | {"batch_size": len(x), "batch_parts": 1}
             images = ((x,),)
         print(f"{name}: training for {options['epochs']} epochs of {len(images[0][0]):,} images")

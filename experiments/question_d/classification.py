@@ -29,7 +29,7 @@ from pyro_vae.data import Dataset
 from pyro_vae.guides.semi_amortised import maximise_elbo
 from pyro_vae.likelihood.estimate import Estimate
 from pyro_vae.likelihood.intervals import mcnemar, mean_interval, proportion_interval
-from pyro_vae.likelihood.traces import Program
+from pyro_vae.programs import Program
 from pyro_vae.vae import Vae
 
 EDGES = np.array([0.1, 0.5, 0.8, 0.95, 0.99, 0.999, 0.9999, 1.0])  # of the bins of confidence

@@ -37,8 +37,8 @@ from pyro_vae.likelihood.importance import (
     weighted_draws,
 )
 from pyro_vae.likelihood.masking import MaskedModel, check_unseen, masked
-from pyro_vae.likelihood.traces import Program, sites_at
-from pyro_vae.programs import evaluating
+from pyro_vae.likelihood.traces import sites_at
+from pyro_vae.programs import Program, evaluating
 from pyro_vae.seeds import derive_seed, seeded
 
 

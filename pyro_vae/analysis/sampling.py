@@ -23,7 +23,7 @@ from pyro_vae.likelihood.importance import log_joint_in_chunks
 from pyro_vae.likelihood.sites import Site
 from pyro_vae.likelihood.traces import batches, draw, guide_sites, only
 from pyro_vae.models import Model
-from pyro_vae.programs import Program, has_row_numbers, in_evaluation_mode
+from pyro_vae.programs import Program, has_own_numbers, in_evaluation_mode
 from pyro_vae.seeds import derive_seed, seeded
 
 Latents = Tensor | dict[str, Tensor]
@@ -228,7 +228,7 @@ def posterior_moments(
     check_seed(seed)
     device = device_of(guide, x)
     # a guide with numbers of its own for each image takes all of them, in their order
-    size = len(x) if has_row_numbers(guide) else 500
+    size = len(x) if has_own_numbers(guide) else 500
     parts = []
     for block, batch in enumerate(batches([x, *labels], size)):
         with seeded(derive_seed(seed, block), x):
@@ -318,7 +318,7 @@ def posterior_mean(
     check_rows(x, *labels)
     means, sizes = [], []
     with seeded(seed, x):
-        for batch in batches([x, *labels], len(x) if has_row_numbers(guide) else 100):
+        for batch in batches([x, *labels], len(x) if has_own_numbers(guide) else 100):
             latents, w = _weighted(model, guide, batch, num_samples)
             means.append({name: _weighted_mean(_real(z), w) for name, z in latents.items()})
             sizes.append(1 / w.square().sum(0))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pyro_vae.errors import checked
 from pyro_vae.likelihood.quadrature import GridPosterior, check_grid, integrate_plane
-from pyro_vae.likelihood.traces import Program
+from pyro_vae.programs import Program
 
 
 class GridDensity(TorchDistribution):

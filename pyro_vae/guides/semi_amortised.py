@@ -18,8 +18,9 @@ from pyro_vae.errors import (
 )
 from pyro_vae.guides.amortised import Amortised, UsesModel, refuse_jit
 from pyro_vae.guides.gaussian import MeanField
-from pyro_vae.likelihood.traces import Program, log_joint
+from pyro_vae.likelihood.traces import log_joint
 from pyro_vae.models import Model
+from pyro_vae.programs import Program
 
 
 class SemiAmortised(UsesModel, MeanField):

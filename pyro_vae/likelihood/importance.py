@@ -24,7 +24,7 @@ from pyro_vae.errors import check_counts, check_rows, check_seed, checked, one_l
 from pyro_vae.likelihood.estimate import Estimate, estimate
 from pyro_vae.likelihood.masking import check_unseen, masked
 from pyro_vae.likelihood.traces import draw, log_joint
-from pyro_vae.programs import Program, evaluating, has_row_numbers
+from pyro_vae.programs import Program, evaluating, has_own_numbers
 from pyro_vae.seeds import derive_seed, seeded, without_inference_mode
 
 DRAWS = 100_000  # latents held at a time: d floats each
@@ -168,7 +168,7 @@ def needs_all_images(guide: Program, everything: list[Tensor], size: int) -> boo
 
     One of Pyro's autoguides has; of others it is tried.
     """
-    if has_row_numbers(guide):
+    if has_own_numbers(guide):
         return True
     start = getattr(guide, "guide", guide)  # what a refined guide starts from
     with seeded(0, everything[0]), torch.no_grad(), evaluating(guide):

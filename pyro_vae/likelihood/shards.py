@@ -14,7 +14,7 @@ from pyro_vae import parallel
 from pyro_vae.errors import InputError, check_rows, check_seed, checked
 from pyro_vae.likelihood.estimate import Estimate, estimate
 from pyro_vae.likelihood.importance import block_log_weights, image_blocks
-from pyro_vae.likelihood.traces import Program
+from pyro_vae.programs import Program
 from pyro_vae.storage.files import check_folder
 from pyro_vae.storage.fingerprint import fingerprint
 from pyro_vae.storage.tensors import blaming, load_tensors, pack, save_tensors

@@ -44,7 +44,7 @@ from pyro_vae.errors import (
     checked,
     refused_by_distribution,
 )
-from pyro_vae.likelihood.traces import Program
+from pyro_vae.programs import Program
 
 
 class IWAE(RenyiELBO):

@@ -16,7 +16,7 @@ from torch import Tensor
 from pyro_vae.errors import InputError
 from pyro_vae.likelihood.sites import is_random
 from pyro_vae.likelihood.traces import draw, log_joint
-from pyro_vae.programs import Program, evaluating, has_row_numbers
+from pyro_vae.programs import Program, evaluating, has_own_numbers
 from pyro_vae.seeds import seeded
 from pyro_vae.storage.fingerprint import fingerprint
 from pyro_vae.training.batches import Group, take, transform_seed
@@ -45,7 +45,7 @@ def rehearse(
     rows = partial(take, transform=transform, seed=seed)
     scored, in_order = {len(group) for group in test}, False
     with seeded(seed, train[0][0]), evaluating(model, guide):
-        if has_row_numbers(guide):  # an autoguide takes the number of images from its first call
+        if has_own_numbers(guide):  # an autoguide takes the number of images from its first call
             guide(*rows(train[0], slice(None)))
         for group in train:
             size = math.ceil(min(len(group[0]), batch_size) / batch_parts)
