@@ -17,6 +17,7 @@ from pyro_vae.analysis import (
     active_units,
     classification,
     comparison,
+    completion,
     explained,
     features,
     fidelity,
@@ -38,10 +39,11 @@ from pyro_vae.likelihood import (
     quadrature,
     shards,
     traces,
+    unlabelled,
 )
 from pyro_vae.networks import appendix, checks, dense, labelled, labels, precision
 from pyro_vae.storage import tensors
-from pyro_vae.training import fit
+from pyro_vae.training import fit, objectives
 from pyro_vae.vae import Vae
 from tests.autoencoders import build_vae
 
@@ -202,6 +204,19 @@ CASES = [
         lambda: annealing.annealed_log_likelihood(MODEL, GUIDE, X, num_chains=0),
         f"num_chains {COUNT} 0",
     ),
+    (
+        "unlabelled_log_likelihood",
+        "labels",
+        lambda: unlabelled.unlabelled_log_likelihood(LABEL_MODEL, LABEL_GUIDE, X, labels=3),
+        "labels must be a tensor",
+    ),
+    (
+        "complete",
+        "draws",
+        lambda: completion.complete(MODEL, GUIDE, X, X > 0.5, num_draws=0),
+        f"num_draws {COUNT} 0",
+    ),
+    ("objective", "name", lambda: objectives.objective("vae"), "name 'vae' is unknown"),
     (
         "bidirectional_bounds",
         "steps",
@@ -742,8 +757,20 @@ ELSEWHERE = {
     *("device_of", "rows_like", "latent_sites", "mean_images", "module_of", "name_of"),
     "check_programs",
     # what a Pyro program places wrongly: test_importance
-    *("draw", "draw_z", "log_joint", "log_joint_in_chunks", "sample_sites", "is_random"),
-    "batches",
+    *("draw", "only", "log_joint", "log_joint_in_chunks", "sample_sites", "is_random", "innermost"),
+    *("batches", "guide_sites", "set_up", "sites_at", "sites_of_samples", "weighted_draws"),
+    *("images_at_a_time", "scored_together", "resampled"),
+    # what makes a program unfit, or its latents: test_traces, test_coordinates
+    *("check_densities", "check_names", "check_log_prob", "is_point", "is_discrete"),
+    *("coordinates_of", "from_latents", "to_latents"),
+    # what a mask asks of a model: test_masking
+    *("masked", "masked_guide", "check_unseen"),
+    # a program from outside: test_programs
+    *("modules_of", "own_module", "move", "has_own_numbers", "evaluating", "in_evaluation_mode"),
+    *("nothing_registered", "forget", "random_state_kept", "seed_everything"),
+    # a training's parts: test_objective, test_groups, test_rehearsal, test_isolation
+    *("as_trained", "weight_at", "check_kl_weight", "rehearse", "isolated", "fit_options"),
+    *("groups_of", "epoch_batches", "take", "transform_seed"),
     # groups of processes: test_parallel, test_distributed
     *(
         "join_group",
