@@ -12,6 +12,7 @@ from types import CodeType, ModuleType
 from typing import TypeVar
 
 import pyro
+import torch
 from pyro.infer.autoguide import AutoGuide
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
@@ -38,6 +39,12 @@ def modules_of(*programs: object) -> list[nn.Module]:
             modules += [part] if isinstance(part, nn.Module) else []
             todo += _named_in(part)
     return modules
+
+
+def move(device: str | torch.device | torch.dtype, *programs: object) -> None:
+    """Move the weights of every module that the programs use to a device or dtype, in place."""
+    for module in modules_of(*programs):
+        module.to(device)
 
 
 def own_module(program: object) -> nn.Module | None:

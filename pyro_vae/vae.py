@@ -38,7 +38,7 @@ from pyro_vae.models import Model
 from pyro_vae.networks import ARCHITECTURES
 from pyro_vae.networks.precision import resolve_precision
 from pyro_vae.priors import PRIORS
-from pyro_vae.programs import Program, evaluating, modules_of
+from pyro_vae.programs import Program, evaluating, move
 from pyro_vae.seeds import seeded
 from pyro_vae.storage.fingerprint import fingerprint
 from pyro_vae.storage.owners import check_programs, module_of, name_of
@@ -205,8 +205,7 @@ class Vae:
 
     def to(self, device: str | torch.device | torch.dtype) -> "Vae":
         """Move the weights to a device or dtype, in place, and return the autoencoder."""
-        for module in modules_of(self.model, self.guide):
-            module.to(device)
+        move(device, self.model, self.guide)
         if self.example is not None:
             self.example = self.example.to(device)
         return self

@@ -33,6 +33,7 @@ from pyro_vae.likelihood.estimate import Estimate, estimate
 from pyro_vae.likelihood.importance import (
     default_chunk_size,
     log_likelihood,
+    resampled,
     scored_together,
     weighted_draws,
 )
@@ -130,9 +131,7 @@ def _posterior_draws(
             "nothing to complete them from"
         )
     with seeded(derive_seed(seed, start, 1), batch[0]):
-        chosen = torch.multinomial(torch.softmax(log_w, 0).T, num_draws, replacement=True).T
-    images = torch.arange(len(batch[0]))
-    return {name: value[chosen, images] for name, value in latents.items()}, of_seen
+        return resampled(latents, torch.softmax(log_w, 0), num_draws), of_seen
 
 
 @one_line_refusals

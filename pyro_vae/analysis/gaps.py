@@ -13,7 +13,7 @@ from tqdm import tqdm
 from pyro_vae.guides.amortised import Amortised
 from pyro_vae.guides.semi_amortised import adam_ascent, maximise_elbo
 from pyro_vae.likelihood.importance import log_joint_in_chunks
-from pyro_vae.likelihood.traces import batches, draw_z
+from pyro_vae.likelihood.traces import batches, draw, only
 from pyro_vae.programs import Program, in_evaluation_mode
 from pyro_vae.seeds import seeded, without_inference_mode
 
@@ -38,8 +38,8 @@ def best_log_weights(
     with seeded(seed, batch[0]):
         for part in tqdm(parts, desc=name, disable=progress is None):
             part = without_inference_mode(part)
-            z, _ = draw_z(posterior, part, 100)
-            params = best_in_family(model, guide, part, z)
+            latents, _ = draw(posterior, part, 100)
+            params = best_in_family(model, guide, part, only(latents))
             log_w.append(log_weights_at(model, guide, params, part, num_samples))
     return torch.cat(log_w, 1)
 

@@ -19,7 +19,7 @@ from pyro_vae.errors import (
     describe,
     one_line_refusals,
 )
-from pyro_vae.likelihood.importance import log_joint_in_chunks
+from pyro_vae.likelihood.importance import log_joint_in_chunks, resampled
 from pyro_vae.likelihood.sites import Site
 from pyro_vae.likelihood.traces import batches, draw, guide_sites, only
 from pyro_vae.models import Model
@@ -290,10 +290,7 @@ def posterior_samples(
     check_rows(x, *labels)
     with seeded(seed, x):
         latents, w = _weighted(model, guide, [x, *labels], num_samples)
-        chosen = torch.multinomial(w.T, num_draws, replacement=True).T.to(x.device)
-    image = torch.arange(len(x), device=x.device)
-    # contiguous, so that sums over the draws are rounded the same for every layout
-    drawn = {name: z[chosen, image].contiguous() for name, z in latents.items()}
+        drawn = resampled(latents, w, num_draws)
     return _bare(drawn), 1 / w.square().sum(0)
 
 

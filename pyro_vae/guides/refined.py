@@ -53,7 +53,7 @@ from pyro_vae.likelihood.refusals import check_names
 from pyro_vae.likelihood.sites import Site, run
 from pyro_vae.likelihood.traces import log_joint, set_up
 from pyro_vae.networks.precision import autocast, resolve_precision
-from pyro_vae.programs import Program
+from pyro_vae.programs import Program, move
 from pyro_vae.seeds import seeded
 
 
@@ -107,9 +107,7 @@ class Refined:
 
     def to(self, device: str | torch.device | torch.dtype) -> "Refined":
         """Move the weights of model and guide to a device or dtype, in place."""
-        for program in (self.model, self.guide):
-            if hasattr(program, "to"):  # a plain function has no weights
-                program.to(device)
+        move(device, self.model, self.guide)
         return self
 
     def masked(self) -> "Refined":

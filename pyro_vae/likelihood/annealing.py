@@ -38,7 +38,7 @@ from pyro_vae.likelihood.coordinates import (
     to_latents,
 )
 from pyro_vae.likelihood.estimate import Estimate, estimate
-from pyro_vae.likelihood.importance import needs_all_images
+from pyro_vae.likelihood.importance import images_at_a_time
 from pyro_vae.likelihood.refusals import check_densities, check_names, is_point
 from pyro_vae.likelihood.traces import (
     batches,
@@ -110,8 +110,8 @@ def annealed_log_likelihood(
     betas = _schedule(num_chains, num_steps)
     check_rows(x, *labels)
     size = max(1, CHAINS // num_chains)
-    if guide is not None and len(x) > size and needs_all_images(guide, [x, *labels], size):
-        size = len(x)
+    if guide is not None:
+        size = images_at_a_time(guide, [x, *labels], size)
     blocks = batches([x, *labels], size)
     with seeded(seed, x), _bar(progress, 2 * len(blocks) * num_steps) as bar:
         log_w = [

@@ -18,7 +18,7 @@ from torch.distributions import biject_to
 from torch.distributions.transforms import Transform
 
 from pyro_vae.errors import InputError
-from pyro_vae.likelihood.sites import Site, run
+from pyro_vae.likelihood.sites import Site, innermost, run
 from pyro_vae.programs import Program
 from pyro_vae.seeds import seeded
 
@@ -76,10 +76,8 @@ def _coordinate(site: Site) -> Coordinate:
 
 
 def _support(fn: dist.TorchDistribution) -> constraints.Constraint:
-    base = fn
-    while hasattr(base, "base_dist"):
-        base = base.base_dist
-    if isinstance(base, dist.VonMises):  # torch calls angles real, whose density repeats itself
+    # torch calls angles real numbers, but their density repeats itself
+    if isinstance(innermost(fn), dist.VonMises):
         return constraints.interval(-math.pi, math.pi)
     return fn.support
 

@@ -115,7 +115,7 @@ def _blocks(
     blocks = image_blocks(len(x), num_samples)
     if mask is not None:
         check_unseen(model, [tensor[blocks[0]] for tensor in everything])
-    if len(blocks) > 1 and needs_all_images(guide, everything, blocks[0].stop):
+    if scored_together(guide, everything, num_samples) != blocks:
         yield _all_images(model, guide, everything, num_samples, seed, chunk_size)
         return
     with tqdm(total=len(x), desc=progress, unit="img", disable=progress is None) as bar:
@@ -158,12 +158,17 @@ def _all_images(
 def scored_together(guide: Program, everything: list[Tensor], num_samples: int) -> list[slice]:
     """Cut the images into blocks, or leave them in one where the guide needs all at a time."""
     blocks = image_blocks(len(everything[0]), num_samples)
-    if len(blocks) > 1 and needs_all_images(guide, everything, blocks[0].stop):
-        return [slice(0, len(everything[0]))]
-    return blocks
+    size = images_at_a_time(guide, everything, blocks[0].stop)
+    return blocks if size == blocks[0].stop else [slice(0, size)]
 
 
-def needs_all_images(guide: Program, everything: list[Tensor], size: int) -> bool:
+def images_at_a_time(guide: Program, everything: list[Tensor], size: int) -> int:
+    """Return `size`, or the number of images where they are more and the guide takes them whole."""
+    images = len(everything[0])
+    return images if size < images and _needs_all_images(guide, everything, size) else size
+
+
+def _needs_all_images(guide: Program, everything: list[Tensor], size: int) -> bool:
     """Whether a guide has numbers of its own for each image, and so cannot take `size` of them.
 
     One of Pyro's autoguides has; of others it is tried.
@@ -221,6 +226,21 @@ def weighted_draws(
         latents, log_q = draw(guide, batch, num_samples)
         log_p = log_joint_in_chunks(model, batch, latents, chunk_size)
         return latents, log_p - log_q.double().cpu()
+
+
+def resampled(latents: dict[str, Tensor], weights: Tensor, num_draws: int) -> dict[str, Tensor]:
+    """Draw `(num_draws, b, ...)` of the K draws `(K, b, ...)`, in proportion to `(K, b)` weights.
+
+    With p(z | x) / q(z | x) as weights these are draws of p(z | x), the nearer the larger K is:
+    sampling-importance-resampling (Rubin 1988).
+    """
+    chosen = torch.multinomial(weights.T, num_draws, replacement=True).T
+    drawn = {}
+    for name, z in latents.items():
+        image = torch.arange(z.shape[1], device=z.device)
+        # contiguous, so that sums over the draws are rounded the same for every layout
+        drawn[name] = z[chosen.to(z.device), image].contiguous()
+    return drawn
 
 
 def log_joint_in_chunks(

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.distributions import biject_to
 
 from pyro_vae.errors import InputError, describe, one_line_refusals
-from pyro_vae.likelihood.sites import is_random, run
+from pyro_vae.likelihood.sites import innermost, is_random, run
 from pyro_vae.programs import Program, evaluating
 from pyro_vae.seeds import seeded
 
@@ -142,10 +142,8 @@ def _of_seen(fn: dist.TorchDistribution, seen: Tensor, name: str) -> dist.TorchD
 
 def _inside(fn: dist.TorchDistribution, value: Tensor) -> Tensor:
     """Return a number inside the support: a density at its edge may have no gradient."""
-    while hasattr(fn, "base_dist"):
-        fn = fn.base_dist
     zero = value.new_zeros(())
     try:
-        return biject_to(fn.support)(zero).to(value.dtype)
+        return biject_to(innermost(fn).support)(zero).to(value.dtype)
     except NotImplementedError:  # discrete
         return zero

@@ -6,7 +6,7 @@ import pyro.distributions as dist
 import torch
 
 from pyro_vae.errors import InputError
-from pyro_vae.likelihood.sites import Site
+from pyro_vae.likelihood.sites import Site, innermost
 
 
 def check_names(of_guide: Collection[str], of_model: Collection[str]) -> None:
@@ -57,6 +57,4 @@ def check_densities(sites: list[Site], two_draws: Callable[[], list[Site]]) -> N
 
 def is_point(fn: dist.TorchDistribution) -> bool:
     """Return whether a distribution is a Delta, whatever it is wrapped in."""
-    while hasattr(fn, "base_dist"):
-        fn = fn.base_dist
-    return isinstance(fn, dist.Delta)
+    return isinstance(innermost(fn), dist.Delta)

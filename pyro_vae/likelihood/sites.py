@@ -74,6 +74,13 @@ def sample_sites(program: Program, batch: list[Tensor]) -> list[dict]:
     return [site for site in sites if is_random(site)]
 
 
+def innermost(fn: dist.TorchDistribution) -> dist.TorchDistribution:
+    """Return the distribution that others, such as `Independent`, are wrapped around."""
+    while hasattr(fn, "base_dist"):
+        fn = fn.base_dist
+    return fn
+
+
 def is_random(site: dict) -> bool:
     """Return True for drawn or observed sites, False for subsampling and deterministic ones."""
     return (

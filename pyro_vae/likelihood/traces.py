@@ -39,12 +39,6 @@ def draw(guide: Program, batch: list[Tensor], num_samples: int) -> tuple[dict[st
     return _latents(sites), _total(sites, num_samples, len(batch[0]))
 
 
-def draw_z(guide: Program, batch: list[Tensor], num_samples: int) -> tuple[Tensor, Tensor]:
-    """Draw as `draw` does, from a guide with one latent site of any name; return z, `(K, b, d)`."""
-    latents, log_q = draw(guide, batch, num_samples)
-    return only(latents), log_q
-
-
 def only(latents: dict[str, Tensor]) -> Tensor:
     """Return the one latent there is; raise InputError where there are several."""
     if len(latents) != 1:

@@ -26,7 +26,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-import pyro
 import torch
 from pyro.distributions.util import scale_and_mask
 from pyro.infer import ELBO, RenyiELBO, Trace_ELBO
@@ -44,6 +43,7 @@ from pyro_vae.errors import (
     checked,
     refused_by_distribution,
 )
+from pyro_vae.likelihood.refusals import is_point
 from pyro_vae.programs import Program
 
 
@@ -163,7 +163,7 @@ class _CutOff(Messenger):
 
     def _pyro_sample(self, msg: dict) -> None:
         given = msg["is_observed"] or msg["value"] is not None
-        if given or site_is_subsample(msg) or _is_deterministic(msg["fn"]):
+        if given or site_is_subsample(msg) or is_point(msg["fn"]):
             return
         _check_reparameterised(msg)
         msg["path"] = msg["fn"](*msg["args"], **msg["kwargs"])
@@ -186,13 +186,6 @@ def _particles_at_once(num_particles: int) -> Iterator[None]:
             "networks take further leading dimensions, in one plate over the images, or train with "
             "one particle"
         ) from error
-
-
-def _is_deterministic(fn: object) -> bool:
-    """Whether a distribution has one value, such as what an autoguide computes from its draws."""
-    while hasattr(fn, "base_dist"):
-        fn = fn.base_dist
-    return isinstance(fn, pyro.distributions.Delta)
 
 
 def _check_reparameterised(site: dict) -> None:
