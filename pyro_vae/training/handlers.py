@@ -50,7 +50,8 @@ class PlainPlates(Messenger):
     @ignore_jit_warnings()  # sizes are traced too
     def _pyro_sample(self, msg: dict) -> None:
         for frame in msg["cond_indep_stack"]:
-            if frame.full_size != frame.size:
+            # traced by torch.jit the sizes are tensors, and no branch may depend on their values
+            if isinstance(frame.size, Tensor) or frame.full_size != frame.size:
                 msg["scale"] = msg["scale"] * frame.size / frame.full_size
 
 
