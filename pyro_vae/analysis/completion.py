@@ -53,7 +53,7 @@ class Completion(NamedTuple):
 
     @property
     def ess(self) -> np.ndarray:
-        """Effective sample sizes, `(B,)`, of the draws that are resampled; low: look-alikes."""
+        """Effective sample sizes, `(B,)`, of the resampled draws. Where low, completions repeat."""
         return self.seen.ess
 
 

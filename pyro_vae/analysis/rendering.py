@@ -22,7 +22,7 @@ def rows_like(model: Program, like: Tensor | None, n: int, *labels: Tensor) -> l
     """Return `n` images like `like`, and the first `n` of the labels, where the weights are."""
     if like is None:
         raise InputError(
-            "like must be images that the model takes, such as x[:1], whose shape it needs: give "
+            "like must be images that the model takes, since their shape is needed: give "
             "like=x[:1], or Vae(model, guide, example=x[:1])"
         )
     check_rows(like, first="like")

@@ -275,7 +275,7 @@ class _AtTheMean(Messenger):
 
 
 def _guide_mean(guide: Program, batch: list[Tensor], coordinates: list[Coordinate]) -> Tensor:
-    """Return u at the guide's mean, `(B, D)`; of a draw where it has no mean."""
+    """Return u at the guide's mean, `(B, D)`, or at a draw where the guide has no mean."""
     with torch.no_grad(), _AtTheMean() as at:
         guide(*batch)
     check_names(at.means, [c.name for c in coordinates])

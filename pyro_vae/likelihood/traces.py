@@ -4,10 +4,10 @@ A program is a Pyro model or guide, called on a batch: `[x]`, or `[x, y]` with l
 b images give latents `(K, b, ...)` and log densities `(K, b)`, nats per image. Densities are those
 of the program without `poutine.scale` and without the factor of a subsampled plate.
 
-A program takes the K samples in one of two ways. In a plate of samples, to the left of the images,
-an encoder runs once for an image. As rows, K copies of the images in one batch, everything runs as
-the program's author wrote it: networks that take one leading dimension, such as ConvTranspose2d,
-need that. The plate is used where it gives the same log densities.
+A program takes the K samples in one of two ways. The first is a plate of samples, to the left of
+the images: an encoder then runs once for an image. The second is a batch whose rows are K copies of
+the images. The program then runs as its author wrote it, which networks that take one leading
+dimension need, such as ConvTranspose2d. The plate is used where it gives the same log densities.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Bounds on log p(x) to train by, each by one word, and the gradients that they are climbed by.
+"""Bounds on log p(x) to train by, each with a name of one word, and their gradients.
 
     elbo  E mean_k log w_k                   its usual gradient
     stl   the same bound                     its path gradient: no noise where q = p(z | x)
@@ -173,7 +173,7 @@ class _CutOff(Messenger):
 
 @contextmanager
 def _particles_at_once(num_particles: int) -> Iterator[None]:
-    """Say in one line that a program doesn't take a further plate of particles."""
+    """Report in one line that a program takes no further plate of particles."""
     try:
         yield
     except (RuntimeError, ValueError) as error:
