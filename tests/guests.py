@@ -7,16 +7,22 @@ from torch import nn
 
 
 class PyroStyle(nn.Module):
-    """One module with `model` and `guide` as methods, as in Pyro's tutorial."""
+    """One module with `model` and `guide` as methods, as in Pyro's tutorial.
+
+    Dropout and batch norm, which are of the training, are in it besides.
+    """
 
     def __init__(self, latent_dim=3, hidden=40, pixels=784):
         super().__init__()
         self.latent_dim = latent_dim
         self.decoder = nn.Sequential(
-            nn.Linear(latent_dim, hidden), nn.Softplus(), nn.Linear(hidden, pixels), nn.Sigmoid()
-        )
-        self.encoder = nn.Sequential(nn.Flatten(), nn.Linear(pixels, hidden), nn.Softplus())
-        self.loc, self.scale = nn.Linear(hidden, latent_dim), nn.Linear(hidden, latent_dim)
+            nn.Linear(latent_dim, hidden), nn.Dropout(0.1), nn.Softplus(),
+            nn.Linear(hidden, pixels), nn.Sigmoid(),
+        )  # fmt: skip
+        self.encoder = nn.Sequential(
+            nn.Flatten(), nn.Linear(pixels, hidden), nn.BatchNorm1d(hidden), nn.Softplus(),
+            nn.Linear(hidden, 2 * latent_dim),
+        )  # fmt: skip
 
     def model(self, x):
         pyro.module("decoder", self.decoder)
@@ -29,11 +35,16 @@ class PyroStyle(nn.Module):
             return image
 
     def guide(self, x):
-        pyro.module("encoder", nn.ModuleList([self.encoder, self.loc, self.scale]))
-        hidden = self.encoder(x)
+        pyro.module("encoder", self.encoder)
+        loc, log_scale = self.encoder(x).chunk(2, -1)
         with pyro.plate("data", x.shape[0]):
-            q = dist.Normal(self.loc(hidden), torch.exp(self.scale(hidden)))
-            pyro.sample("latent", q.to_event(1))
+            pyro.sample("latent", dist.Normal(loc, log_scale.exp()).to_event(1))
+
+
+def joined(*vectors):
+    """Join vectors, those too that Pyro has drawn often or lists all values of."""
+    batch = torch.broadcast_shapes(*(v.shape[:-1] for v in vectors))
+    return torch.cat([v.expand(*batch, v.shape[-1]) for v in vectors], -1)
 
 
 class HalfLabelled(nn.Module):
@@ -56,7 +67,7 @@ class HalfLabelled(nn.Module):
             z = pyro.sample("z", dist.Normal(x.new_zeros(len(x), self.latent_dim), 1).to_event(1))
             uniform = x.new_ones(len(x), self.classes) / self.classes
             y = pyro.sample("y", dist.OneHotCategorical(uniform), obs=y)
-            loc = self.decoder(torch.cat([z, y.expand(*z.shape[:-1], self.classes)], -1))
+            loc = self.decoder(joined(z, y))
             pyro.sample("x", dist.Normal(loc, 0.3).to_event(1), obs=x)
 
     def guide(self, x, y=None):
@@ -64,8 +75,7 @@ class HalfLabelled(nn.Module):
             if y is None:
                 logits = self.classifier(x)
                 y = pyro.sample("y", dist.OneHotCategorical(logits=logits))
-            both = torch.cat([x.expand(*y.shape[:-1], x.shape[-1]), y], -1)
-            loc, tau = self.encoder(both).chunk(2, -1)
+            loc, tau = self.encoder(joined(x, y)).chunk(2, -1)
             pyro.sample("z", dist.Normal(loc, (tau / 2).exp()).to_event(1))
 
 

@@ -1,4 +1,4 @@
-"""Small programs as users of Pyro write them, each with its exact log p(x)."""
+"""Small programs with latents of any name and kind, each with its exact log p(x)."""
 
 import math
 
@@ -6,8 +6,14 @@ import numpy as np
 import pyro
 import pyro.distributions as dist
 import torch
+from pyro.nn import PyroModule, PyroParam
+from torch import nn
+from torch.distributions import constraints
+
+from pyro_vae.problems import LinearGaussian
 
 W = torch.tensor([[1.0, -0.5, 0.3, 0.8, -1.2], [0.2, 0.9, -0.7, 0.4, 0.6]])
+NOISE = 0.5
 LOCS, SHARES = torch.tensor([-1.0, 0.5, 2.0]), torch.tensor([0.2, 0.3, 0.5])
 ALPHA = torch.tensor([2.0, 3.0, 4.0])
 
@@ -23,46 +29,65 @@ def within(result, exact, sigmas=5):
 
 
 def linear(x):
-    """z ~ N(0, I) in 2 dimensions, x ~ N(z W, 0.5^2) in 5."""
+    """A latent "code", z ~ N(0, I) in the plane; x ~ N(z W, 0.5^2) in 5 dimensions."""
     with pyro.plate("data", x.shape[0]):
-        z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
-        pyro.sample("x", dist.Normal(z @ W, 0.5).to_event(1), obs=x)
+        z = pyro.sample("code", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        pyro.sample("seen", dist.Normal(z @ W, NOISE).to_event(1), obs=x)
 
 
 def linear_exact(x):
-    return dist.MultivariateNormal(torch.zeros(5), W.T @ W + 0.25 * torch.eye(5)).log_prob(x)
+    return dist.MultivariateNormal(torch.zeros(5), W.T @ W + NOISE**2 * torch.eye(5)).log_prob(x)
 
 
 def linear_data(count):
     generator = torch.Generator().manual_seed(1)
     z, noise = (torch.randn(count, n, generator=generator) for n in (2, 5))
-    return z @ W + 0.5 * noise
+    return z @ W + NOISE * noise
+
+
+def linear_posterior(x):
+    """Return mean and covariance of p(code | x)."""
+    covariance = torch.linalg.inv(torch.eye(2) + W @ W.T / NOISE**2)
+    return x @ W.T / NOISE**2 @ covariance, covariance
 
 
 def linear_guide(x):
     """The exact posterior's mean, with a wider covariance."""
-    covariance = torch.linalg.inv(torch.eye(2) + W @ W.T / 0.25)
+    loc, covariance = linear_posterior(x)
     with pyro.plate("data", x.shape[0]):
-        loc = x @ W.T / 0.25 @ covariance
-        pyro.sample("z", dist.MultivariateNormal(loc, 1.5 * covariance))
+        pyro.sample("code", dist.MultivariateNormal(loc, 1.5 * covariance))
+
+
+def auxiliary_guide(x):
+    """code = mean + u / 2 with u ~ N(0, I), so that log |d code / du| = -2 log 2."""
+    mean, _ = linear_posterior(x)
+    with pyro.plate("data", x.shape[0]):
+        noise = dist.Normal(torch.zeros(2), 1.0).to_event(1)
+        u = pyro.sample("u", noise, infer={"is_auxiliary": True})
+        log_density = torch.full((x.shape[0],), 2 * math.log(2.0))
+        pyro.sample("code", dist.Delta(mean + u / 2, log_density=log_density, event_dim=1))
 
 
 def hierarchy(x):
-    """z2 ~ N(0, I), z1 ~ N(z2, I), x ~ N(z1, 0.5^2): log p(x) is that of N(0, 2.25)."""
+    """Two latents: top ~ N(0, 1), middle ~ N(top, 1) in the plane; x ~ N(middle, 0.5^2)."""
     with pyro.plate("data", x.shape[0]):
-        z2 = pyro.sample("z2", dist.Normal(torch.zeros(2), 1.0).to_event(1))
-        z1 = pyro.sample("z1", dist.Normal(z2, 1.0).to_event(1))
-        pyro.sample("x", dist.Normal(z1, 0.5).to_event(1), obs=x)
+        top = pyro.sample("top", dist.Normal(0.0, 1.0))
+        loc = top[..., None].expand(*top.shape, 2)
+        middle = pyro.sample("middle", dist.Normal(loc, 1.0).to_event(1))
+        pyro.sample("seen", dist.Normal(middle, NOISE).to_event(1), obs=x)
 
 
 def hierarchy_guide(x):
+    """middle ~ N(x, 0.6^2), top ~ N(mean of middle, 0.8^2)."""
     with pyro.plate("data", x.shape[0]):
-        z1 = pyro.sample("z1", dist.Normal(0.9 * x, 0.6).to_event(1))
-        pyro.sample("z2", dist.Normal(z1 / 2, 0.8).to_event(1))
+        middle = pyro.sample("middle", dist.Normal(x, 0.6).to_event(1))
+        pyro.sample("top", dist.Normal(middle.mean(-1), 0.8))
 
 
 def hierarchy_exact(x):
-    return dist.Normal(0.0, 1.5).log_prob(x).sum(-1)
+    """x_1 and x_2 share top: their covariance is 1, and their variances 2.25."""
+    covariance = torch.ones(2, 2) + (1 + NOISE**2) * torch.eye(2)
+    return dist.MultivariateNormal(torch.zeros(2), covariance).log_prob(x)
 
 
 HIERARCHY_DATA = torch.tensor([[0.5, -1.0], [0.1, 0.3], [2.0, 1.0], [-2.5, 0.0]])
@@ -109,8 +134,49 @@ def counts_exact(x):
 COUNTS_DATA = torch.tensor([[6.0, 2.0, 2.0], [3.0, 3.0, 4.0], [1.0, 2.0, 7.0]])
 
 
-def mixture_exact(x):
-    return torch.logsumexp(SHARES.log() + dist.Normal(LOCS, 0.5).log_prob(x[:, None]), -1)
-
-
 MIXTURE_DATA = torch.tensor([-2.0, -0.2, 1.2, 3.0])
+
+
+# --- for training: the exact problem, in float64 -----------------------------------------
+
+PROBLEM = LinearGaussian()
+
+
+def z_of(loc, scale):
+    return dist.Normal(loc, scale).to_event(1)
+
+
+class LinearGuide(nn.Module):
+    """A guide N(A x, diag(scale^2)): the exact posterior mean, and one scale for all images."""
+
+    def __init__(self, sub=None):
+        super().__init__()
+        self.a = nn.Linear(PROBLEM.data_dim, PROBLEM.latent_dim, bias=False).double()
+        self.log_scale = nn.Parameter(torch.zeros(PROBLEM.latent_dim, dtype=torch.float64))
+        self.sub = sub  # the number of images that the batch stands for
+
+    def forward(self, x):
+        with pyro.plate("data", self.sub or len(x), subsample=x if self.sub else None):
+            pyro.sample("z", z_of(self.a(x), self.log_scale.exp()))
+
+
+class Constrained(PyroModule):
+    """A guide whose parameters Pyro's PyroModule registers itself, one of them positive."""
+
+    def __init__(self):
+        super().__init__()
+        self.loc = nn.Parameter(torch.zeros(2, dtype=torch.float64))
+        scale = torch.ones(2, dtype=torch.float64)
+        self.scale = PyroParam(scale, constraint=constraints.positive)
+
+    def forward(self, x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", z_of(self.loc, self.scale))
+
+
+def function_guide(x):
+    """A guide that registers numbers of its own."""
+    loc = pyro.param("loc", torch.zeros(2, dtype=torch.float64))
+    scale = pyro.param("scale", torch.ones(2).double(), constraint=constraints.positive)
+    with pyro.plate("data", len(x)):
+        pyro.sample("z", z_of(loc, scale))

@@ -18,7 +18,18 @@ from pyro_vae.analysis.sampling import sample as sample_images
 from pyro_vae.guides import Refined
 from pyro_vae.seeds import derive_seed
 from tests.conftest import CHECKPOINTS
-from tests.own_programs import PLANE, PyroStyle, W, X, deep, deep_guide, linear, linear_guide
+from tests.guests import PyroStyle
+from tests.programs import (
+    HIERARCHY_DATA,
+    W,
+    hierarchy,
+    hierarchy_guide,
+    linear,
+    linear_data,
+    linear_guide,
+)
+
+X, PLANE = linear_data(2), HIERARCHY_DATA[:2]
 
 
 @pytest.fixture(scope="module")
@@ -176,8 +187,8 @@ def test_functions_and_several_latents_are_taken():
     z = torch.randn(4, 2)
     torch.testing.assert_close(vae.decode(z), z @ W)
     assert vae.latent_dim == 2
-    assert vae.sample(5).shape == (5, 3)
-    vae = Vae(deep, deep_guide, example=PLANE)
+    assert vae.sample(5).shape == (5, 5)
+    vae = Vae(hierarchy, hierarchy_guide, example=PLANE)
     assert vae.latent_dim == 3
     line = vae.interpolate(PLANE[:1], PLANE[1:], steps=3)
     # the ends are means of 1000 draws with deviation 0.6: 5 standard errors
@@ -205,7 +216,7 @@ def test_programs_of_ones_own_are_saved_as_weights(own, tmp_path):
     assert copy.config == {"epochs": 3}
     assert torch.equal(copy.reconstruct(x), vae.reconstruct(x))
     assert torch.equal(copy.sample(3), vae.sample(3))
-    wide = PyroStyle(d=4)
+    wide = PyroStyle(latent_dim=4)
 
     class Another(PyroStyle):
         pass

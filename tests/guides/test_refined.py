@@ -348,7 +348,7 @@ def test_what_latents_cannot_be_refined_is_said():
         with pyro.plate("data", x.shape[0]):
             pyro.sample("latent", dist.Normal(torch.zeros(2), 1.0).to_event(1))
 
-    with pytest.raises(InputError, match=r"misses the model's latent site 'z'.*samples.*'latent'"):
+    with pytest.raises(InputError, match=r"misses the model's latent site 'code'.*'latent'"):
         log_likelihood(known.linear, Refined(known.linear, other), known.linear_data(2))
 
 
@@ -365,8 +365,9 @@ def test_intervals_cover_the_exact_value():
     assert (off < 1.96 * result.se).sum() >= 180
     draws, log_q = draw(refined, [x], 200)
     w = torch.softmax(log_joint_in_chunks(known.hierarchy, [x], draws) - log_q.double(), 0)
-    for name in ("z1", "z2"):
-        rank = (w[..., None] * (draws[name] < latents[name])).sum(0)
+    for name in ("top", "middle"):
+        below = (draws[name] < latents[name]).reshape(*w.shape, -1)
+        rank = (w[..., None] * below).sum(0)
         for column in rank.T:
             assert abs(off_by(column, 0.5)) < 5
             assert abs(off_by((column - 0.5).square(), 1 / 12)) < 5

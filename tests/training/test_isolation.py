@@ -17,7 +17,9 @@ from pyro_vae.likelihood.importance import log_likelihood
 from pyro_vae.programs import nothing_registered
 from pyro_vae.training.fit import fit
 from tests.autoencoders import build_vae
-from tests.training.programs import Constrained, Linear, X, function_guide, model
+from tests.programs import PROBLEM, Constrained, LinearGuide, function_guide
+
+X, model = PROBLEM.data(24), PROBLEM.model
 
 QUICK = {"epochs": 2, "batch_size": 8, "progress": False}
 
@@ -54,7 +56,7 @@ def test_the_callers_random_numbers_and_parameters_are_as_they_were(options, err
     users = pyro.param("users", torch.tensor(5.0), constraint=dist.constraints.positive)
     store = pyro.get_param_store()
     stored, before = dict(store.named_parameters()), random_state()
-    call = {"guide": Linear()} | options
+    call = {"guide": LinearGuide()} | options
     before = random_state()
     if error is None:
         fit(model, train=(X,), **QUICK | call)
@@ -71,7 +73,7 @@ def test_the_callers_random_numbers_and_parameters_are_as_they_were(options, err
 def test_the_training_draws_from_its_seed_alone():
     """Two trainings after different random numbers are the same to the bit, NumPy's included."""
 
-    class Noisy(Linear):
+    class Noisy(LinearGuide):
         def forward(self, x):
             super().forward(x + 0.1 * np.random.randn() + 0.1 * random.random())
 
@@ -105,7 +107,7 @@ class Registered:
     """Pyro's own style: methods that register the modules of their object."""
 
     def __init__(self):
-        self.encoder = Linear()
+        self.encoder = LinearGuide()
 
     def guide(self, x):
         pyro.module("encoder", self.encoder)
@@ -163,14 +165,14 @@ def test_a_parameter_of_two_names_is_trained_once(wrapped):
 
 
 def test_a_module_within_pyros_handlers_is_trained():
-    guide = Linear()
+    guide = LinearGuide()
     start = guide.a.weight.clone()
     fit(model, pyro.poutine.scale(guide, 2.0), (X,), **QUICK)
     assert not torch.equal(start, guide.a.weight)
 
 
 def test_a_tensor_of_two_names_leaves_pyros_store_under_the_new_one_only():
-    guide, store = Linear(), pyro.get_param_store()
+    guide, store = LinearGuide(), pyro.get_param_store()
     with nothing_registered():
         pyro.module("one", guide), pyro.module("two", guide)
     assert list(store) == []

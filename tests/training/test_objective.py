@@ -14,13 +14,15 @@ from torch import nn
 from pyro_vae.errors import InputError
 from pyro_vae.likelihood.importance import log_likelihood
 from pyro_vae.training.fit import fit
-from tests.training.programs import PROBLEM, Linear, X, model, z_of
+from tests.programs import PROBLEM, LinearGuide, z_of
+
+X, model = PROBLEM.data(24), PROBLEM.model
 
 QUICK = {"batch_size": 8, "progress": False}
 
 
 def trained(program=model, guide=None, **options):
-    guide = guide or Linear()
+    guide = guide or LinearGuide()
     torch.manual_seed(0)
     nn.init.normal_(guide.a.weight, std=0.1)
     history = fit(program, guide, (X,), **{"epochs": 2} | QUICK | options)
@@ -37,7 +39,7 @@ def subsampled(x):
 def test_a_subsampled_plate_gives_nats_per_image(bound):
     """The same losses and weights as in the plain plate; `poutine.scale` by 3 stays."""
     plain, history = trained(elbo=bound())
-    weights, again = trained(subsampled, Linear(sub=24), elbo=bound())
+    weights, again = trained(subsampled, LinearGuide(sub=24), elbo=bound())
     torch.testing.assert_close(weights, plain, atol=1e-12, rtol=1e-9)
     for record, other in zip(history, again, strict=True):
         assert record["train_elbo"] == pytest.approx(other["train_elbo"], rel=1e-9)
@@ -47,7 +49,7 @@ def test_a_subsampled_plate_gives_nats_per_image(bound):
     assert three["train_elbo"] == pytest.approx(3 * one["train_elbo"], rel=1e-6)
 
 
-class ScaledLinear(Linear):
+class ScaledLinear(LinearGuide):
     def forward(self, x):
         with poutine.scale(scale=3.0):
             super().forward(x)
@@ -102,7 +104,7 @@ def test_the_held_out_elbo_has_no_weight_and_the_weight_is_that_of_each_step():
         seen.append(step)
         return 100.0 * step
 
-    guide = Linear()
+    guide = LinearGuide()
     history = fit(model, guide, (X,), (X,), epochs=2, kl_weight=weight, **QUICK)
     assert seen == [0, 1, 2, 3, 4, 5]
     plain = log_likelihood(model, guide, X, num_samples=1).elbo.mean()
@@ -194,7 +196,7 @@ class Warm(nn.Module):
 
 def test_a_program_that_scales_its_latents_is_trained_as_it_is_and_scored_without():
     """Needs `log_likelihood` to score scaled programs unscaled."""
-    warm, guide = Warm(), Linear()
+    warm, guide = Warm(), LinearGuide()
     history = fit(warm, guide, (X,), (X,), epochs=2, **QUICK)
 
     def unscaled(x):

@@ -12,7 +12,9 @@ from torch import nn
 
 from pyro_vae.errors import InputError
 from pyro_vae.training.fit import fit
-from tests.training.programs import PROBLEM, Linear, X, model, z_of
+from tests.programs import PROBLEM, LinearGuide, z_of
+
+X, model = PROBLEM.data(24), PROBLEM.model
 
 QUICK = {"epochs": 1, "batch_size": 8, "progress": False}
 
@@ -90,7 +92,7 @@ def plain(x):
 
 def test_a_model_that_takes_no_labels_is_known_before_training():
     """The held-out images come with labels, the others without."""
-    guide = Linear()
+    guide = LinearGuide()
     before = guide.a.weight.clone()
     with pytest.raises(TypeError):
         fit(model, guide, (X,), (X, torch.arange(24)), **QUICK)
@@ -101,7 +103,7 @@ def test_a_model_in_the_guides_place_is_refused():
     with pytest.raises(InputError, match="the guide observes 'x'"):
         fit(model, model, (X,), **QUICK)
     with pytest.raises(InputError, match="the model observes nothing"):
-        fit(Linear(), Linear(), (X,), **QUICK)
+        fit(LinearGuide(), LinearGuide(), (X,), **QUICK)
 
 
 def mixture(x):
@@ -114,10 +116,10 @@ def mixture(x):
 
 
 def test_a_latent_that_the_bound_sums_over_needs_no_guide():
-    (record,) = fit(mixture, Linear(), (X,), elbo=TraceEnum_ELBO(max_plate_nesting=1), **QUICK)
+    (record,) = fit(mixture, LinearGuide(), (X,), elbo=TraceEnum_ELBO(max_plate_nesting=1), **QUICK)
     assert record["train_elbo"] < 0
     with pytest.raises(InputError, match="the guide misses the model's latent site 'c'"):
-        fit(mixture, Linear(), (X,), elbo=Trace_ELBO(), **QUICK)
+        fit(mixture, LinearGuide(), (X,), elbo=Trace_ELBO(), **QUICK)
 
 
 ALL = {"batch_size": 24, "progress": False}
@@ -220,7 +222,7 @@ def test_images_with_numbers_of_their_own_are_not_shuffled():
 
 
 def test_a_guide_of_one_number_of_images_is_refused():
-    class Fixed(Linear):
+    class Fixed(LinearGuide):
         def forward(self, x):
             with pyro.plate("data", 8):
                 pyro.sample("z", z_of(self.a(x), 1.0))
@@ -231,4 +233,4 @@ def test_a_guide_of_one_number_of_images_is_refused():
 
 @pytest.mark.parametrize("images", [1, 2])
 def test_few_images_and_small_batches_are_trained(images):
-    fit(model, Linear(), (X[:images],), epochs=1, batch_size=1, progress=False)
+    fit(model, LinearGuide(), (X[:images],), epochs=1, batch_size=1, progress=False)
