@@ -20,7 +20,12 @@ from tests.autoencoders import build_vae
 
 # by torch: of the future of its JIT, and of what its compiler looks at
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning:torch")
-NETWORKS = [("appendix", 0), ("dense", 0), ("per_label", 10)]
+# compiling takes longer than what is compiled
+NETWORKS = [
+    ("dense", 0),
+    pytest.param("appendix", 0, marks=pytest.mark.scripts),
+    pytest.param("per_label", 10, marks=pytest.mark.scripts),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -154,7 +159,7 @@ def test_a_compiled_network_checks_its_images_and_labels(digits):
 @pytest.mark.parametrize(
     ("architecture", "num_classes"),
     [
-        ("dense", 0),
+        pytest.param("dense", 0, marks=pytest.mark.scripts),
         pytest.param("appendix", 0, marks=pytest.mark.slow),
         pytest.param("per_label", 10, marks=pytest.mark.slow),
     ],

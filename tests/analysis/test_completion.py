@@ -86,9 +86,8 @@ def test_nothing_but_missing_depends_on_pixels_that_are_not_seen():
     x = PROBLEM.data(3)
     hidden = torch.where(SEEN, x, torch.nan)
     options = {"num_draws": 2, "num_samples": 100, "pixels": True}
-    one, other = (
-        complete(PROBLEM.model, PROBLEM.wide_guide, given, SEEN, **options) for given in (x, hidden)
-    )
+    refined = Refined(PROBLEM.model, PROBLEM.wide_guide, **SMALL)
+    one, other = (complete(PROBLEM.model, refined, given, SEEN, **options) for given in (x, hidden))
     assert torch.equal(one.images, other.images)
     assert (one.seen.value == other.seen.value).all()
     assert one.missing is not None

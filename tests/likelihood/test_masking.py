@@ -72,7 +72,8 @@ def test_the_refined_guide_is_fitted_to_the_seen_pixels(guide):
     """Each image has a mask of its own; the proposal is as good as it is for whole images."""
     x = PROBLEM.data(6)
     seen = torch.rand(6, 5, generator=torch.Generator().manual_seed(0)) < 0.5
-    refined = Refined(PROBLEM.model, getattr(PROBLEM, guide))
+    options = {"num_starts": 5, "samples_per_round": (250, 500)}
+    refined = Refined(PROBLEM.model, getattr(PROBLEM, guide), **options)
     result = log_likelihood(PROBLEM.model, refined, x, num_samples=1000, mask=seen)
     wanted = np.array([float(exact(x[b], seen[b])) for b in range(6)])
     assert (abs(result.value - wanted) < 5 * result.se).all()
@@ -121,7 +122,7 @@ def test_no_pixel_seen_has_probability_one():
     mask, x = torch.zeros(5, dtype=torch.bool), PROBLEM.data(4)
     options = {"num_samples": 1000, "mask": mask}
     assert (log_weights(PROBLEM.model, PROBLEM.prior_guide, x, **options) == 0).all()
-    refined = Refined(PROBLEM.model, PROBLEM.wide_guide)
+    refined = Refined(PROBLEM.model, PROBLEM.wide_guide, num_starts=2)
     result = log_likelihood(PROBLEM.model, refined, x, **options)
     assert (abs(result.value) < 5 * result.se).all()
     assert (result.se < 0.02).all()
@@ -139,7 +140,7 @@ def test_nothing_depends_on_pixels_that_are_not_seen(refined, pixel_distribution
         guide = Refined(model, guide, **SMALL)
     x, seen = torch.rand(3, 1, 28, 28), torch.rand(28, 28) < 0.5
     results = []
-    for value in (0.0, 0.3, 1.0, -7.0, torch.inf, torch.nan):
+    for value in (0.0, 1.0, -7.0, torch.nan):
         given = torch.where(seen, x, torch.tensor(value))
         results.append(log_weights(model, guide, given, num_samples=50, mask=seen))
     assert results[0].isfinite().all()
@@ -165,7 +166,7 @@ def test_a_density_without_gradient_at_zero():
     log_p = dist.Gamma(2 * z.exp(), z.exp()).log_prob(x[:, :2].double()).sum(-1)
     log_p = log_p + dist.Normal(0.0, 1.0).log_prob(z[..., 0])
     by_quadrature = (log_p.logsumexp(0) + np.log(16 / 20_000)).numpy()
-    result = log_likelihood(model, Refined(model, guide), x, num_samples=1000, mask=mask)
+    result = log_likelihood(model, Refined(model, guide, **SMALL), x, num_samples=1000, mask=mask)
     assert (abs(result.value - by_quadrature) < 5 * result.se).all()
 
 
