@@ -20,14 +20,7 @@ from pyro_vae.analysis.sampling import (
     posterior_moments,
     sample,
 )
-from pyro_vae.errors import (
-    InputError,
-    check_choice,
-    check_counts,
-    check_rows,
-    checked,
-    describe,
-)
+from pyro_vae.errors import InputError, check_choice, check_counts, check_rows, checked, describe
 from pyro_vae.guides import AMORTISED
 from pyro_vae.guides.amortised import Amortised
 from pyro_vae.guides.refined import Refined
