@@ -49,7 +49,7 @@ from pyro_vae.likelihood.coordinates import (
     to_latents,
 )
 from pyro_vae.likelihood.masking import MaskedModel, masked_guide
-from pyro_vae.likelihood.refusals import check_names
+from pyro_vae.likelihood.refusals import check_names, check_shape
 from pyro_vae.likelihood.sites import Site, run
 from pyro_vae.likelihood.traces import log_joint, set_up
 from pyro_vae.networks.precision import autocast, resolve_precision
@@ -279,6 +279,8 @@ def _guide_mean(guide: Program, batch: list[Tensor], coordinates: list[Coordinat
     with torch.no_grad(), _AtTheMean() as at:
         guide(*batch)
     check_names(at.means, [c.name for c in coordinates])
+    for c in coordinates:
+        check_shape(c.name, at.means[c.name].shape[1:], c.transform.forward_shape(c.shape))
     mean, drawn = (from_latents(coordinates, values) for values in (at.means, at.draws))
     return torch.where(mean.isfinite(), mean, drawn)  # on the edge of a support
 

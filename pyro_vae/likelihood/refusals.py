@@ -58,3 +58,15 @@ def check_densities(sites: list[Site], two_draws: Callable[[], list[Site]]) -> N
 def is_point(fn: dist.TorchDistribution) -> bool:
     """Return whether a distribution is a Delta, whatever it is wrapped in."""
     return isinstance(innermost(fn), dist.Delta)
+
+
+def check_shape(name: str, given: torch.Size, wanted: torch.Size) -> None:
+    """Raise InputError where a latent of an image has another shape in the guide than in the model.
+
+    One number would otherwise pass for several, by broadcasting, and give a wrong density.
+    """
+    if given != wanted:
+        raise InputError(
+            f"latent {name!r} of an image has shape {tuple(given)} in the guide and "
+            f"{tuple(wanted)} in the model: sample it in both with the same .to_event()"
+        )

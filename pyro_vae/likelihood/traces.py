@@ -21,7 +21,7 @@ from pyro.poutine.condition_messenger import ConditionMessenger
 from torch import Tensor
 
 from pyro_vae.errors import InputError, check_rows, checked, one_line_refusals
-from pyro_vae.likelihood.refusals import check_densities, check_names
+from pyro_vae.likelihood.refusals import check_densities, check_names, check_shape
 from pyro_vae.likelihood.sites import Site, is_random, run
 from pyro_vae.programs import Program, in_evaluation_mode
 from pyro_vae.seeds import seeded
@@ -92,25 +92,35 @@ def sites_at(program: Program, batch: list[Tensor], latents: dict[str, Tensor]) 
     """Run a program with some sites held at values `(K, b, ...)`; return its sites."""
     num_samples = next(iter(latents.values())).shape[0]
     if num_samples > 1 and _takes_samples(program, batch, latents):
-        return run(_conditioned(program, latents), batch, num_samples)
+        return run(_conditioned(program, latents, 2), batch, num_samples)
     rows = {name: value.flatten(0, 1) for name, value in latents.items()}
     return _sites_of_rows(_conditioned(program, rows), batch, num_samples)
 
 
 class _Holding(ConditionMessenger):
-    """Hold latents at given values; refuse those that the program observes, at another value."""
+    """Hold latents at given values, of the program's own shapes; refuse those that it observes.
+
+    The values have `lead` dimensions before those of an image's latent.
+    """
+
+    def __init__(self, values: dict[str, Tensor], lead: int):
+        super().__init__(values)
+        self.lead = lead
 
     def _pyro_sample(self, msg: dict) -> None:
-        if msg["name"] in self.data and msg["is_observed"]:
-            raise InputError(
-                f"the guide samples {msg['name']!r}, which the model observes: remove it there, "
-                "or give it to the guide as an argument"
-            )
+        if msg["name"] in self.data:
+            if msg["is_observed"]:
+                raise InputError(
+                    f"the guide samples {msg['name']!r}, which the model observes: remove it "
+                    "there, or give it to the guide as an argument"
+                )
+            given = self.data[msg["name"]].shape[self.lead :]
+            check_shape(msg["name"], given, msg["fn"].event_shape)
         super()._pyro_sample(msg)
 
 
-def _conditioned(program: Program, values: dict[str, Tensor]) -> Program:
-    return _Holding(values)(program)
+def _conditioned(program: Program, values: dict[str, Tensor], lead: int = 1) -> Program:
+    return _Holding(values, lead)(program)
 
 
 # whether a program takes a plate of samples, by the object it belongs to
@@ -164,7 +174,7 @@ def _same_in_plate(
             latents = {site.name: site.value for site in sites if not site.observed}
         else:
             pair = {name: value[-2:] for name, value in latents.items()}
-            sites = run(_conditioned(program, pair), batch, 2)
+            sites = run(_conditioned(program, pair, 2), batch, 2)
     except Exception as error:
         if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate" in str(error):
             raise

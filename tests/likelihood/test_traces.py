@@ -103,6 +103,30 @@ def test_a_guide_that_samples_what_the_model_observes_is_refused():
     within(result, linear_exact(x - y[:, None]) - math.log(2))
 
 
+@pytest.mark.parametrize("d", [1, 3])
+def test_a_latent_of_another_shape_in_the_guide_is_refused(d):
+    """One number for two would broadcast, and be a wrong density in silence."""
+
+    def model(x):
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(z.sum(-1, keepdim=True), 0.5).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("z", dist.Normal(torch.zeros(d), 1.0).to_event(1))
+
+    x = torch.ones(4, 1)
+    said = rf"latent 'z' of an image has shape \({d},\) in the guide and \(2,\) in the model: "
+    for num_samples in (1, 50):
+        with pytest.raises(InputError, match=said):
+            log_likelihood(model, guide, x, num_samples=num_samples)
+    with pytest.raises(InputError, match=said):
+        log_likelihood(model, Refined(model, guide), x)
+    with pytest.raises(InputError, match=said):
+        annealed_log_likelihood(model, guide, x)
+
+
 # --- Pyro's autoguides ----------------------------------------------------------------------
 
 
