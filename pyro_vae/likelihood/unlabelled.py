@@ -80,12 +80,7 @@ def unlabelled_log_likelihood(
 
 def _log_prior(model: Program, x: Tensor, labels: Tensor, prior: Tensor | None) -> Tensor:
     """Return log p(y = v), `(C,)`: zeros where the model's own density has it."""
-    y = labels[:1].to(x.device)
-    with torch.no_grad(), seeded(0, x), evaluating(model):
-        sites = run(model, [x[:1], y])
-    observes_y = any(
-        s.observed and s.value.shape == y.shape and (s.value == y).all() for s in sites
-    )
+    observes_y = _observes_y(model, x, labels)
     if observes_y and prior is not None:
         raise InputError("prior must be None: the model observes y, and has a p(y) of its own")
     if observes_y:
@@ -95,3 +90,18 @@ def _log_prior(model: Program, x: Tensor, labels: Tensor, prior: Tensor | None) 
     if prior.shape != labels.shape[:1] or not (prior >= 0).all() or not prior.sum() > 0:
         raise InputError(f"prior must be {len(labels)} shares >= 0, not {describe(prior)}")
     return (prior.double().cpu() / prior.double().cpu().sum()).log()
+
+
+def _observes_y(model: Program, x: Tensor, labels: Tensor) -> bool:
+    """Whether the model observes y, as it is or in another form, such as one-hot.
+
+    What it observes then changes with y, and holds other numbers than x.
+    """
+    observed = []
+    with torch.no_grad(), evaluating(model):
+        for y in (labels[:1], labels[-1:]):
+            with seeded(0, x):
+                sites = run(model, [x[:1], y.to(x.device)])
+            observed.append({s.name: s.value for s in sites if s.observed})
+    first, last = observed
+    return any(not torch.equal(value, last[name]) for name, value in first.items())

@@ -91,6 +91,41 @@ def test_the_sum_and_sampling_the_label_agree():
             assert (np.abs(result.value - exact(X).numpy()) < 5 * result.se).all()
 
 
+def test_a_label_that_the_model_observes_in_another_form_has_its_own_prior():
+    """The user gives whole numbers, and the model observes them one-hot. Tolerance as above."""
+
+    def by_number(program):
+        def run(x, y=None):
+            program(x, None if y is None else ONE_HOT[y])
+
+        return run
+
+    model, proposal = by_number(half_labelled), by_number(half_labelled_guide)
+    result = unlabelled_log_likelihood(
+        model, proposal, X, labels=torch.arange(3), num_samples=20_000
+    )
+    assert (np.abs(result.value - exact(X).numpy()) < 5 * result.se).all()
+
+
+def test_images_that_look_like_labels_are_no_labels():
+    """The first image is the first label, (1, 0): p(y) is uniform all the same, to rounding."""
+    pixels = torch.tensor([[0.2, 0.7], [0.6, 0.1]])
+
+    def model(x, y):
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Bernoulli(y @ pixels).to_event(1), obs=x)
+
+    def prior(x, y):
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("z", dist.Normal(0.0, 1.0))
+
+    x = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    result = unlabelled_log_likelihood(model, prior, x, labels=torch.eye(2), num_samples=2)
+    of_label = dist.Bernoulli(pixels[:, None]).log_prob(x).sum(-1)
+    assert np.allclose(result.value, of_label.exp().mean(0).log(), atol=1e-5)
+
+
 def test_wrong_arguments_are_named():
     for options, message in [
         ({"labels": ONE_HOT, "prior": SHARES}, "prior must be None: the model observes y"),
