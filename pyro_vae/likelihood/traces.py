@@ -136,6 +136,21 @@ def _known(program: Program, batch: list[Tensor]) -> tuple[dict, tuple]:
         return {}, ()
 
 
+def forget_trials() -> None:
+    """Try all programs anew: a change of weights may change how they take samples.
+
+    Where an output layer is zero, say, what a network mixes up before it does not show.
+    """
+    _KNOWN.clear()
+
+
+@torch.no_grad()
+def take_samples(model: Program, guide: Program, batch: list[Tensor]) -> bool:
+    """Whether model and guide give the same log densities in a plate of samples as without."""
+    latents, _ = draw(guide, batch, 2)
+    return _takes_samples(guide, batch, None) and _takes_samples(model, batch, latents)
+
+
 def _takes_samples(
     program: Program, batch: list[Tensor], latents: dict[str, Tensor] | None
 ) -> bool:

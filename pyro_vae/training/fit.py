@@ -24,6 +24,7 @@ from pyro_vae.errors import (
 )
 from pyro_vae.likelihood.estimate import Estimate
 from pyro_vae.likelihood.importance import log_likelihood
+from pyro_vae.likelihood.traces import forget_trials
 from pyro_vae.programs import Program, evaluating, own_module
 from pyro_vae.seeds import GLOBAL_STATE_LOCK, seed_everything
 from pyro_vae.storage.fingerprint import fingerprint
@@ -213,6 +214,7 @@ def fit(
                     raise interrupted(path)
             record = {"epoch": position.epoch + 1, "train_elbo": -position.total / sum(sizes)}
             check.weights(modules, record["train_elbo"])
+            forget_trials()
             if test_groups:
                 with check.distributions():
                     record["test_elbo"] = _test_elbo(model, guide, test_groups)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pyro_vae.errors import InputError
 from pyro_vae.likelihood.sites import is_random
-from pyro_vae.likelihood.traces import draw, log_joint
+from pyro_vae.likelihood.traces import draw, log_joint, take_samples
 from pyro_vae.programs import Program, evaluating, has_own_numbers
 from pyro_vae.seeds import seeded
 from pyro_vae.storage.fingerprint import fingerprint
@@ -69,6 +69,14 @@ def _try(model: Program, guide: Program, batch: list[Tensor], scored: bool, elbo
     except Exception:
         if scored or not _trainable(model, guide, batch, elbo):
             raise
+        return
+    at_once = elbo.num_particles if elbo.vectorize_particles else 1
+    if at_once > 1 and not take_samples(model, guide, batch):
+        raise InputError(
+            f"model or guide does not take {at_once} particles at once (in a plate of particles "
+            "its log densities are not those without): let its networks take further leading "
+            "dimensions, in one plate over the images, or train with one particle"
+        )
 
 
 def _trainable(model: Program, guide: Program, batch: list[Tensor], elbo: ELBO) -> bool:

@@ -11,7 +11,9 @@ from pyro.infer.autoguide import AutoDelta, AutoDiagonalNormal, AutoNormal
 from torch import nn
 
 from pyro_vae.errors import InputError
+from pyro_vae.likelihood.importance import log_likelihood
 from pyro_vae.training.fit import fit
+from pyro_vae.training.objectives import objective
 from tests.programs import PROBLEM, LinearGuide, z_of
 
 X, model = PROBLEM.data(24), PROBLEM.model
@@ -234,3 +236,39 @@ def test_a_guide_of_one_number_of_images_is_refused():
 @pytest.mark.parametrize("images", [1, 2])
 def test_few_images_and_small_batches_are_trained(images):
     fit(model, LinearGuide(), (X[:images],), epochs=1, batch_size=1, progress=False)
+
+
+class Softmaxed(nn.Module):
+    """Its softmax over dimension 1 is over the images where particles come first; no error."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(2, 8).double(), nn.Linear(8, PROBLEM.data_dim).double()
+
+    def forward(self, x):
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", z_of(torch.zeros(2).double(), 1.0))
+            pyro.sample("x", z_of(self.last(5 * self.first(3 * z).softmax(1)), 0.5), obs=x)
+
+
+@pytest.mark.parametrize("name", ["iwae", "dreg"])
+def test_a_network_that_mixes_particles_in_silence_is_refused_untrained(name):
+    torch.manual_seed(0)
+    own, guide = Softmaxed(), LinearGuide()
+    before = copy.deepcopy(own.state_dict())
+    with pytest.raises(InputError, match=r"not take 8 particles at once \(.*\): let its networks"):
+        fit(own, guide, (X,), elbo=objective(name, 8), progress=False)
+    assert all(torch.equal(before[key], value) for key, value in own.state_dict().items())
+    fit(own, guide, (X,), epochs=1, elbo=objective(name, 1), progress=False)
+    fit(model, guide, (X,), epochs=1, elbo=objective(name, 8), progress=False)
+
+
+def test_a_network_is_tried_anew_after_training():
+    """Its last weights are zero at first, so that the mixed particles do not show."""
+    torch.manual_seed(0)
+    own, guide = Softmaxed(), LinearGuide()
+    nn.init.zeros_(own.last.weight)
+    log_likelihood(own, guide, X, num_samples=10)
+    fit(own, guide, (X,), epochs=20, batch_size=8, learning_rate=0.05, progress=False)
+    results = [log_likelihood(p, guide, X, num_samples=10) for p in (own, copy.deepcopy(own))]
+    assert (results[0].value == results[1].value).all()
