@@ -16,6 +16,7 @@ from pyro_vae.errors import (
 )
 from pyro_vae.likelihood.estimate import Estimate, estimate
 from pyro_vae.likelihood.importance import log_weights
+from pyro_vae.likelihood.masking import masked
 from pyro_vae.likelihood.sites import run
 from pyro_vae.programs import Program, evaluating
 from pyro_vae.seeds import derive_seed, seeded
@@ -61,7 +62,10 @@ def unlabelled_log_likelihood(
     check_rows(labels, first="labels")
     check_counts(num_samples=num_samples)
     check_seed(seed)
-    prior = _log_prior(model, x, labels, prior)
+    program, rows = model, [x]
+    if mask is not None:  # x may be anything where it is not seen
+        program, _, rows = masked(model, guide, x, mask, ())
+    prior = _log_prior(program, rows, labels, prior)
     total = torch.full((num_samples, len(x)), -math.inf, dtype=torch.float64)
     for v, value in enumerate(labels.to(x.device)):
         log_w = log_weights(
@@ -78,9 +82,9 @@ def unlabelled_log_likelihood(
     return estimate(total)
 
 
-def _log_prior(model: Program, x: Tensor, labels: Tensor, prior: Tensor | None) -> Tensor:
+def _log_prior(model: Program, rows: list[Tensor], labels: Tensor, prior: Tensor | None) -> Tensor:
     """Return log p(y = v), `(C,)`: zeros where the model's own density has it."""
-    observes_y = _observes_y(model, x, labels)
+    observes_y = _observes_y(model, rows, labels)
     if observes_y and prior is not None:
         raise InputError("prior must be None: the model observes y, and has a p(y) of its own")
     if observes_y:
@@ -92,7 +96,7 @@ def _log_prior(model: Program, x: Tensor, labels: Tensor, prior: Tensor | None) 
     return (prior.double().cpu() / prior.double().cpu().sum()).log()
 
 
-def _observes_y(model: Program, x: Tensor, labels: Tensor) -> bool:
+def _observes_y(model: Program, rows: list[Tensor], labels: Tensor) -> bool:
     """Whether the model observes y, as it is or in another form, such as one-hot.
 
     What it observes then changes with y, and holds other numbers than x.
@@ -100,8 +104,8 @@ def _observes_y(model: Program, x: Tensor, labels: Tensor) -> bool:
     observed = []
     with torch.no_grad(), evaluating(model):
         for y in (labels[:1], labels[-1:]):
-            with seeded(0, x):
-                sites = run(model, [x[:1], y.to(x.device)])
+            with seeded(0, rows[0]):
+                sites = run(model, [*(tensor[:1] for tensor in rows), y.to(rows[0].device)])
             observed.append({s.name: s.value for s in sites if s.observed})
     first, last = observed
     return any(not torch.equal(value, last[name]) for name, value in first.items())

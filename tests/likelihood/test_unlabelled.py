@@ -107,6 +107,15 @@ def test_a_label_that_the_model_observes_in_another_form_has_its_own_prior():
     assert (np.abs(result.value - exact(X).numpy()) < 5 * result.se).all()
 
 
+def test_pixels_that_are_not_seen_may_be_nan():
+    mask, options = torch.tensor([True, False]), {"labels": torch.arange(3), "num_samples": 50}
+    holes = X.masked_fill(~mask, torch.nan)
+    results = [
+        unlabelled_log_likelihood(conditional, guide, x, mask=mask, **options) for x in (X, holes)
+    ]
+    assert (results[0].value == results[1].value).all()
+
+
 def test_images_that_look_like_labels_are_no_labels():
     """The first image is the first label, (1, 0): p(y) is uniform all the same, to rounding."""
     pixels = torch.tensor([[0.2, 0.7], [0.6, 0.1]])
