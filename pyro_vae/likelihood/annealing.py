@@ -212,6 +212,8 @@ def _path(model: Program, guide: Program | None, batch: list[Tensor]) -> Anneali
         return from_latents(coordinates, {site.name: site.value for site in sampled})
 
     def ends(u: Tensor) -> Tensor:
+        within = _within_supports(coordinates, u)
+        u = torch.where(within[..., None], u, 0)
         values, log_det = to_latents(coordinates, u)
         if fn is not None:
             log_q, points = fn.log_prob(values[sites[0].name]), []
@@ -224,9 +226,29 @@ def _path(model: Program, guide: Program | None, batch: list[Tensor]) -> Anneali
         latents = values | {site.name: site.value for site in points}
         latents = {name: value for name, value in latents.items() if name not in hidden}
         log_p = log_joint(model, batch, latents, observes=True)
-        return torch.stack([log_q + log_det, log_p + log_p_det])
+        return torch.stack([log_q + log_det, log_p + log_p_det]).where(within, -torch.inf)
 
     return AnnealingPath(coordinates, draw, ends, draw(500).std(0), hidden)
+
+
+@torch.no_grad()
+def _within_supports(coordinates: list[Coordinate], u: Tensor) -> Tensor:
+    """Whether T(u) is finite and in the support, `(K, B)`: far out, exp(u) is 0 or infinite.
+
+    A move that ends elsewhere is rejected.
+    """
+    latents, within = to_latents(coordinates, u)[0], u.isfinite().all(-1)
+    for c in coordinates:
+        value = latents[c.name]
+        finite = (
+            value.isfinite().flatten(u.dim() - 1) if c.event_dim else value.isfinite()[..., None]
+        )
+        within = (
+            within
+            & finite.all(-1)
+            & c.transform.codomain.check(value).reshape(*within.shape, -1).all(-1)
+        )
+    return within
 
 
 def _schedule(num_chains: int, num_steps: int) -> Tensor:
