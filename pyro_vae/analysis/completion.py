@@ -177,10 +177,12 @@ def _images(
     with seeded(derive_seed(seed, draws.start, 2), x):
         try:
             values = fn.sample() if draw else fn.mean
-        except NotImplementedError as error:
-            raise InputError(
-                f"site {model.site!r} has a distribution without a mean: ask for draws of it, "
-                "pixels=True"
-            ) from error
+        except NotImplementedError:
+            values = torch.tensor(torch.nan)
+    if not (draw or values.isfinite().all()):  # a Categorical's mean is NaN
+        raise InputError(
+            f"site {model.site!r} has a distribution without a mean: ask for draws of it, "
+            "pixels=True"
+        )
     values = values.reshape(-1, *x.shape)
     return torch.where(seen, x.to(values), values)

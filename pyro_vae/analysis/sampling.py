@@ -19,6 +19,7 @@ from pyro_vae.errors import (
     describe,
     one_line_refusals,
 )
+from pyro_vae.likelihood.coordinates import is_discrete
 from pyro_vae.likelihood.importance import log_joint_in_chunks, resampled
 from pyro_vae.likelihood.sites import Site
 from pyro_vae.likelihood.traces import batches, draw, guide_sites, only
@@ -248,7 +249,9 @@ def _moments(
     if len(sites) == 1:
         (site,) = sites
         with suppress(NotImplementedError):
-            return {site.name: (site.fn.mean, site.fn.variance.sqrt())}
+            moments = site.fn.mean, site.fn.variance.sqrt()
+            if not (is_discrete(site) and moments[0].isnan().any()):  # a Categorical's are NaN
+                return {site.name: moments}
     drawn = _values(guide_sites(guide, batch, num_samples))
     return {name: (_real(z).mean(0), _real(z).std(0)) for name, z in drawn.items()}
 

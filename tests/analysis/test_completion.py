@@ -129,6 +129,12 @@ def no_mean(z, x):
     pyro.sample("x", pixels.to_event(1), obs=x)
 
 
+def whole_numbers(z, x):
+    """A Categorical has a mean, which is NaN."""
+    logits = (z @ PROBLEM.w.T)[..., None] * torch.arange(2)
+    pyro.sample("x", dist.Categorical(logits=logits).to_event(1), obs=x.round())
+
+
 def autoregressive(z, x):
     """Of each pixel that is seen the left neighbour is seen too, so that p(x_seen) is right."""
     mean = z @ PROBLEM.w.T + torch.nn.functional.pad(x[..., :-1], (1, 0))
@@ -139,6 +145,7 @@ def autoregressive(z, x):
     ("pixels", "said"),
     [
         (no_mean, "site 'x' has a distribution without a mean: ask for draws"),
+        (whole_numbers, "site 'x' has a distribution without a mean: ask for draws"),
         (autoregressive, "site 'x' depends on pixels that mask calls not seen"),
     ],
 )
@@ -149,6 +156,7 @@ def test_what_cannot_be_completed_is_refused(pixels, said):
             pixels(z, x)
 
     x = torch.rand(2, 5, generator=torch.Generator().manual_seed(0)).double()
+    x = x.round() if pixels is whole_numbers else x
     left = torch.tensor([True, True, True, False, False])
     log_p = log_likelihood(model, PROBLEM.prior_guide, x, mask=left)
     assert np.isfinite(log_p.value).all()

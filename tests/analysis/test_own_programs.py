@@ -309,3 +309,16 @@ def test_refusals_are_one_line():
         with pytest.raises(InputError, match=message) as found:
             call()
         assert len(str(found.value).splitlines()) == 1
+
+
+def test_moments_of_a_categorical_latent_are_those_of_its_draws():
+    """Within 5 standard errors of the mean: one seed in 1.7 million fails."""
+    probs = torch.tensor([0.2, 0.3, 0.5])
+
+    def guide(x):
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("c", dist.Categorical(probs))
+
+    mean, deviation = posterior_moments(guide, torch.zeros(2, 3), num_samples=10_000)
+    assert torch.allclose(mean, torch.full((2,), 1.3), atol=5 * math.sqrt(0.61 / 10_000))
+    assert torch.allclose(deviation, torch.full((2,), math.sqrt(0.61)), atol=0.03)
