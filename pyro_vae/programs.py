@@ -5,7 +5,7 @@ A program is a Pyro model or guide: a function, a module, or a method of one, ca
 """
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial, wraps
 from types import CodeType, ModuleType
@@ -68,8 +68,10 @@ def _named_in(part: object) -> list[object]:
     if inspect.isfunction(part):
         names, globals_ = _global_names(part.__code__), part.__globals__
         # of functions only those of the same file: Pyro's own name half of Pyro
-        near = [globals_[name] for name in names if name in globals_]
-        near = [o for o in near if _is_of_file(o, globals_)]
+        named = [globals_[name] for name in names if name in globals_]
+        near = [o for o in named if _is_of_file(o, globals_)]
+        for file in (o for o in named if isinstance(o, ModuleType)):  # import nets; nets.decoder
+            near += [o for o in map(vars(file).get, names) if isinstance(o, nn.Module)]
         defaults = [*(part.__defaults__ or ()), *(part.__kwdefaults__ or {}).values()]
         return [*near, *defaults, *inspect.getclosurevars(part).nonlocals.values()]
     if isinstance(part, dict):
@@ -102,13 +104,34 @@ def evaluating(*programs: object) -> Iterator[None]:
     """
     with GLOBAL_STATE_LOCK, nothing_registered():
         modes = [(module, module.training) for module in modules_of(*programs)]
+        before = _evaluated[0]
+        _evaluated[0] = _stamp(module for module, _ in modes)
         try:
             for module, _ in modes:
                 module.training = False
             yield
         finally:
+            _evaluated[0] = before
             for module, training in modes:
                 module.training = training
+
+
+_evaluated = [0]  # the state of the weights that are evaluated
+
+
+def weights_stamp() -> int:
+    """Return a number that differs once the weights have been trained, within `evaluating`."""
+    return _evaluated[0]
+
+
+def _stamp(modules: Iterable[nn.Module]) -> int:
+    """Return a hash of which tensors the weights are, and of the first number in each.
+
+    A step of training changes some of these. Their version counters do not tell: fused optimisers
+    leave them as they are.
+    """
+    weights = [w for module in modules for w in module._parameters.values() if w is not None]
+    return hash(tuple((id(w), *w.detach().reshape(-1)[:1].tolist()) for w in weights))
 
 
 @contextmanager

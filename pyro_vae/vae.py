@@ -292,6 +292,13 @@ class Vae:
         x, *both = self.here(torch.cat([x0, x1]), *(torch.cat([y, y]) for y in labels))
         mean, _ = posterior_moments(self.guide, x, *both)
         if not isinstance(self.model, Model):
+            with evaluating(self.model):
+                sites = latent_sites(self.model, [x, *both])
+            for site in sites:
+                if site.fn.support.is_discrete:
+                    raise InputError(
+                        f"latent {site.name!r} is discrete: there is no line between its values"
+                    )
             line = _line(mean, steps)
             return decode(self.model, line, *self.here(*labels), like=x).to(x.device)
         with torch.no_grad(), evaluating(self.model):

@@ -134,8 +134,8 @@ RIGHT = {
     "importance.log_likelihood": of(num_samples=2, seed=0, mask=None, chunk_size=10, progress=None),
     "importance.log_weights": of(num_samples=2, seed=0, mask=None, chunk_size=10, progress=None),
     "unlabelled.unlabelled_log_likelihood": {
-        "model": LABEL_MODEL, "guide": LABEL_GUIDE, "x": X, "labels": torch.arange(2), "prior": None,
-        "num_samples": 2, "seed": 0, "mask": None, "progress": None,
+        "model": LABEL_MODEL, "guide": LABEL_GUIDE, "x": X, "labels": torch.arange(2),
+        "prior": None, "num_samples": 2, "seed": 0, "mask": None, "progress": None,
     },
     "importance.block_log_weights": {
         "model": MODEL, "guide": GUIDE, "batch": [X], "start": 0, "num_samples": 2, "seed": 0,

@@ -23,7 +23,7 @@ from torch import Tensor
 from pyro_vae.errors import InputError, check_rows, checked, one_line_refusals
 from pyro_vae.likelihood.refusals import check_densities, check_names, check_shape
 from pyro_vae.likelihood.sites import Site, is_random, run
-from pyro_vae.programs import Program, in_evaluation_mode
+from pyro_vae.programs import Program, in_evaluation_mode, weights_stamp
 from pyro_vae.seeds import seeded
 
 
@@ -81,6 +81,12 @@ def log_joint(
     num_samples, images = next(iter(latents.values())).shape[:2]
     sites = sites_at(model, batch, latents)
     missing = [site.name for site in sites if not site.observed]
+    for site in sites:
+        if not site.observed and site.fn.support.is_discrete:
+            raise InputError(
+                f"the guide misses the model's discrete latent {site.name!r}: sample it there, or "
+                "use Refined(model, guide), which takes it value by value"
+            )
     names = {site.name for site in sites}
     if observes and not missing and names <= latents.keys():
         raise InputError("the model observes nothing: it must score x, pyro.sample(..., obs=x)")
@@ -128,20 +134,16 @@ _KNOWN: WeakKeyDictionary = WeakKeyDictionary()
 
 
 def _known(program: Program, batch: list[Tensor]) -> tuple[dict, tuple]:
-    """Return where `_KNOWN` keeps whether the program takes samples, and the key there."""
+    """Return where `_KNOWN` keeps whether the program takes samples, and the key there.
+
+    The answer is for the weights as they are: where an output layer is zero, say, it does not show
+    what a network mixes up before.
+    """
     owner, name = getattr(program, "__self__", program), getattr(program, "__name__", "")
     try:
-        return _KNOWN.setdefault(owner, {}), (name, len(batch))
+        return _KNOWN.setdefault(owner, {}), (name, len(batch), weights_stamp())
     except TypeError:  # it cannot be a key: asked anew each time
         return {}, ()
-
-
-def forget_trials() -> None:
-    """Try all programs anew: a change of weights may change how they take samples.
-
-    Where an output layer is zero, say, what a network mixes up before it does not show.
-    """
-    _KNOWN.clear()
 
 
 @torch.no_grad()
@@ -156,7 +158,7 @@ def _takes_samples(
 ) -> bool:
     """Whether the program, in a plate of samples, gives the log densities that it gives without.
 
-    It is tried, once for all, at the last two samples of `latents`, or where it draws them itself.
+    It is tried, once for its weights, at the last two samples of `latents`, or where it draws them.
     First it is run without a plate, as its author wrote it: that raises the program's own errors.
     A program that draws random numbers beside its sites cannot be tried: it says so by an attribute
     `takes_samples`.

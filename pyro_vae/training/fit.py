@@ -24,8 +24,7 @@ from pyro_vae.errors import (
 )
 from pyro_vae.likelihood.estimate import Estimate
 from pyro_vae.likelihood.importance import log_likelihood
-from pyro_vae.likelihood.traces import forget_trials
-from pyro_vae.programs import Program, evaluating, own_module
+from pyro_vae.programs import Program, evaluating, modules_of, own_module
 from pyro_vae.seeds import GLOBAL_STATE_LOCK, seed_everything
 from pyro_vae.storage.fingerprint import fingerprint
 from pyro_vae.training.batches import Group, epoch_batches, groups_of, take, transform_seed
@@ -173,7 +172,7 @@ def fit(
     bound = PartitionedELBO(elbo, batch_parts, stop)
     state = TrainingState(path, modules, optimiser, shuffle, settings)
     # all options are right: from here on the modules are this training's
-    _prepare(modules)
+    optimiser.watched = _prepare(model, guide)
     with GLOBAL_STATE_LOCK:
         seed_everything(seed, like)
     position, history = state.resume(epochs) if resume else (Position(), [])
@@ -214,7 +213,6 @@ def fit(
                     raise interrupted(path)
             record = {"epoch": position.epoch + 1, "train_elbo": -position.total / sum(sizes)}
             check.weights(modules, record["train_elbo"])
-            forget_trials()
             if test_groups:
                 with check.distributions():
                     record["test_elbo"] = _test_elbo(model, guide, test_groups)
@@ -261,13 +259,14 @@ def check_batch_parts(batch_parts: int, images: int, batch_size: int) -> None:
         )
 
 
-def _prepare(modules: dict[str, nn.Module]) -> None:
-    """Make the parameters contiguous, and drop gradients computed before this training."""
-    for module in modules.values():
-        for parameter in module.parameters():
-            # Pyro's store would copy any other memory layout, and SVI then trains the copy alone
-            parameter.data = parameter.data.contiguous()
-            parameter.grad = None
+def _prepare(*programs: Program) -> list[nn.Parameter]:
+    """Make the weights contiguous, drop gradients from before this training, and return them."""
+    weights = [w for module in modules_of(*programs) for w in module.parameters(recurse=False)]
+    for w in weights:
+        # Pyro's store would copy any other memory layout, and SVI then trains the copy alone
+        w.data = w.data.contiguous()
+        w.grad = None
+    return weights
 
 
 def _test_elbo(model: Program, guide: Program, groups: list[Group]) -> float:

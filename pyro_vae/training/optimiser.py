@@ -27,6 +27,7 @@ class SingleOptimizer(pyro.optim.PyroOptim):
         super().__init__(optimiser, {"lr": learning_rate, **settings})
         self.learning_rate = learning_rate  # of the next step
         self.optimiser: torch.optim.Optimizer | None = None
+        self.watched: list[Tensor] = []  # every weight that the programs use
         self._state: dict | None = None
 
     def __call__(self, params: set[Tensor], *args: object, **kwargs: object) -> None:
@@ -35,6 +36,14 @@ class SingleOptimizer(pyro.optim.PyroOptim):
                 raise InputError(
                     "nothing to train: no weight of model or guide has requires_grad=True; a "
                     "function names what it trains by pyro.module or pyro.param"
+                )
+            trained = {id(parameter) for parameter in params}
+            lost = [w for w in self.watched if w.grad is not None and id(w) not in trained]
+            if lost:
+                raise InputError(
+                    f"{len(lost)} tensors of weights have a gradient and would not be trained: "
+                    "name their module in the program by pyro.module, or freeze it by "
+                    "requires_grad_(False)"
                 )
             ordered = sorted(params, key=pyro.get_param_store().param_name)
             self.optimiser = self.pt_optim_constructor(ordered, **self.pt_optim_args)

@@ -120,7 +120,7 @@ def mixture(x):
 def test_a_latent_that_the_bound_sums_over_needs_no_guide():
     (record,) = fit(mixture, LinearGuide(), (X,), elbo=TraceEnum_ELBO(max_plate_nesting=1), **QUICK)
     assert record["train_elbo"] < 0
-    with pytest.raises(InputError, match="the guide misses the model's latent site 'c'"):
+    with pytest.raises(InputError, match="the guide misses the model's discrete latent 'c'"):
         fit(mixture, LinearGuide(), (X,), elbo=Trace_ELBO(), **QUICK)
 
 
@@ -272,3 +272,18 @@ def test_a_network_is_tried_anew_after_training():
     fit(own, guide, (X,), epochs=20, batch_size=8, learning_rate=0.05, progress=False)
     results = [log_likelihood(p, guide, X, num_samples=10) for p in (own, copy.deepcopy(own))]
     assert (results[0].value == results[1].value).all()
+
+
+def test_weights_that_would_be_left_untrained_are_refused():
+    """A function's network without pyro.module: SVI would train the guide alone, in silence."""
+    decoder = nn.Linear(2, PROBLEM.data_dim).double()
+
+    def names_it(x):
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", z_of(torch.zeros(2).double(), 1.0))
+            pyro.sample("x", z_of(decoder(z), 0.5), obs=x)
+
+    with pytest.raises(InputError, match="2 tensors of weights have a gradient and would not be"):
+        fit(names_it, LinearGuide(), (X,), **QUICK)
+    decoder.requires_grad_(False)
+    fit(names_it, LinearGuide(), (X,), **QUICK)
