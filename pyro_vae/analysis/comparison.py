@@ -29,7 +29,7 @@ from pyro_vae.guides.refined import Refined
 from pyro_vae.likelihood.estimate import Estimate, estimate, iwae
 from pyro_vae.likelihood.importance import log_likelihood, log_weights
 from pyro_vae.likelihood.intervals import mean_interval
-from pyro_vae.programs import Program, in_evaluation_mode
+from pyro_vae.programs import Program, has_own_numbers, in_evaluation_mode
 from pyro_vae.seeds import seeded
 
 
@@ -62,7 +62,8 @@ def evaluate(
 
     `log_p` is the refined guide's estimate for the same images and model; it is made here if None.
     The gap of each of the first `gap_images` images is split in two where q* can be found: where
-    the guide is amortised and its family has pathwise gradients.
+    the guide is amortised and its family has pathwise gradients. A guide with numbers of its own
+    for each image, such as AutoNormal, is q* as far as its training found it.
     """
     check_counts(gap_images=gap_images)
     check_counts(100, num_samples=num_samples)  # for IWAE-100
@@ -92,6 +93,9 @@ def evaluate(
             "approximation": np.hypot(se, best_se),
             "amortisation": np.hypot(best_se, elbo_se),
         }
+    elif has_own_numbers(guide):  # it is q* itself: there is no encoder
+        gaps |= {"approximation": gaps["sum"], "amortisation": np.zeros_like(elbo)}
+        errors |= {"approximation": errors["sum"], "amortisation": np.zeros_like(elbo)}
     return Evaluation(
         estimate(log_w),
         iwae(log_w, 100).numpy(),

@@ -126,7 +126,10 @@ def test_an_autoguide_is_the_optimum_of_its_family_for_each_image(tmp_path):
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "digits" / "compare_guides_frozen_d4"
     rows = json.loads((folder / "metrics.json").read_text())["rows"]
-    gap = rows["auto_normal"]["gaps"]["sum"]["mean"]
+    gaps = rows["auto_normal"]["gaps"]
+    gap = gaps["sum"]["mean"]
+    assert gaps["approximation"] == gaps["sum"]
+    assert gaps["amortisation"]["mean"] == 0
     assert gap == pytest.approx(rows["mean_field"]["gaps"]["approximation"]["mean"], abs=0.3)
     assert gap < rows["mean_field"]["gaps"]["sum"]["mean"] - 1
     done = run_script("compare_guides", "--dataset", "digits", "--guides", "auto_normal",
