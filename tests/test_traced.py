@@ -23,8 +23,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWa
 # compiling takes longer than what is compiled
 NETWORKS = [
     ("dense", 0),
-    pytest.param("appendix", 0, marks=pytest.mark.scripts),
-    pytest.param("per_label", 10, marks=pytest.mark.scripts),
+    pytest.param("appendix", 0, marks=pytest.mark.slow),
+    pytest.param("per_label", 10, marks=pytest.mark.slow),
 ]
 
 
@@ -159,7 +159,7 @@ def test_a_compiled_network_checks_its_images_and_labels(digits):
 @pytest.mark.parametrize(
     ("architecture", "num_classes"),
     [
-        pytest.param("dense", 0, marks=pytest.mark.scripts),
+        pytest.param("dense", 0, marks=pytest.mark.slow),
         pytest.param("appendix", 0, marks=pytest.mark.slow),
         pytest.param("per_label", 10, marks=pytest.mark.slow),
     ],
