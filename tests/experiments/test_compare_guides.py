@@ -131,9 +131,12 @@ def test_an_autoguide_is_the_optimum_of_its_family_for_each_image(tmp_path):
     assert gaps["amortisation"]["mean"] == 0
     assert gap == pytest.approx(rows["mean_field"]["gaps"]["approximation"]["mean"], abs=0.3)
     assert gap < rows["mean_field"]["gaps"]["sum"]["mean"]
-    done = run_script("compare_guides", "--dataset", "digits", "--guides", "auto_normal",
-                      "--results", tmp_path)  # fmt: skip
-    check_wrong_option(done, "numbers of its own for each image")
+
+
+def test_an_autoguide_trains_no_generator(tmp_path, capsys):
+    words = ["--dataset", "digits", "--latent-dim", 2, "--guides", "auto_normal"]
+    message = "has numbers of its own for each image, and trains no generator: add --frozen-decoder"
+    check_wrong_option(main_of("compare_guides"), words, message, tmp_path, capsys)
 
 
 def dreg_options(monkeypatch):
