@@ -24,6 +24,7 @@ from pyro_vae.errors import InputError, check_choice, check_counts, check_rows, 
 from pyro_vae.guides import AMORTISED
 from pyro_vae.guides.amortised import Amortised
 from pyro_vae.guides.refined import Refined
+from pyro_vae.likelihood.coordinates import is_discrete
 from pyro_vae.likelihood.estimate import Estimate
 from pyro_vae.likelihood.importance import log_likelihood
 from pyro_vae.likelihood.unlabelled import unlabelled_log_likelihood
@@ -295,7 +296,7 @@ class Vae:
             with evaluating(self.model):
                 sites = latent_sites(self.model, [x, *both])
             for site in sites:
-                if site.fn.support.is_discrete:
+                if is_discrete(site):
                     raise InputError(
                         f"latent {site.name!r} is discrete: there is no line between its values"
                     )

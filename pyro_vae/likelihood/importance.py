@@ -109,13 +109,11 @@ def _blocks(
 ) -> Iterator[Tensor]:
     """Yield the log weights `(K, b)` of successive blocks of b images."""
     check_rows(x, *labels)
-    everything = [x, *labels]
+    everything, blocks = [x, *labels], image_blocks(len(x), num_samples)
     if mask is not None:
         model, guide, everything = masked(model, guide, x, mask, labels)
-    blocks = image_blocks(len(x), num_samples)
-    if mask is not None:
         check_unseen(model, [tensor[blocks[0]] for tensor in everything])
-    if scored_together(guide, everything, num_samples) != blocks:
+    if images_at_a_time(guide, everything, blocks[0].stop) > blocks[0].stop:
         yield _all_images(model, guide, everything, num_samples, seed, chunk_size)
         return
     with tqdm(total=len(x), desc=progress, unit="img", disable=progress is None) as bar:

@@ -21,6 +21,7 @@ from pyro.poutine.condition_messenger import ConditionMessenger
 from torch import Tensor
 
 from pyro_vae.errors import InputError, check_rows, checked, one_line_refusals
+from pyro_vae.likelihood.coordinates import is_discrete
 from pyro_vae.likelihood.refusals import check_densities, check_names, check_shape
 from pyro_vae.likelihood.sites import Site, is_random, run
 from pyro_vae.programs import Program, in_evaluation_mode, weights_stamp
@@ -82,7 +83,7 @@ def log_joint(
     sites = sites_at(model, batch, latents)
     missing = [site.name for site in sites if not site.observed]
     for site in sites:
-        if not site.observed and site.fn.support.is_discrete:
+        if not site.observed and is_discrete(site):
             raise InputError(
                 f"the guide misses the model's discrete latent {site.name!r}: sample it there, or "
                 "use Refined(model, guide), which takes it value by value"

@@ -24,7 +24,7 @@ from pyro_vae.errors import (
 )
 from pyro_vae.likelihood.estimate import Estimate
 from pyro_vae.likelihood.importance import log_likelihood
-from pyro_vae.programs import Program, evaluating, modules_of, own_module
+from pyro_vae.programs import Program, modules_of, own_module
 from pyro_vae.seeds import GLOBAL_STATE_LOCK, seed_everything
 from pyro_vae.storage.fingerprint import fingerprint
 from pyro_vae.training.batches import Group, epoch_batches, groups_of, take, transform_seed
@@ -271,8 +271,7 @@ def _prepare(*programs: Program) -> list[nn.Parameter]:
 
 def _test_elbo(model: Program, guide: Program, groups: list[Group]) -> float:
     """Return the mean ELBO of all images of the groups, nats per image, in evaluation mode."""
-    with evaluating(model, guide):
-        scores = [log_likelihood(model, guide, *group, num_samples=1) for group in groups]
+    scores = [log_likelihood(model, guide, *group, num_samples=1) for group in groups]
     return float(Estimate.concatenate(scores).elbo.mean())
 
 
