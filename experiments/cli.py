@@ -16,7 +16,7 @@ import matplotlib as mpl
 import torch
 
 from pyro_vae.analysis.plots import RC_PARAMS
-from pyro_vae.data import Dataset, NoData, load_dataset
+from pyro_vae.data.datasets import Dataset, NoData, load_dataset
 from pyro_vae.errors import InputError, check_counts
 from pyro_vae.networks.precision import resolve_precision
 from pyro_vae.training.fit import check_training_options

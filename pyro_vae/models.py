@@ -10,7 +10,7 @@ from pyro.distributions import constraints
 from pyro.util import ignore_jit_warnings
 from torch import Tensor, nn
 
-from pyro_vae.data import check_grey_levels, check_image_rows
+from pyro_vae.data.images import check_grey_levels, check_image_rows
 from pyro_vae.errors import InputError, checked, describe
 from pyro_vae.networks.precision import softplus
 from pyro_vae.priors import StandardPrior

@@ -7,7 +7,7 @@ import pyro
 import pytest
 import torch
 
-from pyro_vae.data import MNIST_MD5, RAW, data_root, load_digits, load_mnist
+from pyro_vae.data.datasets import MNIST_MD5, RAW, data_root, load_digits, load_mnist
 from pyro_vae.training.fit import fit
 from tests.autoencoders import build_vae, load_vae
 

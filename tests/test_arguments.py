@@ -24,8 +24,8 @@ from matplotlib.figure import Figure
 from torch import nn
 
 import pyro_vae
-from pyro_vae import data
 from pyro_vae.analysis.judges import Classifier
+from pyro_vae.data import datasets
 from pyro_vae.errors import InputError, checked
 from pyro_vae.guides.prior import PriorGuide
 from pyro_vae.likelihood.estimate import estimate
@@ -41,7 +41,7 @@ PRIOR = PriorGuide(MODEL)
 VAE = Vae.build(2, architecture="dense", precision="float32")
 LABEL_MODEL, LABEL_GUIDE = build_vae(2, architecture="dense", num_classes=10)
 CLASSIFIER = Classifier().eval()
-SMALL = data.Dataset("digits", X, Y, X, Y)
+SMALL = datasets.Dataset("digits", X, Y, X, Y)
 LOG_W = torch.zeros(30, 4)
 LATENTS = torch.zeros(3, 2)
 NUMBERS = torch.zeros(4, 4)
@@ -111,10 +111,10 @@ RIGHT = {
         pixels=True, seed=0,
     ),
     "comparison.compare": {"model": MODEL, "guides": {"prior": PRIOR}, "x": X[:1]},
-    "data.load_dataset": {"name": "digits", "root": None},
-    "data.data_root": {"root": "data"},
-    "data.check_images": {"images": X},
-    "data.check_image_rows": {"images": X},
+    "datasets.load_dataset": {"name": "digits", "root": None},
+    "datasets.data_root": {"root": "data"},
+    "images.check_images": {"images": X},
+    "images.check_image_rows": {"images": X},
     "explained.held_out_r2": {
         "features": {"a": TABLE[:, 0]}, "target": TABLE[:, 1], "held_out": DIGIT > 0,
         "categorical": ("a",), "seed": 0,

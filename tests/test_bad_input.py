@@ -12,7 +12,7 @@ from torch import nn
 
 import pyro_vae
 from experiments import cli
-from pyro_vae import data, errors, models, priors
+from pyro_vae import errors, models, priors
 from pyro_vae.analysis import (
     active_units,
     classification,
@@ -29,6 +29,7 @@ from pyro_vae.analysis import (
     style,
 )
 from pyro_vae.analysis.judges import Classifier
+from pyro_vae.data import datasets, images
 from pyro_vae.guides import flows, mixture, refined, semi_amortised
 from pyro_vae.likelihood import (
     annealing,
@@ -57,7 +58,7 @@ Z = np.random.default_rng(0).normal(size=(20, 3))
 DIGIT = np.arange(20) % 2
 RANDOM = torch.Generator()
 LOG_P = np.log(np.full((2, 3), 1 / 3))
-SMALL = data.Dataset("digits", X, Y, X, Y)
+SMALL = datasets.Dataset("digits", X, Y, X, Y)
 
 
 def score(*rows, model=MODEL, guide=GUIDE, **options):
@@ -390,25 +391,25 @@ CASES = [
     (
         "load_dataset",
         "name",
-        lambda: data.load_dataset("cifar"),
+        lambda: datasets.load_dataset("cifar"),
         "'cifar' is unknown: choose from mnist, digits",
     ),
     (
         "check_images",
         "a list",
-        lambda: data.check_images([[0.0]]),
+        lambda: images.check_images([[0.0]]),
         "images must be a tensor, not list",
     ),
-    ("check_images", "shape", lambda: data.check_images(X[0, 0]), IMAGES),
-    ("check_image_rows", "whole", lambda: data.check_image_rows(Y), "images must be float32 or"),
+    ("check_images", "shape", lambda: images.check_images(X[0, 0]), IMAGES),
+    ("check_image_rows", "whole", lambda: images.check_image_rows(Y), "images must be float32 or"),
     (
         "check_image_rows",
         "no row",
-        lambda: data.check_image_rows(torch.tensor(0.5)),
+        lambda: images.check_image_rows(torch.tensor(0.5)),
         "images must have shape (B, ...), B >= 1, not float32 ()",
     ),
-    ("check_grey_levels", "NaN", lambda: data.check_grey_levels(NAN), "without NaN, not in [nan"),
-    ("check_grey_levels", "255", lambda: data.check_grey_levels(255 * X), "divide grey levels"),
+    ("check_grey_levels", "NaN", lambda: images.check_grey_levels(NAN), "without NaN, not in [nan"),
+    ("check_grey_levels", "255", lambda: images.check_grey_levels(255 * X), "divide grey levels"),
     # drawing
     ("guide_samples", "K", lambda: sampling.guide_samples(GUIDE, X, num_samples=0), COUNT),
     ("guide_samples", "x", lambda: sampling.guide_samples(GUIDE, 3, num_samples=1), "x must be a"),

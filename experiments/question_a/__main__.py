@@ -16,7 +16,7 @@ from experiments.question_a import interpolation, noise, reconstructions, traini
 from experiments.record import Results
 from experiments.trained import Spec, load_or_train
 from pyro_vae.analysis.judges import knn_judge
-from pyro_vae.data import Dataset
+from pyro_vae.data.datasets import Dataset
 from pyro_vae.errors import InputError
 from pyro_vae.vae import Vae
 

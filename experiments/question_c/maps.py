@@ -9,7 +9,7 @@ from tqdm import tqdm
 from experiments.question_c import SEED
 from experiments.question_c.autoencoders import CONTENDERS, Vaes
 from pyro_vae.analysis.sampling import posterior_moments
-from pyro_vae.data import Dataset
+from pyro_vae.data.datasets import Dataset
 
 
 def figure(vaes: Vaes, data: Dataset) -> Figure:

@@ -11,7 +11,7 @@ from experiments.question_d import DRAWS, SEED
 from pyro_vae.analysis.active_units import ACTIVE_VARIANCE
 from pyro_vae.analysis.plots import show_image
 from pyro_vae.analysis.sampling import decode_style, encode_style
-from pyro_vae.data import Dataset
+from pyro_vae.data.datasets import Dataset
 from pyro_vae.vae import Vae
 
 DIGITS = (2, 4)  # shown

@@ -11,7 +11,7 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 from torch.nn import functional
 
-from pyro_vae.data import check_images
+from pyro_vae.data.images import check_images
 from pyro_vae.errors import checked
 
 CENTRE = 13.5  # row and column of the middle of an image

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pyro_vae.analysis.features import CENTRE, centre, on_cpu, slant
-from pyro_vae.data import check_images
+from pyro_vae.data.images import check_images
 from pyro_vae.errors import InputError, check_number, check_seed, checked
 
 FINE = 4  # fine pixels to a pixel, along each axis

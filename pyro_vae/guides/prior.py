@@ -3,7 +3,7 @@
 import pyro
 from torch import Tensor, nn
 
-from pyro_vae.data import check_image_rows
+from pyro_vae.data.images import check_image_rows
 from pyro_vae.errors import checked
 from pyro_vae.guides.amortised import UsesModel
 from pyro_vae.models import Model

@@ -4,7 +4,7 @@ import torch
 from pyro.util import ignore_jit_warnings
 from torch import Tensor
 
-from pyro_vae.data import check_images
+from pyro_vae.data.images import check_images
 from pyro_vae.errors import InputError, describe
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pyro_vae.analysis import features, interventions
-from pyro_vae.data import check_images
+from pyro_vae.data.images import check_images
 from tests.shapes import bar, ring
 
 CHANGES = {

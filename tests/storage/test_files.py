@@ -71,7 +71,8 @@ WITHOUT_POSIX = """
 import select, signal, sys
 sys.modules["fcntl"] = sys.modules["resource"] = None
 del select.poll, signal.SIGPIPE
-import pyro_vae.data, pyro_vae.parallel, pyro_vae.storage.files, pyro_vae.storage.fingerprint
+import pyro_vae.data.datasets, pyro_vae.parallel
+import pyro_vae.storage.files, pyro_vae.storage.fingerprint
 """
 
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 import torchvision
 
-from pyro_vae.data import MNIST_MD5, RAW, check_images, data_root, load_dataset, load_mnist
+from pyro_vae.data.datasets import MNIST_MD5, RAW, data_root, load_dataset, load_mnist
+from pyro_vae.data.images import check_images
 from pyro_vae.errors import InputError
 
 

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from pyro.util import ignore_jit_warnings
 from sklearn.datasets import load_digits as sklearn_digits
 from torch import Tensor
 from torch.nn import functional
 from torchvision.datasets import mnist
 
-from pyro_vae.errors import InputError, check_choice, checked, describe
+from pyro_vae.errors import InputError, check_choice, checked
 
 
 class NoData(InputError):
@@ -128,39 +127,3 @@ def load_digits() -> Dataset:
 def _unit_interval(pixels: Tensor, white: int) -> Tensor:
     """Scale grey levels 0..white, `(N, H, W)`, to float32 in [0, 1], `(N, 1, H, W)`."""
     return pixels.float().div(white).unsqueeze(1)
-
-
-@checked
-@ignore_jit_warnings()
-def check_images(images: Tensor) -> Tensor:
-    """Return `images`; raise InputError unless they are `(B, 1, 28, 28)` floats in [0, 1]."""
-    _check_dtype(images)
-    if images.dim() != 4 or images.shape[1:] != (1, 28, 28) or images.shape[0] == 0:
-        raise InputError(f"images must have shape (B, 1, 28, 28), B >= 1, not {describe(images)}")
-    check_grey_levels(images)
-    return images
-
-
-@checked
-@ignore_jit_warnings()
-def check_image_rows(images: Tensor) -> None:
-    """Raise InputError unless `images` are floats `(B, ...)` of any shape and any value."""
-    _check_dtype(images)
-    if images.dim() == 0 or images.shape[0] == 0:
-        raise InputError(f"images must have shape (B, ...), B >= 1, not {describe(images)}")
-
-
-@ignore_jit_warnings()
-def check_grey_levels(images: Tensor) -> None:
-    """Raise InputError unless all pixels are in [0, 1]; for at least one image."""
-    low, high = images.aminmax()
-    if not (low >= 0 and high <= 1):  # also false for NaN
-        raise InputError(
-            f"images must have pixels in [0, 1] without NaN, not in [{low:g}, {high:g}]: "
-            "divide grey levels by their maximum"
-        )
-
-
-def _check_dtype(images: Tensor) -> None:
-    if images.dtype not in (torch.float32, torch.float64):
-        raise InputError(f"images must be float32 or float64, not {describe(images)}")
