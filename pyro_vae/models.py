@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 
 import pyro
 import pyro.distributions as dist
@@ -117,6 +118,14 @@ class Model(nn.Module):
             if hasattr(part, "latent_dim"):
                 return part.latent_dim
         raise InputError("decoder must have a latent_dim: the number d of its latents")
+
+    @property
+    def on_unit_interval(self) -> bool:
+        """Whether the pixels are in [0, 1], or 0 and 1."""
+        weight = next(self.parameters(), torch.empty(0))
+        with suppress(Exception):  # it may ask for more than one pixel: `forward` asks again
+            return _on_unit_interval(self.pixel_distribution(logits=weight.new_zeros(1)))
+        return False
 
     @ignore_jit_warnings()
     def _check_logits(self, logits: Tensor, batch: torch.Size, x: Tensor) -> None:

@@ -101,7 +101,7 @@ CASES = [
         "must be float32 or float64",
     ),
     ("log_likelihood", "0 to 255", lambda: score(255 * X), "divide grey levels by their maximum"),
-    ("log_likelihood", "NaN", lambda: score(NAN), "pixels in [0, 1] without NaN"),
+    ("log_likelihood", "NaN", lambda: score(NAN), "x: image 0 of 4 holds NaN (counted from 0; 4"),
     ("log_likelihood", "shape", lambda: score(X[0, 0]), IMAGES),
     ("log_likelihood", "type", lambda: score(X.double()), "convert one of them"),
     ("log_likelihood", "guide", lambda: score(X, guide=None), "guide must be a Pyro program"),
@@ -409,6 +409,8 @@ CASES = [
         "images must have shape (B, ...), B >= 1, not float32 ()",
     ),
     ("check_grey_levels", "NaN", lambda: images.check_grey_levels(NAN), "without NaN, not in [nan"),
+    ("check_finite", "NaN", lambda: images.check_finite(NAN), "x: image 0 of 4 holds NaN"),
+    ("check_whole", "255", lambda: images.check_whole(MODEL, 255 * X), "pixels outside [0, 1]"),
     ("check_grey_levels", "255", lambda: images.check_grey_levels(255 * X), "divide grey levels"),
     # drawing
     ("guide_samples", "K", lambda: sampling.guide_samples(GUIDE, X, num_samples=0), COUNT),
@@ -772,7 +774,7 @@ ELSEWHERE = {
     *("nothing_registered", "forget", "random_state_kept", "seed_everything"),
     # a training's parts: test_objective, test_groups, test_rehearsal, test_isolation
     *("as_trained", "weight_at", "check_kl_weight", "rehearse", "isolated", "fit_options"),
-    *("groups_of", "epoch_batches", "take", "transform_seed"),
+    *("check_groups", "groups_of", "epoch_batches", "take", "transform_seed"),
     # groups of processes: test_parallel, test_distributed
     *(
         "join_group",

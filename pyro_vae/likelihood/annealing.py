@@ -29,6 +29,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from pyro_vae.data.images import check_whole
 from pyro_vae.errors import InputError, check_counts, check_rows, checked, one_line_refusals
 from pyro_vae.likelihood.coordinates import (
     Coordinate,
@@ -109,6 +110,7 @@ def annealed_log_likelihood(
     """
     betas = _schedule(num_chains, num_steps)
     check_rows(x, *labels)
+    check_whole(model, x)
     size = max(1, CHAINS // num_chains)
     if guide is not None:
         size = images_at_a_time(guide, [x, *labels], size)

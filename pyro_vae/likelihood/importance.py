@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from pyro_vae.data.images import check_whole
 from pyro_vae.errors import check_counts, check_rows, check_seed, checked, one_line_refusals
 from pyro_vae.likelihood.estimate import Estimate, estimate
 from pyro_vae.likelihood.masking import check_unseen, masked
@@ -110,7 +111,9 @@ def _blocks(
     """Yield the log weights `(K, b)` of successive blocks of b images."""
     check_rows(x, *labels)
     everything, blocks = [x, *labels], image_blocks(len(x), num_samples)
-    if mask is not None:
+    if mask is None:
+        check_whole(model, x)
+    else:
         model, guide, everything = masked(model, guide, x, mask, labels)
         check_unseen(model, [tensor[blocks[0]] for tensor in everything])
     if images_at_a_time(guide, everything, blocks[0].stop) > blocks[0].stop:

@@ -17,6 +17,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from torch.distributions import biject_to
 
+from pyro_vae.data.images import check_finite
 from pyro_vae.errors import InputError, describe, one_line_refusals
 from pyro_vae.likelihood.sites import innermost, is_random, run
 from pyro_vae.programs import Program, evaluating
@@ -40,8 +41,7 @@ def masked(
             f"{tuple(x.shape[1:])}, not {describe(mask)}"
         )
     filled = x.masked_fill(~seen, 0)
-    if not filled.isfinite().all():
-        raise InputError("x must be finite at the pixels that mask calls seen")
+    check_finite(filled, where=" at a pixel that mask calls seen")
     return MaskedModel(model), masked_guide(guide), [filled, seen, *labels]
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pyro_vae import parallel
+from pyro_vae.data.images import check_whole
 from pyro_vae.errors import InputError, check_rows, check_seed, checked
 from pyro_vae.likelihood.estimate import Estimate, estimate
 from pyro_vae.likelihood.importance import block_log_weights, image_blocks
@@ -43,6 +44,7 @@ def sharded_log_likelihood(
     A process that dies ends the run. Finished blocks stay; the next run makes the others.
     """
     check_rows(x, *labels)
+    check_whole(model, x)
     check_seed(seed)
     blocks = image_blocks(len(x), num_samples)
     folder = Path(folder)

@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from pyro_vae.data.images import check_finite, check_whole
 from pyro_vae.errors import InputError, check_rows
+from pyro_vae.programs import Program
 from pyro_vae.seeds import derive_seed, seeded
 
 Group = tuple[Tensor, ...]
@@ -21,6 +23,12 @@ def groups_of(images: Group | Sequence[Group]) -> list[Group]:
     for group in groups:
         check_rows(*group)
     return groups
+
+
+def check_groups(model: Program, groups: list[Group], name: str) -> None:
+    """Raise InputError if the model cannot take an image of the groups; `name` is the argument."""
+    for i, group in enumerate(groups):
+        check_whole(model, group[0], f"{name}[{i}]" if len(groups) > 1 else name)
 
 
 def epoch_batches(
@@ -58,6 +66,7 @@ def take(
         raise InputError(
             f"transform must return a tensor with a row for each of {len(batch[0])} images"
         )
+    check_finite(x, "transform", " in what it returned for a batch")
     return [x, *batch[1:]]
 
 

@@ -27,7 +27,14 @@ from pyro_vae.likelihood.importance import log_likelihood
 from pyro_vae.programs import Program, modules_of, own_module
 from pyro_vae.seeds import GLOBAL_STATE_LOCK, seed_everything
 from pyro_vae.storage.fingerprint import fingerprint
-from pyro_vae.training.batches import Group, epoch_batches, groups_of, take, transform_seed
+from pyro_vae.training.batches import (
+    Group,
+    check_groups,
+    epoch_batches,
+    groups_of,
+    take,
+    transform_seed,
+)
 from pyro_vae.training.divergence import Divergence
 from pyro_vae.training.elbo import PartitionedELBO
 from pyro_vae.training.handlers import as_trained, check_kl_weight, weight_at
@@ -139,6 +146,9 @@ def fit(
     """
     check_training_options(epochs, batch_size, learning_rate, seed, batch_parts, schedule)
     groups, test_groups = groups_of(train), [] if test is None else groups_of(test)
+    if transform is None:  # which may mend them
+        check_groups(model, groups, "train")
+    check_groups(model, test_groups, "test")
     sizes = [len(group[0]) for group in groups]
     for size in sizes:
         check_batch_parts(batch_parts, size, batch_size)
