@@ -81,6 +81,8 @@ def one_line_refusals(function: Function) -> Function:
                     f"model or guide: {shapes[0]}: a plate holds the images alone; declare the "
                     "dimensions of one image with .to_event()"
                 ) from error
+            if outside := _outside_support(str(error)):
+                raise InputError(f"model or guide: {outside}") from error
             refused = refused_by_distribution(error)
             if not refused:
                 raise
@@ -101,6 +103,55 @@ def refused_by_distribution(error: ValueError) -> str:
         "Expected (parameter|value argument) .*? found invalid values", str(error), re.S
     )
     return " ".join(complaint[0].split()) if complaint else ""
+
+
+# What a distribution's support is in words, by PyTorch's, and what to do about other values.
+_SUPPORTS = (
+    (
+        r"Boolean\(\)",
+        "0 or 1",
+        "score grey pixels by pyro_vae.GreyBernoulli, or binarise them: transform=torch.bernoulli "
+        "in fit, x.bernoulli() for scoring",
+    ),
+    (r"Real\(\)", "numbers and not NaN", "look for NaN in weights and images"),
+    (
+        r"Interval\(lower_bound=0\.0, upper_bound=1\.0\)",
+        "from 0 to 1",
+        "divide grey levels by their maximum",
+    ),
+    (
+        r"IntegerInterval\(lower_bound=(-?\d+), upper_bound=(-?\d+)\)",
+        "whole numbers from {} to {}",
+        "make whole numbers of grey levels x in [0, 1], as by (255 * x).round() for 0 to 255",
+    ),
+    (
+        r"IntegerGreaterThan\(lower_bound=(-?\d+)\)",
+        "whole numbers >= {}",
+        "make whole numbers of grey levels x in [0, 1], as by (255 * x).round() for 0 to 255",
+    ),
+    (r"GreaterThan\(lower_bound=([-\d.]+)\)", "numbers > {}", ""),
+    (r"GreaterThanEq\(lower_bound=([-\d.]+)\)", "numbers >= {}", ""),
+    (r"(.*)", "in {}", ""),
+)
+
+
+def _outside_support(error: str) -> str:
+    """Say plainly what values a distribution takes that has refused others; else return ""."""
+    complaint = re.search(r"within the support \((.*?)\) of the distribution (\w+)\(", error, re.S)
+    if not complaint:
+        return ""
+    support = re.sub(r"IndependentConstraint\((.*), \d+\)", r"\1", " ".join(complaint[1].split()))
+    found, words, remedy = next(
+        (found, words, remedy)
+        for pattern, words, remedy in _SUPPORTS
+        if (found := re.fullmatch(pattern, support))
+    )
+    site = re.search(r"at site '(.*?)'", error)
+    where = f"site {site[1]!r} is" if site else "a site is"
+    return (
+        f"{where} a {complaint[2]}, whose values are {words.format(*found.groups())}, and was "
+        f"given others: {remedy or 'give it images, or draws of the guide, of that kind'}"
+    )
 
 
 # What an annotation is called in a message, by its class's name.
