@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -19,7 +20,8 @@ from pyro_vae.data.datasets import Dataset
 from pyro_vae.networks.precision import resolve_precision
 from pyro_vae.storage.files import atomic_write, check_folder, lock_folder
 
-PACKAGES = ("torch", "torchvision", "pyro-ppl", "arviz", "numpy", "scipy", "scikit-learn")
+ARVIZ = "arviz-stats" if find_spec("arviz_stats") else "arviz"  # as likelihood/psis.py takes them
+PACKAGES = ("torch", "torchvision", "pyro-ppl", ARVIZ, "numpy", "scipy", "scikit-learn")
 
 
 class Results:

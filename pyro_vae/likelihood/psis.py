@@ -9,10 +9,21 @@ from torch import Tensor
 
 from pyro_vae.errors import InputError, check_counts, checked, describe
 
-with warnings.catch_warnings():
-    # arviz 0.2x announces its 1.0 whenever it is imported
-    warnings.filterwarnings("ignore", r"\s*ArviZ is undergoing a major refactor", FutureWarning)
-    from arviz import psislw
+try:
+    from arviz_stats.base import array_stats
+
+    SIGN = -1  # of what psislw takes: log likelihoods, whose negatives are the log weights
+    psislw = array_stats.psislw
+except ImportError:  # ArviZ 0.2x, the newest below Python 3.12
+    SIGN = 1  # log weights
+    with warnings.catch_warnings():
+        # it announces its 1.0 whenever it is imported
+        announcement = r"\s*ArviZ is undergoing a major refactor"
+        warnings.filterwarnings("ignore", announcement, FutureWarning)
+        from arviz import psislw
+
+LOG_TINY = math.log(np.finfo(float).tiny)  # of the smallest weight beside one of 1
+ROUNDING = 1e-10  # log weights no further apart count as equal
 
 
 @checked
@@ -21,13 +32,13 @@ def pareto_khat(log_w: Tensor | np.ndarray) -> np.ndarray:
 
     A generalised Pareto distribution is fitted to the largest min(K / 5, 3 sqrt(K)) weights. Its
     shape k tells which moments the weights have: those of order below 1/k. k-hat is +inf where the
-    tail has fewer than five weights (always for K < 21), and where all weights are zero: nothing
+    tail has fewer than six weights (always for K < 26), and where all weights are zero: nothing
     supports the estimate. It is -inf where all weights are equal but for rounding, as under a
     perfect proposal.
 
-    Of a discrete latent the weights may have few values, and the tail would begin in the midst of
-    equal weights. These are spread evenly over the interval down to the next lower value, which
-    keeps their order and their bound.
+    Of a discrete latent the weights may have few values, and the tail would begin with equal
+    weights. These are spread evenly over the interval down to the next lower value, which keeps
+    their order and their bound.
 
     >>> import numpy as np
     >>> from pyro_vae import pareto_khat
@@ -38,38 +49,69 @@ def pareto_khat(log_w: Tensor | np.ndarray) -> np.ndarray:
     References:
         Vehtari, Simpson, Gelman, Yao, Gabry (2024), Pareto smoothed importance sampling, JMLR 25.
     """
-    weights = check_log_weights(log_w).detach().double().cpu().numpy().T.copy()
+    weights = check_log_weights(log_w).detach().double().cpu().numpy().T
+    highest, lowest = weights.max(axis=1, keepdims=True), weights.min(axis=1, keepdims=True)
+    khat = np.full((len(weights), 1), np.inf)
     num_samples = weights.shape[1]
-    highest, lowest = weights.max(axis=1), weights.min(axis=1)
-    khat = np.full(len(weights), np.inf)
-    if num_samples > 20:
-        _spread_ties(weights)
-        with np.errstate(all="ignore"):  # a tail without spread: its NaN is replaced below
-            khat = np.asarray(psislw(weights)[1])
+    if num_samples > 25:
+        with np.errstate(invalid="ignore"):  # all weights are zero: NaN, of which there is no tail
+            ordered = np.sort(weights - highest, axis=1)
+        ordered[ordered <= LOG_TINY] = -np.inf
+        tail = math.ceil(min(num_samples / 5, 3 * math.sqrt(num_samples)))
+        _spread_ties(ordered, tail)
+        khat[:, 0] = _fit_tails(ordered[:, -tail - 1 :])
     constant = np.isclose(highest, lowest, rtol=1e-12, atol=1e-4) & np.isfinite(highest)
     constant &= num_samples > 1
-    return np.where(constant, -np.inf, np.where(np.isfinite(khat), khat, np.inf))
+    return np.where(constant, -np.inf, khat)[:, 0]
 
 
-def _spread_ties(log_w: np.ndarray) -> None:
-    """Spread equal weights, in place, in each row of `log_w`, `(B, K)`, whose tail begins in ties.
+def _spread_ties(log_w: np.ndarray, tail: int) -> None:
+    """Spread equal weights in each row of `log_w`, `(B, K)`, in place, if its tail begins with some.
 
-    n weights that equal w, with v the next lower value, or 0, become w - (w - v) i / n, i = 0 to
-    n - 1.
+    The rows ascend. n weights that equal w, with v the next lower value, or 0, become
+    w - (w - v) i / n, i = n - 1 to 0.
     """
-    num_samples = log_w.shape[1]
-    tail = math.ceil(min(num_samples / 5, 3 * math.sqrt(num_samples)))  # as ArviZ takes it
-    ordered = np.sort(log_w, axis=1)
-    for row in np.flatnonzero(ordered[:, -tail - 1] == ordered[:, -tail]):
-        values, member, counts = np.unique(log_w[row], return_inverse=True, return_counts=True)
-        if len(values) == 1:
+    begins_in_ties = log_w[:, -tail] <= log_w[:, -tail - 1] + ROUNDING
+    begins_in_ties |= log_w[:, _quarter(tail) - tail] <= log_w[:, -tail] + ROUNDING
+    for row in np.flatnonzero(begins_in_ties):
+        _, first, member, counts = np.unique(
+            log_w[row].round(10), return_index=True, return_inverse=True, return_counts=True
+        )
+        if len(first) == 1:
             continue
-        w = np.exp(values - values[-1])
+        w = np.exp(log_w[row, first])
         below = np.append(0, w[:-1])
-        place = np.argsort(np.argsort(member, kind="stable"), kind="stable")
-        i = place - np.append(0, np.cumsum(counts)[:-1])[member]  # 0 .. n - 1 among the equal
+        i = (first + counts - 1)[member] - np.arange(len(member))
         with np.errstate(divide="ignore"):
-            log_w[row] = np.log(w[member] - (w - below)[member] * i / counts[member])
+            log_w[row] = np.sort(np.log(w[member] - (w - below)[member] * i / counts[member]))
+
+
+def _fit_tails(log_w: np.ndarray) -> np.ndarray:
+    """Return k-hat, `(B,)`, from the log of the tail's weights, `(B, 1 + tail)`, ascending.
+
+    The first is not in the tail: it is the threshold. The largest weight is 1. k-hat is +inf where
+    fewer than six weights are above the threshold, and where the lowest quarter of those is equal.
+
+    ArviZ rounds the length of a tail up in some versions and down in others. It is given as many
+    copies of the threshold as make these weights the tail in all of them.
+    """
+    log_w = np.maximum(log_w, LOG_TINY)
+    weights = np.exp(log_w) - np.exp(log_w[:, :1])
+    tails = (log_w > log_w[:, :1]).sum(axis=1)  # of each row, how many are above the threshold
+    khat = np.full(len(log_w), np.inf)
+    for tail in np.unique(tails[tails > 5]):
+        varied = weights[:, -tail] < weights[:, _quarter(tail) - tail]
+        rows = np.flatnonzero((tails == tail) & varied)
+        sample = np.repeat(log_w[rows, :1], max(5 * tail, math.ceil(tail**2 / 9)), axis=1)
+        sample[:, -tail:] = log_w[rows, -tail:]
+        with np.errstate(all="ignore"):  # a tail without spread: its NaN is replaced below
+            khat[rows] = psislw(SIGN * sample)[1]
+    return np.where(np.isfinite(khat), khat, np.inf)
+
+
+def _quarter(tail: int) -> int:
+    """Return the place, from 0, of the quantile to which the fit scales a tail."""
+    return int(tail / 4 + 0.5) - 1
 
 
 def check_log_weights(log_w: Tensor | np.ndarray) -> Tensor:

@@ -1,10 +1,133 @@
+import importlib.util
 import math
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from pyro_vae.likelihood import psis
 from pyro_vae.likelihood.psis import khat_threshold, pareto_khat
+
+
+def zhang_stephens(tail):
+    """The shape that Zhang and Stephens (2009) fit to excesses over a threshold, as in loo 2.8.
+
+    It is drawn towards 0.5 by a prior worth ten weights.
+    """
+    x = sorted(tail)
+    n, m = len(x), 30 + int(len(x) ** 0.5)
+    quantile = x[int(n / 4 + 0.5) - 1]
+    theta = [1 / x[-1] + (1 - math.sqrt(m / (j - 0.5))) / 3 / quantile for j in range(1, m + 1)]
+    log_of = [n * profile(t, x) for t in theta]
+    posterior = [math.exp(value - max(log_of)) for value in log_of]
+    # ArviZ leaves out what is below ten roundings
+    posterior = [p if p >= 10 * sys.float_info.epsilon * sum(posterior) else 0 for p in posterior]
+    mean = sum(t * p for t, p in zip(theta, posterior, strict=True)) / sum(posterior)
+    k = np.log1p(-mean * np.array(x)).mean()
+    return (n * k + 10 * 0.5) / (n + 10)
+
+
+def profile(theta, x):
+    """The profile log-likelihood of one excess: k = mean log(1 - theta x), scale -k / theta."""
+    if theta == 0:  # the limit: an exponential distribution
+        return -math.log(np.mean(x)) - 1
+    k = np.log1p(-theta * np.array(x)).mean()
+    return math.log(-theta / k) - k - 1
+
+
+def khat_by_hand(log_w):
+    """k-hat of one image's log weights, (K,): the definition, without any of ArviZ."""
+    if log_w.max() == -math.inf:
+        return math.inf
+    tail = math.ceil(min(len(log_w) / 5, 3 * math.sqrt(len(log_w))))
+    log_w = np.sort(log_w - log_w.max())
+    log_w[log_w < math.log(sys.float_info.min)] = -math.inf
+    quarter = int(tail / 4 + 0.5) - 1
+    if log_w[-tail] in (log_w[-tail - 1], log_w[quarter - tail]):
+        log_w = spread(log_w)
+    return fit_tail(log_w, tail)
+
+
+def fit_tail(log_w, tail):
+    """The shape of those of the largest weights that are above the next one, and above zero."""
+    log_w = np.sort(log_w)
+    threshold = max(log_w[-tail - 1], math.log(sys.float_info.min))
+    above = log_w[-tail:][log_w[-tail:] > threshold]
+    if len(above) < 6:
+        return math.inf
+    return zhang_stephens(np.exp(above) - math.exp(threshold))
+
+
+def spread(log_w):
+    """Equal weights evenly over the interval down to the next lower one, or to zero."""
+    spread, below = [], 0.0
+    for value in sorted(set(log_w)):
+        w, n = math.exp(value), list(log_w).count(value)
+        spread += [below + (w - below) * i / n for i in range(1, n + 1)]
+        below = w
+    with np.errstate(divide="ignore"):
+        return np.log(spread)
+
+
+def weight_sets():
+    """Log weights (K, B) of many kinds and sizes, 2,880 sets of them."""
+    rng = np.random.default_rng(0)
+    for K in (26, 30, 99, 101, 225, 226, 230, 1000):
+        B = (K, 30)
+        for scale in (0.1, 1, 30, 300):  # the last reaches beyond the smallest float
+            yield rng.normal(0, scale, B)
+        for shape in (0.2, 0.7, 1.5):
+            yield rng.exponential(shape, B)
+        with np.errstate(divide="ignore"):
+            yield np.log(rng.integers(1, 9, B))
+            yield np.log(rng.integers(0, 3, B))
+            yield np.where(rng.random(B) < rng.random(30), -np.inf, rng.normal(0, 1, B))
+        yield np.where(rng.random(B) < 0.1, 2.0, rng.normal(0, 1, B))
+        few = np.full(B, -1e4)
+        few[:5] = rng.normal(0, 1, (5, 30))
+        yield few
+
+
+@pytest.fixture(scope="module")
+def sets():
+    log_w = list(weight_sets())
+    return log_w, [np.array([khat_by_hand(row) for row in block.T]) for block in log_w]
+
+
+def test_khat_is_the_fit_of_zhang_and_stephens(sets):
+    """Whichever version of ArviZ is installed: the versions differ in sign and length of tail."""
+    for log_w, expected in zip(*sets, strict=True):
+        np.testing.assert_allclose(pareto_khat(log_w), expected, rtol=1e-8, atol=1e-8)
+
+
+def rounds_up(log_w):
+    """As ArviZ 0.2x: of each row, k-hat alone."""
+    tail = math.ceil(min(log_w.shape[1] / 5, 3 * math.sqrt(log_w.shape[1])))
+    return None, np.array([fit_tail(row, tail) for row in log_w])
+
+
+def rounds_down(log_likelihood):
+    """As arviz-stats."""
+    K = log_likelihood.shape[1]
+    tail = math.floor(3 * math.sqrt(K) if K > 225 else K / 5)
+    return None, np.array([fit_tail(-row, tail) for row in log_likelihood])
+
+
+@pytest.mark.parametrize("layout", ["arviz 0.2x", "arviz-stats"])
+def test_both_layouts_of_arviz_are_given_what_they_take(layout, sets, monkeypatch):
+    """The one takes log weights and the other their negatives; here each by a stand-in."""
+    old = SimpleNamespace(psislw=rounds_up)
+    new = SimpleNamespace(array_stats=SimpleNamespace(psislw=rounds_down))
+    monkeypatch.setitem(sys.modules, "arviz", old if layout == "arviz 0.2x" else None)
+    monkeypatch.setitem(sys.modules, "arviz_stats.base", new if layout == "arviz-stats" else None)
+    monkeypatch.setitem(sys.modules, "arviz_stats", SimpleNamespace(base=new))
+    spec = importlib.util.spec_from_file_location("psis_of_this_layout", psis.__file__)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for log_w, expected in list(zip(*sets, strict=True))[::7]:
+        np.testing.assert_allclose(module.pareto_khat(log_w), expected, rtol=1e-8, atol=1e-8)
 
 
 @pytest.mark.parametrize("shape", [0.2, 0.5, 0.9])
@@ -27,7 +150,9 @@ def test_the_scale_of_the_weights_does_not_matter_and_they_are_not_changed():
 
 
 def test_no_tail_no_trust():
-    assert (pareto_khat(torch.randn(20, 4)) == math.inf).all()
+    assert (pareto_khat(torch.randn(25, 4)) == math.inf).all()
+    assert (pareto_khat(torch.randn(26, 4)) < math.inf).all()
+    assert (pareto_khat(torch.full((26, 4), -math.inf)) == math.inf).all()
     assert (pareto_khat(torch.zeros(1, 4)) == math.inf).all()
     one_weight_takes_all = torch.full((1000, 1), -1e4)
     one_weight_takes_all[0] = 0
@@ -36,6 +161,15 @@ def test_no_tail_no_trust():
 
 def test_constant_weights_are_perfect():
     assert (pareto_khat(torch.full((100, 2), -3.3)) == -math.inf).all()
+
+
+def test_weights_that_are_equal_but_for_rounding_count_as_equal():
+    """Half of them are the largest. Beside the rounding the fit would see whole numbers of it."""
+    log_w = torch.zeros(1000, 1).double()
+    log_w[500:] = -5
+    rounding = 1e-15 * torch.randn(1000, 1, generator=torch.Generator().manual_seed(0)).double()
+    assert pareto_khat(log_w + rounding) == pytest.approx(pareto_khat(log_w), abs=1e-8)
+    assert pareto_khat(log_w) < 0
 
 
 def test_threshold():
