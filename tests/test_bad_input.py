@@ -334,7 +334,7 @@ CASES = [
         "Vae",
         "missing",
         lambda: Vae.load("typo.pt"),
-        "train first, or name another",
+        "give its full path, or name another",
     ),
     (
         "Vae",
@@ -753,6 +753,8 @@ ELSEWHERE = {
         "results_root",
         "folder_name",
         "load_or_train",
+        "own_checkpoint",
+        "checkpoint_there",
         "trained_classifier",
         "provenance",
     ),

@@ -50,7 +50,10 @@ def load_tensors(
     program's, or lacks one of `keys`. The message calls it `kind` and ends with `remedy`.
     """
     if not os.path.isfile(path):  # Path.is_file raises for a name that is too long
-        raise InputError(f"{path} is not a file: train first, or name another checkpoint")
+        raise InputError(
+            f"{path} is not a file, seen from the working directory {os.getcwd()}: "
+            "give its full path, or name another file"
+        )
     try:
         with zipfile.ZipFile(path) as parts:
             if parts.testzip() is not None:
