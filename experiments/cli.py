@@ -8,7 +8,7 @@ import re
 import select
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -35,9 +35,16 @@ TRAINING = {
     "particles": None,  # as many as the objective takes by default
 }
 HELP = {
-    "objective": "the bound that is climbed, and by which gradient (default: elbo)",
-    "particles": "draws of each image's latent in a step (default: 1; iwae and dreg: 8)",
+    "epochs": "times that each training image is seen",
+    "batch_size": "images in a training step",
+    "learning_rate": "of Adam",
+    "precision": "float32, bfloat16, or auto: bfloat16 where the hardware multiplies it natively",
+    "seed": "of the first weights and of everything random in the training",
+    "batch_parts": "parts of a batch, each with a seed of its own, that several processes share",
+    "objective": "bound to maximise, and estimator of its gradient: elbo, iwae, stl or dreg",
+    "particles": "draws of each image's latent in a step",
 }
+SHOWN = {"particles": "1; of iwae and dreg 8"}  # in place of a default that is not one value
 
 # What the package's messages call an argument, and the option of the scripts that sets it.
 OPTIONS = {
@@ -51,7 +58,9 @@ OPTIONS = {
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
+    """An argument parser whose errors are one line, and that refuses the options in `fixed`."""
+
+    fixed: Collection[str] = ()
 
     def error(self, message: str) -> None:
         """Print the one line and exit with code 2."""
@@ -64,6 +73,7 @@ class Parser(argparse.ArgumentParser):
         """
         parsed = super().parse_args(args)
         parsed.given = [name for name in TRAINING if hasattr(parsed, name)]
+        reject_options(parsed, *self.fixed)
         for name, default in TRAINING.items():
             if name not in parsed.given:
                 setattr(parsed, name, default)
@@ -71,55 +81,99 @@ class Parser(argparse.ArgumentParser):
 
 
 def make_parser(
-    description: str, latent_dim: int | None = 4, **training: object
+    description: str,
+    latent_dim: int | None = 4,
+    fixed: Collection[str] = (),
+    **training: object,
 ) -> argparse.ArgumentParser:
     """Return a parser of the options that every question's script has.
 
     A script about one autoencoder, of `latent_dim` dimensions unless asked otherwise, has
-    `--latent-dim` and `--checkpoint` too; `latent_dim` is None for one that compares several.
+    `--latent-dim` and `--checkpoint` too; `latent_dim` is None for one that compares several. The
+    options in `fixed` the script sets itself: its --help leaves them out, and they are refused.
     `training` has the script's own defaults, where they are not those of TRAINING.
     """
-    parser = Parser(
-        prog=f"python -m {_module()}",
-        description=description,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    name = f"python -m {_module()}"
+    parser = Parser(prog=name, usage=f"{name} [options]", description=description)
+    parser.fixed = fixed
+    _add_data_options(parser.add_argument_group("data and results"))
+    of_one = latent_dim is not None
+    if of_one:
+        parser.add_argument(
+            "--latent-dim",
+            type=int,
+            default=latent_dim,
+            metavar="D",
+            help="dimensions of z (default: %(default)s)",
+        )
+    found = (
+        "An autoencoder that is in RESULTS/checkpoints is used; else the one of record, if it was "
+        "trained as these options ask; else one is trained."
     )
-    data = parser.add_argument_group("data and results")
-    data.add_argument(
+    group = parser.add_argument_group("training", None if "train" in fixed else found)
+    _add_training_options(group, of_one, fixed, TRAINING | training, given=training)
+    return parser
+
+
+def _add_data_options(group: argparse._ArgumentGroup) -> None:
+    """Add the options that say where from and where to."""
+    group.add_argument(
         "--dataset",
         choices=["mnist", "digits", "auto"],
         default="mnist",
-        help="digits: scikit-learn's, which need no download; auto: MNIST if it can be had",
+        help="digits: scikit-learn's, which need no download; auto: MNIST if it can be had, else "
+        "the digits (default: %(default)s)",
     )
-    data.add_argument("--data-root", type=Path, help="folder of MNIST/raw (PYRO_VAE_DATA, data/)")
-    data.add_argument("--results", type=Path, default=Path("results"), help="folder to write to")
-    data.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
-    train = parser.add_argument_group("training (only where there is no checkpoint yet)")
-    if latent_dim is None:
-        parser.set_defaults(checkpoint=None)
+    group.add_argument(
+        "--data-root",
+        type=Path,
+        metavar="FOLDER",
+        help="where MNIST/raw is (default: the folder that PYRO_VAE_DATA names, else data)",
+    )
+    group.add_argument(
+        "--results",
+        type=Path,
+        default=Path("runs"),
+        help="folder to write to (default: %(default)s); results has those of record",
+    )
+    group.add_argument(
+        "--device", default="cpu", help="cpu, cuda, cuda:1 and so on (default: %(default)s)"
+    )
+
+
+def _add_training_options(
+    group: argparse._ArgumentGroup,
+    of_one: bool,
+    fixed: Collection[str],
+    defaults: dict[str, object],
+    given: Collection[str],
+) -> None:
+    """Add what says which autoencoder is used and how one is trained.
+
+    The `defaults` of the options in `given` are the script's own.
+    """
+
+    def add(name: str, text: str, **options: object) -> None:
+        said = argparse.SUPPRESS if name in fixed else text
+        group.add_argument(f"--{name.replace('_', '-')}", help=said, **options)
+
+    if of_one:
+        add("checkpoint", "use the autoencoder in this file", type=Path, metavar="FILE")
     else:
-        parser.add_argument("--latent-dim", type=int, default=latent_dim, help="dimensions of z")
-        train.add_argument(
-            "--checkpoint",
-            type=Path,
-            help="checkpoint file (default: RESULTS/checkpoints/dN.pt, N the dimensions)",
-        )
-    train.add_argument("--train", action="store_true", help="train even if there is a checkpoint")
-    train.add_argument(
-        "--resume", action="store_true", help="go on with a training that stopped, if there is one"
-    )
-    for name, default in (TRAINING | training).items():
-        train.add_argument(
-            f"--{name.replace('_', '-')}",
+        group.set_defaults(checkpoint=None)
+    add("train", "train one in RESULTS, in place of one that is there", action="store_true")
+    resume = "go on with a training that was stopped, if there is one"
+    add("resume", resume, action="store_true")
+    for name, default in defaults.items():
+        add(
+            name,
+            f"{HELP[name]} (default: {SHOWN.get(name, default)})",
             type=int if default is None else type(default),
             choices=[*OBJECTIVES] if name == "objective" else None,
+            metavar={float: "X", str: name.upper()}.get(type(default), "N"),
             # absent unless given, so that a given option differs from a default
-            default=training.get(name, argparse.SUPPRESS),
-            help="default of this script"
-            if name in training
-            else HELP.get(name, f"(default: {default})"),
+            default=default if name in given else argparse.SUPPRESS,
         )
-    return parser
 
 
 def _module() -> str:

@@ -93,11 +93,19 @@ def figure(x: Tensor, result: Completion, rows: list[dict]) -> Figure:
 def main() -> None:
     """Load or train the autoencoder, complete six digits, write the figure and the metrics."""
     parser = make_parser(__doc__.splitlines()[0], latent_dim=20)
-    parser.add_argument("--num-samples", type=int, default=5000, help="of the refined guide")
+    parser.add_argument(
+        "--num-samples",
+        type=int,
+        default=5000,
+        metavar="K",
+        help="samples of the refined guide for each image (default: %(default)s)",
+    )
     args = parser.parse_args()
     check_at_least("--num-samples", args.num_samples, 2)
     data = announce_and_load(
-        args, "completions: the lower half of six digits from the upper half. About 1 minute."
+        args,
+        "completions: the lower half of six digits from the upper half. About 1 minute on 2 cores, "
+        "and 6 more where an autoencoder is trained.",
     )
     results = Results(args, data, folder_name(args, "completions", 20))
     vae = load_or_train(args, data, Spec(args.latent_dim), path=args.checkpoint)
@@ -109,7 +117,10 @@ def main() -> None:
     results.add("images", rows, completions=figure(x, result, rows))
     results.finish()
     mean = np.mean(result.missing)
-    print(f"log p(lower | upper) {mean:.1f} nats on average; see {results.folder}")
+    print(
+        f"log p(lower | upper) {mean:.1f} nats on average; figure and metrics.json in "
+        f"{results.folder}"
+    )
 
 
 if __name__ == "__main__":

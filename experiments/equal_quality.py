@@ -29,7 +29,6 @@ from experiments.cli import (
     check_at_least,
     folder_name,
     make_parser,
-    reject_options,
     run,
 )
 from experiments.record import Results
@@ -235,17 +234,27 @@ def quality_figure(metrics: dict) -> Figure:
 
 def options() -> argparse.Namespace:
     """Parse and check the options of the script."""
-    parser = make_parser(__doc__.splitlines()[0], latent_dim=20, epochs=5)
+    own = [name for name in TRAINING if name not in ("epochs", "precision")]
+    fixed = (*own, "checkpoint", "train")
+    parser = make_parser(__doc__.splitlines()[0], latent_dim=20, fixed=fixed, epochs=5)
     parser.add_argument(
-        "--pairs", type=int, default=8, metavar="N", help="number of training pairs"
+        "--pairs",
+        type=int,
+        default=8,
+        metavar="N",
+        help="pairs of trainings (default: %(default)s)",
     )
-    parser.add_argument("--images", type=int, default=200, metavar="N", help="test images")
+    parser.add_argument(
+        "--images",
+        type=int,
+        default=200,
+        metavar="N",
+        help="test images that are scored (default: %(default)s)",
+    )
     args = parser.parse_args()
     check_at_least("--pairs", args.pairs, 2)
     check_at_least("--images", args.images, 2)
     check_at_least("--epochs", args.epochs, 1)
-    own = [name for name in TRAINING if name not in ("epochs", "precision")]
-    reject_options(args, *own, "checkpoint", "train")
     return args
 
 
@@ -254,8 +263,9 @@ def main() -> None:
     args = options()
     data = announce_and_load(
         args,
-        "equal quality: about 15 minutes a pair on 2 cores, 1 to 2 on a GPU. --resume keeps the "
-        "scores that a stopped run has written.",
+        f"equal quality: trainings in {args.pairs} pairs, plain and by this package, compared. "
+        "About 15 minutes a pair on 2 cores, 1 to 2 on a GPU. --resume keeps the scores that a "
+        "stopped run has written.",
     )
     results = Results(args, data, folder_name(args, "equal_quality", 20))
     settings = {

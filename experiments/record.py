@@ -41,6 +41,7 @@ class Results:
         self.provenance = provenance()
         if parallel.rank() == 0:  # of several processes the first writes
             lock_folder(self.folder)
+            print(f"results: in {self.folder}")
         else:
             check_folder(self.folder)
 

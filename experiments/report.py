@@ -9,7 +9,6 @@ A person must then read the sentences around it again.
     python -m experiments.report
 """
 
-import argparse
 import json
 import re
 from functools import reduce
@@ -66,11 +65,13 @@ def update(text: str, results: Path) -> str:
 
 def main() -> None:
     """Bring both README files of a results folder up to date, and print what has changed."""
-    parser = Parser(
-        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    name = "python -m experiments.report"
+    parser = Parser(prog=name, usage=f"{name} [options]", description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--results", type=Path, default=Path("results"), help="folder of the report"
+        "--results",
+        type=Path,
+        default=Path("results"),
+        help="folder of the report and of the metrics that it quotes (default: %(default)s)",
     )
     args = parser.parse_args()
     report, beside = args.results / "README.md", args.results.absolute().parent / "README.md"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from experiments.cli import check_device, fit_options, results_root, training_settings
+from experiments.cli import TRAINING, check_device, fit_options, results_root, training_settings
 from experiments.record import provenance
 from pyro_vae import parallel
 from pyro_vae.analysis.judges import Classifier, train_classifier
@@ -19,6 +19,9 @@ from pyro_vae.storage.fingerprint import fingerprint
 from pyro_vae.storage.tensors import blaming, load_tensors, load_weights, save_tensors
 from pyro_vae.training.fit import check_batch_parts, fit
 from pyro_vae.vae import Vae
+
+# The results of record, from whatever folder a script is called: their autoencoders are read.
+RECORD = Path(__file__).parents[1] / "results"
 
 # What a checkpoint that does not say was trained with.
 UNSAID = {"batch_parts": 1, "objective": "elbo", "particles": 1}
@@ -47,25 +50,93 @@ def load_or_train(
     path: Path | None = None,
     **changed: object,
 ) -> Vae:
-    """Return the autoencoder of `spec` on `args.device`: from its checkpoint, or trained now.
+    """Return the autoencoder of `spec` on `args.device`: one that is there, or one trained now.
 
-    The checkpoint is `path`, or RESULTS/checkpoints/name.pt (by default dN.pt). A checkpoint that
-    was trained otherwise than the given options and `spec` ask for is an InputError. `changed` has
-    training options that the script sets itself. The config has the history of the training.
+    It is the checkpoint `path`, if that is given; else RESULTS/checkpoints/name.pt (by default
+    dN.pt); else, unless `--train` asks for one of the user's own, that of the same name in the
+    results of record. One that was trained otherwise than the given options and `spec` ask for is
+    an InputError; where it is the one of record, another is trained. What is trained is written
+    below RESULTS: any other file is only read. `changed` has training options that the script sets
+    itself. The config has the history of the training.
     """
-    given = {option: getattr(args, option) for option in args.given} | changed
+    given = {option: getattr(args, option) for option in TRAINING if option in args.given} | changed
     settings = training_settings(args, **changed)
     device = check_device(args.device)
-    named = path is not None
-    path = path or results_root(args, data) / "checkpoints" / f"{name or f'd{spec.latent_dim}'}.pt"
+    name = name or f"d{spec.latent_dim}"
+    wanted = given | spec._asdict() | {"dataset": data.name}
+    settable = {*vars(args)} - {*changed}  # what the user may ask for
+    vae = _found(args, data, name, path, wanted, settable)
+    if vae is None:
+        own = own_checkpoint(args, data, name)
+        _check_place(args.results, path, own)
+        vae = _train_and_save(args, data, spec, settings, path or own, device)
+    return vae.to(device)
+
+
+def own_checkpoint(args: argparse.Namespace, data: Dataset, name: str) -> Path:
+    """Return where the user's autoencoder of this name is, or will be."""
+    return results_root(args, data) / "checkpoints" / f"{name}.pt"
+
+
+def checkpoint_there(
+    args: argparse.Namespace, data: Dataset, name: str, path: Path | None
+) -> Path | None:
+    """Return the checkpoint that is used unless one is trained: `path`, own, or of record."""
+    own = own_checkpoint(args, data, name)
+    places = [path] if path else [own, RECORD / own.relative_to(args.results)]
+    return next((place for place in places if os.path.exists(place)), None)
+
+
+def _found(
+    args: argparse.Namespace,
+    data: Dataset,
+    name: str,
+    named: Path | None,
+    wanted: dict,
+    settable: set[str],
+) -> Vae | None:
+    """Return the autoencoder that is there, or None where one is to be trained."""
+    path = named or own_checkpoint(args, data, name)
     if os.path.isdir(path):  # Path's own fails for names that are too long
         raise InputError(f"--checkpoint {path} is a folder: name a file")
-    trained, begun = os.path.exists(path), os.path.exists(_state_path(path))
-    if named and not (trained or begun or args.train or args.resume):
-        raise InputError(f"--checkpoint {path} is not a file: name another, or add --train")
-    if trained and not args.train and not (args.resume and begun):
-        return _load_matching(path, spec, given, data).to(device)
-    return _train_and_save(args, data, spec, settings, path, device)
+    inside = _lies_in(args.results, path)
+    begun = inside and os.path.exists(_state_path(path))
+    there = checkpoint_there(args, data, name, named)
+    if args.train or (begun and (args.resume or there != path)):
+        return None
+    if not there:
+        if named and not (inside and args.resume):
+            seen = "" if path.is_absolute() else f", seen from the working directory {os.getcwd()}"
+            mend = "add --train to train it" if inside else "leave out --checkpoint"
+            raise InputError(f"--checkpoint {path} is not a file{seen}: name another, or {mend}")
+        return None
+    vae = Vae.load(there)
+    other = _differences(vae, wanted)
+    if there == path and other:
+        raise InputError(_how_it_differs(path, other) + _remedy(args, path, other, settable))
+    if other:
+        print(f"autoencoder: {_how_it_differs('the one of record', other)}")
+        return None
+    print(f"autoencoder: {there}, of {vae.config['dataset']}, epochs: {vae.config.get('epochs')}")
+    if there != path:
+        print(f"autoencoder: that is the one of record; --train trains your own, {path}")
+    return vae
+
+
+def _lies_in(folder: Path, path: Path) -> bool:
+    """Whether `path` is below `folder`, with all links followed."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
+def _check_place(results: Path, named: Path | None, own: Path) -> None:
+    """Raise InputError if the autoencoder would be trained onto a file outside of `results`."""
+    path = named or own
+    if not _lies_in(results, path):
+        mend = f"leave out --checkpoint (it will be {own})" if named else f"remove the link {own}"
+        raise InputError(
+            f"{os.path.realpath(path)} is not in --results {results}, and nothing is trained "
+            f"elsewhere: {mend}, or name a file in {results}"
+        )
 
 
 def _state_path(path: Path) -> Path:
@@ -74,20 +145,41 @@ def _state_path(path: Path) -> Path:
     return path.with_name(f"{name}.training.pt")
 
 
-def _load_matching(path: Path, spec: Spec, given: dict, data: Dataset) -> Vae:
-    """Load a checkpoint; raise InputError unless it is of `spec`, `given` options and `data`."""
-    vae = Vae.load(path)
-    if given.get("precision") == "auto":
-        given = {option: value for option, value in given.items() if option != "precision"}
+def _differences(vae: Vae, wanted: dict) -> dict[str, tuple[object, object]]:
+    """Return what `vae` was trained with otherwise than `wanted`: option, its value, wanted's."""
     stored = Spec(0)._asdict() | UNSAID | vae.config
-    for option, value in (given | spec._asdict() | {"dataset": data.name}).items():
-        if stored.get(option) != value:
-            raise InputError(
-                f"{path} was trained with {option}={stored.get(option)}, not {value}: "
-                "add --train to train afresh, or name another --checkpoint"
-            )
-    print(f"autoencoder: {path}, of {vae.config['dataset']}, epochs: {vae.config.get('epochs')}")
-    return vae
+    return {
+        option: (stored.get(option), value)
+        for option, value in wanted.items()
+        if stored.get(option) != value and (option, value) != ("precision", "auto")
+    }
+
+
+def _how_it_differs(which: object, other: dict[str, tuple[object, object]]) -> str:
+    pairs = [f"{option}={stored}, not {value}" for option, (stored, value) in other.items()]
+    return f"{which} was trained with {' and '.join(pairs)}"
+
+
+def _remedy(
+    args: argparse.Namespace,
+    path: Path,
+    other: dict[str, tuple[object, object]],
+    settable: set[str],
+) -> str:
+    """Say what to do about a checkpoint that differs; never to replace one of somebody else's."""
+    unsaid = [f"config[{option!r}]" for option, (stored, _) in other.items() if stored is None]
+    if unsaid:
+        ask = f": set {' and '.join(unsaid)} of its Vae and save it again, or "
+    elif {*other} <= settable:
+        options = [f"--{o.replace('_', '-')} {stored}" for o, (stored, _) in other.items()]
+        ask = f": give {' '.join(options)} to use it, or "
+    else:
+        ask = ": "
+    if not _lies_in(args.results, path):
+        return f"{ask}leave out --checkpoint"
+    if _lies_in(RECORD, path):
+        return f"{ask}name another --results, to train one there"
+    return f"{ask}add --train to train afresh in its place, or name another --results"
 
 
 def _train_and_save(
@@ -111,12 +203,10 @@ def _train_and_save(
         if os.path.exists(state_path) and not (args.train or args.resume):
             raise InputError(
                 f"{state_path} is of an earlier training, and {path} is not there: add --resume, "
-                "with the same options, to take it up, or delete it to train afresh"
+                "with the same options, to take it up, or --train to train afresh"
             )
-        print(
-            f"autoencoder: training {state_path.name.removesuffix('.training.pt')} on {data.name}, "
-            f"epochs: {settings['epochs']}"
-        )
+        doing = "going on with" if args.resume and os.path.exists(state_path) else "training"
+        print(f"autoencoder: {doing} {path} on {data.name}, epochs: {settings['epochs']}")
         if args.train and not args.resume and first:
             state_path.unlink(missing_ok=True)  # or a later --resume would go on with it
         vae.to(device)
@@ -143,6 +233,7 @@ def _train_and_save(
         stored = _stored_config(path, vae) if args.resume else {}
         if UNSAID | stored | {"provenance": None} == vae.config | {"provenance": None}:
             vae.config = stored  # nothing was left to train: it stays what an earlier run made
+            print("autoencoder: it was trained already")
         elif first:
             vae.save(path)
             print(f"autoencoder: saved to {path}")

@@ -19,7 +19,6 @@ from experiments.cli import (
     check_at_least,
     folder_name,
     make_parser,
-    reject_options,
     run,
 )
 from experiments.record import Results
@@ -27,15 +26,25 @@ from experiments.record import Results
 
 def options() -> argparse.Namespace:
     """Parse and check the options of the script."""
-    parser = make_parser(__doc__.splitlines()[0], latent_dim=20)
-    parser.add_argument("--rounds", type=int, default=9, help="timed rounds per contender")
+    fixed = (*TRAINING, "checkpoint", "train", "resume")
+    parser = make_parser(__doc__.splitlines()[0], latent_dim=20, fixed=fixed)
     parser.add_argument(
-        "--images", type=int, default=1000, metavar="N", help="test images, for several processes"
+        "--rounds",
+        type=int,
+        default=9,
+        metavar="N",
+        help="timed rounds of each contender (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--images",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="test images that several processes score (default: %(default)s)",
     )
     args = parser.parse_args()
     check_at_least("--rounds", args.rounds, 1)
     check_at_least("--images", args.images, 2)
-    reject_options(args, *TRAINING, "checkpoint", "train", "resume")
     return args
 
 
@@ -55,7 +64,8 @@ def main() -> None:
     args = options()
     data = announce_and_load(
         args,
-        "benchmark: about 30 minutes on 2 cores, 6 on one GPU. Leave the machine to it.",
+        "benchmark: seconds of training and of log p(x), beside other code. About 30 minutes on 2 "
+        "cores, 6 on one GPU. Leave the machine to it.",
     )
     name = "benchmark" if args.device == "cpu" else "benchmark_gpu"
     results = Results(args, data, folder_name(args, name, 20))

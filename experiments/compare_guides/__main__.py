@@ -21,7 +21,9 @@ from experiments.compare_guides import SEED, gaps, posteriors
 from experiments.compare_guides.candidates import BY_NAME, find_guides, frozen, joint
 from experiments.compare_guides.training import train_all
 from experiments.record import Results
+from experiments.trained import checkpoint_there
 from pyro_vae.analysis.comparison import as_text, pairs
+from pyro_vae.data.datasets import Dataset
 from pyro_vae.errors import InputError, check_counts
 from pyro_vae.guides import GUIDES
 
@@ -31,21 +33,28 @@ def options() -> argparse.Namespace:
     parser = make_parser(__doc__.splitlines()[0])
     parser.add_argument(
         "--guides",
+        metavar="NAMES",
         help="names, or path.to.module:Name of your own, with commas between (default: "
         f"{', '.join(GUIDES)}; on a frozen generator auto_normal too)",
     )
     parser.add_argument(
         "--frozen-decoder",
         action="store_true",
-        help="train the guides alone, on the checkpoint's generator, and not each with its own",
+        help="train the guides alone, on one trained generator, and not each with its own",
     )
     parser.add_argument(
         "--guide-epochs",
         type=int,
-        help="epochs for each guide (5 on a frozen generator, else 10)",
+        metavar="N",
+        help="epochs of each guide's training (default: 5 on a frozen generator, else 10); "
+        "--epochs is of the generator that is trained before them",
     )
     parser.add_argument(
-        "--images", type=int, default=1000, metavar="N", help="test images; gaps on a tenth of them"
+        "--images",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="test images that are scored, a tenth of them for the gaps (default: %(default)s)",
     )
     args = parser.parse_args()
     check_counts(latent_dim=args.latent_dim)
@@ -53,14 +62,34 @@ def options() -> argparse.Namespace:
         args.guides = ",".join(BY_NAME if args.frozen_decoder else GUIDES)
     if args.guide_epochs is None:
         args.guide_epochs = 5 if args.frozen_decoder else 10
+    else:
+        args.given.append("guide_epochs")
     check_counts(guide_epochs=args.guide_epochs)
     check_at_least("--images", args.images, 20)
-    if not args.frozen_decoder and ("epochs" in args.given or args.checkpoint or args.train):
+    if args.frozen_decoder:
+        return args
+    if "epochs" in args.given:
         raise InputError(
-            "--epochs, --checkpoint and --train are for a generator that is there before the "
-            "guides: add --frozen-decoder, or use --guide-epochs"
+            "--epochs is of a generator that is trained before the guides: use --guide-epochs, or "
+            "add --frozen-decoder"
+        )
+    if args.checkpoint or args.train:
+        raise InputError(
+            f"{'--checkpoint' if args.checkpoint else '--train'} is of a generator that is trained "
+            "before the guides: add --frozen-decoder"
         )
     return args
+
+
+def check_epochs(args: argparse.Namespace, data: Dataset) -> None:
+    """Raise InputError if `--epochs` alone is given and the generator is there already."""
+    if "epochs" not in args.given or "guide_epochs" in args.given or args.train:
+        return
+    there = checkpoint_there(args, data, f"d{args.latent_dim}", args.checkpoint)
+    if there:
+        raise InputError(
+            f"--epochs is of the generator, and {there} is trained already: use --guide-epochs"
+        )
 
 
 def of_the_generator(args: argparse.Namespace) -> argparse.Namespace:
@@ -84,6 +113,7 @@ def main() -> None:
         "that for a semi-amortised one, up to 40 more for the gaps of a spline flow in 20 "
         "dimensions, and 5 for the refined guide. --resume goes on where a run was stopped.",
     )
+    check_epochs(args, data)
     args.guide_precision = training_settings(args)["precision"]
     mode = "frozen" if args.frozen_decoder else "joint"
     results = Results(args, data, f"compare_guides_{mode}_d{args.latent_dim}")

@@ -39,19 +39,22 @@ def main() -> None:
         type=int,
         default=3,
         metavar="S",
-        help="trainings of each contender: seeds SEED, SEED + 1, ...",
+        help="trainings of each autoencoder: seeds SEED, SEED + 1, ... (default: %(default)s)",
     )
     parser.add_argument(
-        "--images", type=int, default=1000, metavar="N", help="test images for the refined scores"
+        "--images",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="test images for the refined scores (default: %(default)s)",
     )
     args = parser.parse_args()
     check_counts(seeds=args.seeds)
     check_at_least("--images", args.images, 20)
     data = announce_and_load(
         args,
-        f"question (c): three autoencoders, training seeds of each: {args.seeds}. About 40 "
-        "minutes on 2 cores once they are trained; the two of the appendix's make take 6 minutes "
-        "each to train.",
+        f"question (c): three autoencoders, trainings of each: {args.seeds}. About 40 minutes on 2 "
+        "cores, and 6 more for each training with the appendix's networks that is not there yet.",
     )
     results = Results(args, data, "question_c")
     vaes = load_all(args, data)

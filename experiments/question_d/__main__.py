@@ -41,9 +41,9 @@ def main() -> None:
     args = parse_options()
     data = announce_and_load(
         args,
-        "question (d): style and digit apart. About an hour on 2 cores, and 25 minutes for each "
-        "of two autoencoders, with labels and without, that are not trained yet. --images 200 "
-        "takes half of it.",
+        "question (d): style and digit apart. About an hour on 2 cores, or half with --images 200, "
+        "and 25 minutes for each of two autoencoders, with labels and without, that is not there "
+        "yet.",
     )
     device = check_device(args.device)
     name = "question_d" if args.guide == "mean_field" else f"question_d_{args.guide}"
@@ -98,21 +98,26 @@ def parse_options() -> argparse.Namespace:
     """Return the options; raise InputError where one is out of range."""
     parser = make_parser(__doc__.splitlines()[0], latent_dim=DIM, epochs=EPOCHS)
     parser.add_argument(
-        "--guide", choices=list(AMORTISED), default="mean_field", help="q(z | x, y)"
+        "--guide",
+        choices=list(AMORTISED),
+        default="mean_field",
+        metavar="GUIDE",
+        help=f"family of q(z | x, y): {', '.join(AMORTISED)} (default: %(default)s)",
     )
     parser.add_argument(
         "--images",
         type=int,
         default=1000,
         metavar="N",
-        help="test images for the refined scores; generated images: ten times as many",
+        help="test images for the refined scores, a tenth of the images that are generated "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--failure-epochs",
         type=int,
         default=5,
         metavar="E",
-        help="epochs for each deliberately broken model",
+        help="epochs for each model that is broken on purpose (default: %(default)s)",
     )
     args = parser.parse_args()
     check_at_least("--images", args.images, 20)

@@ -2,10 +2,12 @@
 
 import re
 import sys
+from argparse import SUPPRESS
 
 import pytest
 from filelock import FileLock
 
+from experiments.cli import Parser
 from tests.commands import check_wrong_option, main_of
 
 # of every script that has the option
@@ -47,6 +49,7 @@ SHARED = {
     ],
 }
 
+SET_ITSELF = "this script sets it itself"
 LEFT_OUT = (
     *("--train", "--checkpoint", "--batch-size", "--learning-rate", "--seed", "--batch-parts"),
     *("--objective", "--particles"),
@@ -63,10 +66,7 @@ def left_out(*options):
         "--train": "",
         "--resume": "",
     }
-    return {
-        option: [(values.get(option, "2"), f"{option}: this script sets it itself")]
-        for option in options
-    }
+    return {option: [(values.get(option, "2"), f"{option}: {SET_ITSELF}")] for option in options}
 
 
 OWN = {
@@ -111,12 +111,12 @@ OWN = {
             ("prior,spline --latent-dim 1", "latent_dim >= 2"),
         ],
         "--epochs": [
-            ("3", "add --frozen-decoder, or use --guide-epochs"),
+            ("3", "--epochs is of a generator that is trained before the guides: use --guide-"),
             ("two", "argument --epochs: invalid int value"),
             ("-1 --frozen-decoder", "epochs must be a whole number >= 0"),
         ],
         "--checkpoint": [
-            ("typo.pt", "add --frozen-decoder, or use --guide-epochs"),
+            ("typo.pt", "--checkpoint is of a generator that is trained before the guides: add"),
             ("typo.pt --frozen-decoder", "--checkpoint typo.pt is not a file"),
         ],
         "--guide-epochs": [("0", "guide_epochs must be a whole number >= 1")],
@@ -209,7 +209,36 @@ def test_every_option_is_in_the_tables(script, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         main_of(script)()
     named = re.findall(r"^ +(?:-h, )?(--[a-z-]+)", capsys.readouterr().out, re.MULTILINE)
-    assert {words[0] for words, _ in rows(script)} - ELSEWHERE == set(named) - ELSEWHERE
+    hidden = {words[0] for words, message in rows(script) if SET_ITSELF in message}
+    assert not hidden & {*named}
+    assert {words[0] for words, _ in rows(script)} - ELSEWHERE - hidden == {*named} - ELSEWHERE
+
+
+@pytest.mark.parametrize("script", OWN)
+def test_help_says_what_each_option_is_and_its_default_once(script, monkeypatch):
+    def asked(parser):
+        raise Asked(parser)
+
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(Parser, "parse_args", asked)
+    monkeypatch.setattr(sys, "argv", ["script"])
+    with pytest.raises(Asked) as stop:
+        main_of(script)()
+    (parser,) = stop.value.args
+    text = parser.format_help()
+    assert "None" not in text
+    assert max(map(len, text.splitlines())) <= 80
+    for action in parser._actions:
+        assert action.help.strip(), action.dest
+        assert action.help[0] != "(", action.dest  # a default without a word
+        said = action.help.count("(default:")
+        has_default = action.nargs != 0 and action.default is not None  # nargs 0: a switch
+        assert said <= 1, action.dest
+        assert said or not has_default or action.help == SUPPRESS, action.dest
+
+
+class Asked(Exception):
+    """Holds the parser that a script asks for its options."""
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,7 @@ def test_a_wrong_checkpoint_is_named(checkpoint, tmp_path, capsys, spoil):
 
 def test_other_training_options_than_the_checkpoints_are_refused(checkpoint, tmp_path, capsys):
     options = [*FAST[:2], "--epochs", 3, "--checkpoint", checkpoint]
-    message = "was trained with epochs=1, not 3: add --train"
+    message = "was trained with epochs=1, not 3: give --epochs 1 to use it, or leave out --checkp"
     check_refused(options, message, tmp_path / "results", capsys)
 
 
@@ -179,9 +179,9 @@ def test_a_training_has_its_objective(digits, tmp_path):
     assert trained(digits, tmp_path)["objective"] == "dreg"  # not asked for: any will do
     assert trained(digits, tmp_path, "--objective", "dreg") == config
     for options, said in (
-        (["--objective", "iwae"], "was trained with objective=dreg, not iwae: add --train"),
-        (["--objective", "elbo"], "was trained with objective=dreg, not elbo: add --train"),
-        (["--particles", "8"], "was trained with particles=3, not 8: add --train"),
+        (["--objective", "iwae"], "objective=dreg, not iwae: give --objective dreg .* --train"),
+        (["--objective", "elbo"], "objective=dreg, not elbo: give --objective dreg .* --train"),
+        (["--particles", "8"], "particles=3, not 8: give --particles 3 to use it, or add --train"),
         (["--objective", "dreg", "--resume"], r"was trained with elbo=.*\(.*num_particles=3, .*"),
         (["--resume"], r"was trained with elbo=.*\.PathELBO\(.*, not .*\.Trace_ELBO\("),
     ):
@@ -198,7 +198,7 @@ def test_a_checkpoint_that_names_no_objective_was_trained_by_the_elbo(digits, tm
     old = {name: value for name, value in config.items() if name not in ("objective", "particles")}
     save_vae(path, model, guide, old)
     assert trained(digits, tmp_path, "--objective", "elbo", "--particles", "1") == old
-    with pytest.raises(InputError, match="was trained with objective=elbo, not stl: add --train"):
+    with pytest.raises(InputError, match="was trained with objective=elbo, not stl: give"):
         trained(digits, tmp_path, "--objective", "stl")
     before = path.read_bytes()
     assert trained(digits, tmp_path, "--resume")["history"] == first["history"]
@@ -247,7 +247,7 @@ def test_a_training_that_was_stopped_is_not_begun_again_unasked(digits, tmp_path
     path.unlink()  # as a stop in the second epoch leaves it
     state = path.with_suffix(".training.pt")
     before = state.read_bytes()
-    with pytest.raises(InputError, match=r"add --resume, .* to take it up, or delete it"):
+    with pytest.raises(InputError, match=r"add --resume, .* to take it up, or --train"):
         trained(digits, tmp_path, "--epochs", "2", *options)
     with (
         lock_file(path),
@@ -302,7 +302,7 @@ def test_another_error_is_no_matter_of_memory():
     [
         ("--latent-dim", 10**20, "latent_dim must be at most 1,000,000,000"),
         ("--batch-size", 10**20, "batch_size must be at most 1,000,000,000"),
-        ("--checkpoint", "a" * 300, "is not a file: name another"),
+        ("--checkpoint", "a" * 300, "is not a file, seen from"),
         ("--data-root", "a" * 300, "File name too long"),
     ],
 )

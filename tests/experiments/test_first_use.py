@@ -1,0 +1,226 @@
+"""What a script reads and where it writes: the results of record are read, and never written."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from experiments import record as record_module
+from experiments import trained as trained_module
+from experiments.cli import make_parser
+from experiments.record import Results
+from experiments.trained import Spec, load_or_train
+from pyro_vae.errors import InputError
+from tests.autoencoders import load_vae
+from tests.commands import ROOT, check_wrong_option, main_of, run_main
+
+
+def train_or_load(data, *options):
+    """As a script comes by its autoencoder, in a second if it trains: the config."""
+    parser = make_parser("a script", latent_dim=2)
+    words = ["--batch-size", "500", *map(str, options)]
+    args = parser.parse_args(words)
+    return load_or_train(args, data, Spec(2, "dense"), path=args.checkpoint).config
+
+
+@pytest.fixture(scope="module")
+def of_record(digits, tmp_path_factory):
+    """A folder of results with a checkpoint in it, trained for one epoch."""
+    folder = tmp_path_factory.mktemp("record")
+    train_or_load(digits, "--results", folder, "--epochs", 1)
+    (folder / "digits" / "checkpoints" / "d2.training.pt").unlink()  # as it is shipped
+    return folder
+
+
+@pytest.fixture
+def record(of_record, tmp_path, monkeypatch):
+    """A copy of the repository, as far as it matters here: its checkpoint of record.
+
+    It is the working directory. The checkpoint must be, to the byte, as it was.
+    """
+    shutil.copytree(of_record, tmp_path / "results")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(trained_module, "RECORD", tmp_path / "results")
+    path = tmp_path / "results" / "digits" / "checkpoints" / "d2.pt"
+    before = path.read_bytes()
+    yield path
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == ["d2.pt"]
+
+
+def own_files(folder="runs"):
+    """The checkpoints and training states in a folder of the working directory."""
+    return {path.name for path in (trained_module.RECORD.parent / folder).rglob("*.pt")}
+
+
+def test_the_autoencoder_of_record_is_used_and_said(record, digits, capsys):
+    config = train_or_load(digits)
+    assert config == load_vae(record)[2]
+    said = capsys.readouterr().out
+    assert f"autoencoder: {record}, of digits, epochs: 1" in said
+    assert "that is the one of record; --train trains your own, runs/digits/checkpoints/d2" in said
+    assert train_or_load(digits, "--resume") == config  # there is nothing to go on with
+    assert own_files() == set()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--train", "--epochs", 1], ""),
+        (["--seed", 1, "--epochs", 2], "record was trained with epochs=1, not 2 and seed=0, not 1"),
+    ],
+)
+def test_another_is_trained_in_runs(record, digits, capsys, options, said):
+    config = train_or_load(digits, *options)
+    assert said in capsys.readouterr().out
+    assert own_files() == {"d2.pt", "d2.training.pt"}
+    assert train_or_load(digits) == config  # from now on the user's own is used
+    assert train_or_load(digits, "--results", "else") == load_vae(record)[2]
+
+
+def test_make_run_trains_once_and_goes_on_where_it_was_stopped(record, digits, capsys):
+    words = ["--train", "--resume", "--epochs"]
+    train_or_load(digits, *words, 1)
+    assert "training runs/digits/checkpoints/d2.pt" in capsys.readouterr().out
+    config = train_or_load(digits, *words, 2)
+    assert "going on with runs/digits/checkpoints/d2.pt" in capsys.readouterr().out
+    assert len(config["history"]) == 2
+    path = trained_module.RECORD.parent / "runs" / "digits" / "checkpoints" / "d2.pt"
+    finished = path.read_bytes()
+    assert train_or_load(digits, *words, 2) == config
+    assert "it was trained already" in capsys.readouterr().out
+    assert path.read_bytes() == finished
+
+
+def test_a_training_of_the_users_that_was_stopped_comes_before_the_record(record, digits):
+    trained = train_or_load(digits, "--train", "--epochs", 1)
+    path = trained_module.RECORD.parent / "runs" / "digits" / "checkpoints" / "d2.pt"
+    path.unlink()  # as a stop leaves it
+    with pytest.raises(InputError, match=r"add --resume, .* to take it up, or --train"):
+        train_or_load(digits, "--epochs", 1)
+    assert train_or_load(digits, "--resume", "--epochs", 1)["history"] == trained["history"]
+
+
+@pytest.mark.parametrize(
+    "named",
+    ["results/digits/checkpoints/d2.pt", "results/../results/digits/checkpoints/d2.pt", "link.pt"],
+)
+@pytest.mark.parametrize("resume", [[], ["--resume"]])
+def test_nothing_is_trained_onto_a_checkpoint_outside_of_results(record, digits, named, resume):
+    (trained_module.RECORD.parent / "link.pt").symlink_to(record)
+    words = ["--checkpoint", named, "--train", "--epochs", 1, *resume]
+    with pytest.raises(InputError, match=r"d2\.pt is not in --results runs, .*will be runs/digits"):
+        train_or_load(digits, *words)
+    assert train_or_load(digits, *words[:2], *resume) == load_vae(record)[2]  # it may be read
+
+
+def test_a_link_in_the_users_folder_does_not_lead_to_the_record(record, digits):
+    link = trained_module.RECORD.parent / "runs" / "digits" / "checkpoints" / "d2.pt"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(record)
+    with pytest.raises(InputError, match=r"remove the link runs/digits/checkpoints/d2\.pt"):
+        train_or_load(digits, "--train", "--epochs", 1)
+
+
+def test_the_state_beside_a_checkpoint_elsewhere_is_not_gone_on_with(record, digits, tmp_path):
+    config = train_or_load(digits, "--results", "other", "--epochs", 1, "--train")
+    path = tmp_path / "other" / "digits" / "checkpoints" / "d2.pt"
+    before = {file.name: file.read_bytes() for file in path.parent.iterdir()}
+    assert train_or_load(digits, "--checkpoint", path, "--resume") == config
+    with pytest.raises(InputError, match="epochs=1, not 2: give --epochs 1 to use it"):
+        train_or_load(digits, "--checkpoint", path, "--resume", "--epochs", 2)
+    assert {file.name: file.read_bytes() for file in path.parent.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--checkpoint", "results/digits/checkpoints/d2.pt"], "or leave out --checkpoint"),
+        (["--results", "results"], "or name another --results, to train one there"),
+    ],
+)
+def test_nobody_is_told_to_replace_what_another_has_made(record, digits, options, said):
+    with pytest.raises(InputError) as error:
+        train_or_load(digits, *options, "--epochs", 2)
+    assert "was trained with epochs=1, not 2: give --epochs 1 to use it, " in str(error.value)
+    assert str(error.value).endswith(said)
+    assert "--train" not in str(error.value)
+
+
+def test_a_checkpoint_that_does_not_say_its_data_set_is_not_asked_for_by_none(record, digits):
+    vae = trained_module.Vae.load(record)
+    del vae.config["dataset"]
+    vae.save("mine.pt")
+    with pytest.raises(InputError, match=r"set config\['dataset'\] of its Vae and save it again"):
+        train_or_load(digits, "--checkpoint", "mine.pt")
+
+
+def test_a_checkpoint_that_is_not_there_says_where_it_was_looked_for(record, digits, tmp_path):
+    seen = f"typo.pt is not a file, seen from the working directory {tmp_path}: name another, or"
+    for folder, remedy in (("runs/", "add --train to train it"), ("", "leave out --checkpoint")):
+        with pytest.raises(InputError) as error:
+            train_or_load(digits, "--checkpoint", f"{folder}typo.pt")
+        assert str(error.value) == f"--checkpoint {folder}{seen} {remedy}"
+
+
+def test_the_record_is_found_from_another_folder(digits, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    args = make_parser("a script", latent_dim=4).parse_args([])
+    mnist = digits._replace(name="mnist")  # whose checkpoint is shipped; no image is needed
+    assert (
+        load_or_train(args, mnist, Spec(4)).config
+        == load_vae(ROOT / "results/checkpoints/d4.pt")[2]
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--train --frozen-decoder", "not in --results runs, and nothing is trained elsewhere"),
+        ("--frozen-decoder", "checkpoints/d2.pt is trained already: use --guide-epochs"),
+        ("--frozen-decoder --resume", "checkpoints/d2.pt is trained already: use --guide-epochs"),
+        ("", "--epochs is of a generator that is trained before the guides: use --guide-epochs"),
+    ],
+)
+@pytest.mark.parametrize("named", [True, False])
+def test_compare_guides_leaves_the_record_as_it_was(record, capsys, options, said, named):
+    if not named and "--train" in options:
+        return  # which trains a generator in runs
+    words = ["--dataset", "digits", "--latent-dim", "2", "--epochs", "1", *options.split()]
+    if named:
+        words += ["--checkpoint", "results/digits/checkpoints/d2.pt"]
+    check_wrong_option(main_of("compare_guides"), words, said, Path("runs"), capsys)
+
+
+class Begun(Exception):
+    """Holds the folder of the results that a script has begun."""
+
+
+def test_make_results_makes_every_result_on_record(digits, monkeypatch):
+    """But for the benchmark on a GPU. Each command is run up to where it locks its folder."""
+
+    def begin(self, args, data, name):
+        raise Begun(args.results / name)
+
+    monkeypatch.setattr(Results, "__init__", begin)
+    monkeypatch.setattr("experiments.cli.load_dataset", lambda *_: digits)
+    lines = subprocess.run(
+        ["make", "--dry-run", "results"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    commands = [line.split("-m experiments.")[1].split() for line in lines if "-m exp" in line]
+    assert commands.pop() == ["report"]
+    made = set()
+    for script, *options in commands:
+        with pytest.raises(Begun) as stop:
+            run_main(main_of(script), *options)
+        made.add(str(stop.value.args[0]))
+    on_record = {str(path.parent.relative_to(ROOT)) for path in ROOT.glob("results/*/metrics.json")}
+    assert made == on_record - {"results/benchmark_gpu"}
+
+
+def test_a_script_says_where_its_results_go(digits, tmp_path, capsys):
+    args = make_parser("a script").parse_args(["--results", str(tmp_path)])
+    record_module.Results(args, digits, "question_z")
+    assert f"results: in {tmp_path / 'digits' / 'question_z'}" in capsys.readouterr().out
