@@ -1,17 +1,39 @@
 # make run           install into .venv, train the d = 4 autoencoder, draw question (a) in runs/
+# make results       make the results of record again, in results/: about 10 hours on 2 cores
 # make test          install into .venv, lint, test: 5 to 8 minutes (MNIST tests run where MNIST is)
 # make test-scripts  run every script in small, and score all test images: 10 to 15 minutes
 # make test-all      both, and the slow tests: every experiment twice, and more: an hour and more
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+# where equal_quality is measured: on record it was on a GPU, make results DEVICE=cuda
+DEVICE ?= cpu
+ON_RECORD = --results results --resume
 # a process for each of two cores, each with one thread: half of the time of one process with two
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
 
-.PHONY: run test test-scripts test-all lint format install clean
+.PHONY: run results test test-scripts test-all lint format install clean
 
 run: install
-	$(BIN)/python -m experiments.question_a --dataset auto --results runs --resume
+	$(BIN)/python -m experiments.question_a --dataset auto --results runs --train --resume
+
+# those on a GPU, results/benchmark_gpu, are made by hand: benchmark --results results --device cuda
+results: install
+	@echo "The results of record, made again in results/: about 10 hours on 2 cores."
+	@echo "If it is stopped, call it again: trainings go on where they were."
+	$(BIN)/python -m experiments.question_a $(ON_RECORD)
+	$(BIN)/python -m experiments.question_a $(ON_RECORD) --latent-dim 20
+	$(BIN)/python -m experiments.question_b $(ON_RECORD)
+	$(BIN)/python -m experiments.question_b $(ON_RECORD) --latent-dim 20
+	$(BIN)/python -m experiments.question_c $(ON_RECORD)
+	$(BIN)/python -m experiments.question_d $(ON_RECORD)
+	$(BIN)/python -m experiments.completions $(ON_RECORD)
+	$(BIN)/python -m experiments.compare_guides $(ON_RECORD) --frozen-decoder --latent-dim 20
+	$(BIN)/python -m experiments.compare_guides $(ON_RECORD) --frozen-decoder --latent-dim 4
+	$(BIN)/python -m experiments.compare_guides $(ON_RECORD) --frozen-decoder --latent-dim 2
+	$(BIN)/python -m experiments.equal_quality $(ON_RECORD) --device $(DEVICE)
+	$(BIN)/python -m experiments.benchmark --results results
+	$(BIN)/python -m experiments.report
 
 test: install lint
 	$(PYTEST) --dist worksteal
