@@ -72,8 +72,8 @@ def check_same_training(vaes: Vaes) -> None:
                 if vae.config.get(option) != first.get(option):
                     raise InputError(
                         f"{key} was trained with {option}={vae.config.get(option)} and d4 with "
-                        f"{first.get(option)}: add --train to train all alike, or name another "
-                        "--results"
+                        f"{first.get(option)}: name another --results, or add --train to train "
+                        "all alike in this one"
                     )
 
 

@@ -166,7 +166,7 @@ def test_guides_are_trained_by_the_objective_that_is_asked_for(digits, tmp_path,
 def test_the_objective_is_not_asked_of_a_frozen_generator(monkeypatch):
     """Whose checkpoint would be refused otherwise: it was trained by another."""
     args = dreg_options(monkeypatch)
-    assert args.given == ["objective", "particles"]
+    assert args.given == ["objective", "particles", "guide_epochs"]
     generators = of_the_generator(args)
     assert (generators.objective, generators.particles, generators.given) == ("elbo", None, [])
     assert (args.objective, args.particles) == ("dreg", 3)
