@@ -824,6 +824,7 @@ ELSEWHERE = {
         "any_process",
         "interrupted",
         "settings_of",
+        *("name_of_function", "differences", "moves"),  # of settings: test_places
         "shuffled",
         "describe",
         "refused_by_distribution",

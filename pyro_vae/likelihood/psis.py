@@ -66,7 +66,7 @@ def pareto_khat(log_w: Tensor | np.ndarray) -> np.ndarray:
 
 
 def _spread_ties(log_w: np.ndarray, tail: int) -> None:
-    """Spread equal weights in each row of `log_w`, `(B, K)`, in place, if its tail begins with some.
+    """Spread equal weights in place, in each row of `log_w`, `(B, K)`, whose tail starts with some.
 
     The rows ascend. n weights that equal w, with v the next lower value, or 0, become
     w - (w - v) i / n, i = n - 1 to 0.

@@ -41,7 +41,8 @@ from pyro_vae.training.handlers import as_trained, check_kl_weight, weight_at
 from pyro_vae.training.isolation import isolated
 from pyro_vae.training.optimiser import SingleOptimizer
 from pyro_vae.training.rehearsal import rehearse
-from pyro_vae.training.state import Position, TrainingState, settings_of
+from pyro_vae.training.settings import name_of_function, settings_of
+from pyro_vae.training.state import Position, TrainingState
 from pyro_vae.training.stopping import StopRequest, any_process, interrupted
 
 # The factor on the learning rate when the share `done` of all steps is taken.
@@ -170,7 +171,7 @@ def fit(
     if schedule != "constant":
         options |= {"schedule": schedule, "epochs": epochs}
     if kl_weight != 1:
-        options["kl_weight"] = fingerprint(kl_weight) if callable(kl_weight) else kl_weight
+        options["kl_weight"] = name_of_function(kl_weight) if callable(kl_weight) else kl_weight
     path = None if state_path is None else Path(state_path)
     data = (
         {} if path is None else {"train": groups} | ({"test": test_groups} if test_groups else {})

@@ -1,30 +1,22 @@
 """What is kept of a training, so that one that is resumed ends in the same bits."""
 
 import os
-from collections.abc import Callable
+import platform
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from pyro.infer import ELBO
 from torch import Tensor, nn
 
 from pyro_vae import parallel
 from pyro_vae.errors import InputError
-from pyro_vae.storage.fingerprint import fingerprint
 from pyro_vae.storage.tensors import blaming, load_tensors, load_weights, pack, save_tensors
-from pyro_vae.training.batches import Group
 from pyro_vae.training.optimiser import SingleOptimizer
+from pyro_vae.training.settings import differences, moves
 
-KEYS = {
-    "model",
-    "guide",
-    "optimiser",
-    "shuffle_generator",
-    "position",
-    "history",
-    "settings",
-}
+KEYS = {"model", "guide", "optimiser", "history", "settings"}  # since the first release
+VERSIONS = {"Python": platform.python_version(), "torch": torch.__version__.partition("+")[0]}
 
 
 @dataclass
@@ -78,13 +70,15 @@ class TrainingState:
     def resume(self, epochs: int) -> tuple[Position, list[dict[str, float]]]:
         """Take up what is at `path`, if there is anything; return the position and the history.
 
-        Raises InputError if it is damaged, of another run, or beyond `epochs`.
+        Warns, in one line, where a class has moved between a notebook and a file, and where Python
+        or torch was another. Raises InputError if the state is damaged, of another run or of an
+        earlier release, or beyond `epochs`.
         """
         if self.path is None or not os.path.exists(self.path):
             return Position(), []
         stored = load_tensors(self.path, "a training state", KEYS)
         with blaming(self.path):
-            self._check_settings(stored["settings"])
+            self._check_settings(stored["settings"], stored.get("versions"))
             history, position = stored["history"], Position.from_stored(stored["position"])
             if len(history) > epochs:
                 raise InputError(
@@ -102,18 +96,34 @@ class TrainingState:
         self.kept = True
         return position, history
 
-    def _check_settings(self, stored: dict) -> None:
-        """Raise InputError unless the stored settings are those of this run."""
-        other = [
-            f"{name}={stored.get(name, 'unset')}, not {self.settings.get(name, 'unset')}"
-            for name in sorted(stored.keys() | self.settings.keys())
-            if stored.get(name, "unset") != self.settings.get(name, "unset")
-        ]
+    def _check_settings(self, stored: dict, versions: dict | None) -> None:
+        """Raise InputError unless the stored settings are those of this run; warn of what moved."""
+        if versions is None:
+            raise InputError(
+                f"{self.path} was written by pyro_vae 0.1, and 0.2 cannot resume that: end the "
+                "training with 0.1, or delete the file to train afresh"
+            )
+        other = list(differences(stored, self.settings))
         if other:
             raise InputError(
                 f"{self.path} was trained with {'; '.join(other)}: resume with the same options, "
                 "or delete it to train afresh"
             )
+        notes = [
+            f"{there} is taken for the same class as {here}"
+            for there, here in moves(stored, self.settings).items()
+        ]
+        if versions != VERSIONS:
+            there, here = (
+                ", ".join(f"{name} {version}" for name, version in each.items())
+                for each in (versions, VERSIONS)
+            )
+            notes.append(
+                f"it was trained with {there} and goes on with {here}: its last bits may be others "
+                "than without the change"
+            )
+        if notes and parallel.rank() == 0:
+            warnings.warn(f"{self.path}: {'; '.join(notes)}", stacklevel=8)  # fit's caller
 
     def save(self, position: Position, history: list[dict], shuffle_state: Tensor) -> None:
         """Write all of it, whole or not at all; of several processes the first does.
@@ -133,39 +143,6 @@ class TrainingState:
                 "position": asdict(position),
                 "history": history,
                 "settings": self.settings,
+                "versions": VERSIONS,
             },
         )
-
-
-def settings_of(
-    options: dict,
-    modules: dict[str, nn.Module],
-    data: dict[str, list[Group]],
-    elbo: ELBO,
-    transform: Callable | None,
-    must_match: dict[str, object],
-) -> dict:
-    """Return what must be the same when a training is resumed: options, data, bound, classes."""
-    settings = options | {"elbo": _described(elbo)}
-    for name, groups in data.items():
-        settings[name] = fingerprint(*(groups[0] if len(groups) == 1 else groups))
-    for name, module in modules.items():  # by classes: attributes may change as it is trained
-        kinds = [[part_name, type(part)] for part_name, part in module.named_modules()]
-        settings[f"{name}_kind"] = fingerprint(kinds)
-    if transform is not None:
-        settings["transform"] = fingerprint(transform)
-    for name in must_match:
-        if name in settings:
-            raise InputError(f"must_match must not hold {name!r}: that is compared in any case")
-    return settings | must_match
-
-
-def _described(elbo: ELBO) -> str:
-    """Describe a bound by its class and settings, without the depth of plates that it finds out."""
-    settings = {k: v for k, v in vars(elbo).items() if k[0] != "_" and k != "max_plate_nesting"}
-    plain = bool | int | float | str | None
-    written = ", ".join(
-        f"{name}={value if isinstance(value, plain) else fingerprint(value)}"
-        for name, value in sorted(settings.items())
-    )
-    return f"{type(elbo).__module__}.{type(elbo).__qualname__}({written})"

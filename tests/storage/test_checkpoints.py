@@ -102,6 +102,8 @@ SPOILT = [
     *(("state", ("history",), value) for value in (3, [])),
     *(("state", ("shuffle_generator",), value) for value in (3, X)),
     ("state", ("optimiser",), 3),
+    *(("state", ("settings", *name), 3) for name in ((), ("train",), ("guide_kind",))),
+    ("state", ("versions",), 3),
     ("state", ("model",), {}),
     *(("block", ("block",), value) for value in (3, {}, {"value": X})),
     ("block", ("block", "value"), torch.zeros(1)),
