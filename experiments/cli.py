@@ -16,7 +16,8 @@ import matplotlib as mpl
 import torch
 
 from pyro_vae.analysis.plots import RC_PARAMS
-from pyro_vae.data.datasets import Dataset, NoData, load_dataset
+from pyro_vae.data.dataset import NoData
+from pyro_vae.data.datasets import DATASETS, Dataset, dataset_name, load_dataset
 from pyro_vae.errors import InputError, check_counts
 from pyro_vae.networks.precision import resolve_precision
 from pyro_vae.training.fit import check_training_options
@@ -119,16 +120,19 @@ def _add_data_options(group: argparse._ArgumentGroup) -> None:
     """Add the options that say where from and where to."""
     group.add_argument(
         "--dataset",
-        choices=["mnist", "digits", "auto"],
+        type=_dataset,
         default="mnist",
-        help="digits: scikit-learn's, which need no download; auto: MNIST if it can be had, else "
-        "the digits (default: %(default)s)",
+        metavar="NAME",
+        help=f"{', '.join(DATASETS)}, or folder:PATH, a folder of image files, whose subfolders "
+        "are the classes; auto: MNIST if it can be had, else digits, which need no download "
+        "(default: %(default)s)",
     )
     group.add_argument(
         "--data-root",
         type=Path,
         metavar="FOLDER",
-        help="where MNIST/raw is (default: the folder that PYRO_VAE_DATA names, else data)",
+        help="where MNIST/raw and the like are (default: the folder that PYRO_VAE_DATA names, "
+        "else data)",
     )
     group.add_argument(
         "--results",
@@ -174,6 +178,14 @@ def _add_training_options(
             # absent unless given, so that a given option differs from a default
             default=default if name in given else argparse.SUPPRESS,
         )
+
+
+def _dataset(name: str) -> str:
+    """Return what `--dataset name` asks for, by its own name."""
+    try:
+        return name if name == "auto" else dataset_name(name)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _module() -> str:
@@ -250,18 +262,18 @@ def keep_memory() -> None:
         mallopt(m_trim_threshold, 2**31 - 1)
 
 
-def announce_and_load(args: argparse.Namespace, what: str) -> Dataset:
+def announce_and_load(args: argparse.Namespace, what: str, labels: bool = False) -> Dataset:
     """Check the shared options, print `what` is to come, and return the data set asked for.
 
     In this order, so that a wrong option is known before a download. Only `--dataset auto` falls
-    back to the digits, and says so loudly.
+    back to the digits, and says so loudly. Where `labels` are needed, two classes are the least.
     """
     check_device(args.device)
     check_counts(latent_dim=getattr(args, "latent_dim", 1))
     training_settings(args)
     print(what)
     try:
-        return load_dataset("mnist" if args.dataset == "auto" else args.dataset, args.data_root)
+        data = load_dataset("mnist" if args.dataset == "auto" else args.dataset, args.data_root)
     except NoData as error:  # and not one that is there and damaged
         if args.dataset != "auto":
             raise
@@ -271,11 +283,17 @@ def announce_and_load(args: argparse.Namespace, what: str) -> Dataset:
             f"Going on with scikit-learn's 1,797 small digits: the figures show THEM.\n{banner}",
             file=sys.stderr,
         )
-        return load_dataset("digits")
+        data = load_dataset("digits")
+    if labels and len(data.classes) < 2:
+        raise InputError(
+            f"--dataset {args.dataset}: this script compares classes: put the images of each class "
+            "into a subfolder of its own, two at least"
+        )
+    return data
 
 
 def results_root(args: argparse.Namespace, data: Dataset) -> Path:
-    """Return the folder of all results on `data`: those on the digits never replace MNIST's."""
+    """Return the folder of all results on `data`: no other data's results replace MNIST's."""
     return args.results if data.name == "mnist" else args.results / data.name
 
 

@@ -14,8 +14,9 @@ _PUBLIC = {
     # one object
     "Vae": "vae",  # model, guide and config: load, save, score, draw
     # data
-    "load_dataset": "data.datasets",  # MNIST or scikit-learn's digits, checked
-    "Dataset": "data.datasets",  # images, labels, name
+    "load_dataset": "data.datasets",  # MNIST and its family, scikit-learn's digits; checked
+    "load_images": "data.folder",  # a folder of image files, made as MNIST's are
+    "Dataset": "data.dataset",  # images, labels, names of the classes
     # the model, p(z) p(x | z)
     "Model": "models",  # prior, decoder and pixels as a Pyro model
     "GreyBernoulli": "models",  # the appendix's score for grey pixels
@@ -69,8 +70,9 @@ if TYPE_CHECKING:  # the same names, for editors and type checkers
     from pyro_vae.analysis.completion import complete as complete
     from pyro_vae.analysis.sampling import decode as decode
     from pyro_vae.analysis.sampling import sample as sample
-    from pyro_vae.data.datasets import Dataset as Dataset
+    from pyro_vae.data.dataset import Dataset as Dataset
     from pyro_vae.data.datasets import load_dataset as load_dataset
+    from pyro_vae.data.folder import load_images as load_images
     from pyro_vae.errors import InputError as InputError
     from pyro_vae.guides.amortised import Amortised as Amortised
     from pyro_vae.guides.exact import ExactGuide as ExactGuide

@@ -7,7 +7,8 @@ import pyro
 import pytest
 import torch
 
-from pyro_vae.data.datasets import MNIST_MD5, RAW, data_root, load_digits, load_mnist
+from pyro_vae.data.datasets import load_dataset, load_digits
+from pyro_vae.data.mnist_family import data_root, missing_files
 from pyro_vae.training.fit import fit
 from tests.autoencoders import build_vae, load_vae
 
@@ -59,10 +60,9 @@ def _fresh_state():
 @pytest.fixture(scope="session")
 def mnist():
     """Real MNIST where it lies; the tests that need it are reported as skipped elsewhere."""
-    root = data_root()
-    if not all((root / RAW / name).is_file() for name in MNIST_MD5):
-        pytest.skip(f"MNIST is not in {root}: set PYRO_VAE_DATA")
-    return load_mnist(root)
+    if missing_files("mnist"):
+        pytest.skip(f"MNIST is not in {data_root()}: set PYRO_VAE_DATA")
+    return load_dataset("mnist")
 
 
 @pytest.fixture(scope="session")

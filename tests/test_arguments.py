@@ -22,6 +22,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 from torch import nn
+from torchvision.utils import save_image
 
 import pyro_vae
 from pyro_vae.analysis.judges import Classifier
@@ -112,7 +113,10 @@ RIGHT = {
     ),
     "comparison.compare": {"model": MODEL, "guides": {"prior": PRIOR}, "x": X[:1]},
     "datasets.load_dataset": {"name": "digits", "root": None},
-    "datasets.data_root": {"root": "data"},
+    "folder.load_images": {
+        "folder": FOLDER / "pictures", "test_share": 0.2, "seed": 0, "box": 20,
+    },
+    "mnist_family.data_root": {"root": "data"},
     "images.check_images": {"images": X},
     "images.check_image_rows": {"images": X},
     "explained.held_out_r2": {
@@ -362,6 +366,9 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("arguments")
     config = {"latent_dim": 2, "precision": "float32", "architecture": "dense"}
     save_vae(folder / "vae.pt", MODEL, GUIDE, config)
+    (folder / "pictures").mkdir()
+    for i, image in enumerate(torch.rand(10, 28, 28)):
+        save_image(image, folder / "pictures" / f"{i}.png")
     return folder
 
 

@@ -743,9 +743,12 @@ CASES = [
 
 # Held elsewhere, or with nothing to get wrong that is not the same as above.
 ELSEWHERE = {
-    # files and options: test_files, test_faults, test_script, test_data
+    # files and options: test_files, test_faults, test_script
     *("atomic_write", "lock_file", "lock_folder", "check_folder"),
-    *("load_mnist", "check_mnist", "data_root", "load_digits", "make_parser"),
+    *("data_root", "load_digits", "make_parser"),
+    # the data sets and folders of images: tests/data
+    *("load_images", "load_member", "missing_files", "raw_folder", "dataset_name"),
+    *("unit_interval", "of_different_classes"),
     *(
         "run",
         "announce_and_load",

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from pyro_vae.data.datasets import DATASETS
 from pyro_vae.errors import InputError, check_number, check_rows, checked, describe
 from pyro_vae.storage.files import atomic_write
 
@@ -78,7 +79,7 @@ def image_rows(
 @checked
 def save_figure(figure: Figure, path: str | Path, dataset: str) -> None:
     """Write a PNG that names its data set and holds no date: equal figures give equal bytes."""
-    source = {"mnist": "MNIST", "digits": "scikit-learn's digits, NOT MNIST"}.get(dataset, dataset)
+    source = DATASETS.get(dataset, dataset)
     figure.supxlabel(f"data: {source}", x=0.995, ha="right", fontsize=7.5, color="0.4")
     with atomic_write(path) as partial:
         figure.savefig(partial, format="png", metadata={"Software": None})

@@ -12,7 +12,10 @@ from tests.commands import check_wrong_option, main_of
 
 # of every script that has the option
 SHARED = {
-    "--dataset": [("fashion", "argument --dataset: invalid choice: 'fashion'")],
+    "--dataset": [
+        ("fashion", "argument --dataset: dataset 'fashion' is unknown: choose from mnist, digits"),
+        ("folder:nowhere", "nowhere is not a folder: name one with image files in it"),
+    ],
     "--results": [("setup.cfg", "Not a directory; free some space, or name a folder")],
     "--device": [
         ("tpu", "--device 'tpu' is unknown"),

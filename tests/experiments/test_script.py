@@ -14,7 +14,7 @@ import torch
 from experiments import trained as trained_module
 from experiments.cli import announce_and_load, make_parser
 from experiments.trained import Spec, load_or_train
-from pyro_vae.data.datasets import MNIST_MD5
+from pyro_vae.data.mnist_family import MNIST_MD5
 from pyro_vae.errors import InputError
 from pyro_vae.networks.precision import resolve_precision
 from pyro_vae.storage.files import lock_file

@@ -1,0 +1,48 @@
+"""What a data set is: images, their labels, and what the labels are called."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from pyro_vae.errors import InputError
+
+DIGITS = tuple("0123456789")
+
+
+class NoData(InputError):
+    """The data set is not on this machine and cannot be downloaded. The message says what to do."""
+
+
+class Dataset(NamedTuple):
+    """Images in [0, 1] with shape `(N, 1, 28, 28)`, float32, and labels with shape `(N,)`.
+
+    Label y is called `classes[y]`. Where the images have no labels, there are no classes, and
+    every label is -1.
+    """
+
+    name: str
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+    classes: tuple[str, ...] = DIGITS
+
+    @property
+    def noun(self) -> str:
+        """What the labels tell apart, as a figure calls it: "digit" or "class"."""
+        return "digit" if self.classes == DIGITS else "class"
+
+
+def unit_interval(pixels: Tensor, white: int) -> Tensor:
+    """Scale grey levels 0..white, `(N, H, W)`, to float32 in [0, 1], `(N, 1, H, W)`."""
+    return pixels.float().div(white).unsqueeze(1)
+
+
+def of_different_classes(labels: Tensor, count: int) -> list[int]:
+    """Return the positions of `count` images in order: the first of each class, then any others."""
+    first: dict[int, int] = {}
+    for position, label in enumerate(labels.tolist()):
+        first.setdefault(label, position)
+    chosen = sorted(first.values())[:count]
+    others = (position for position in range(len(labels)) if position not in chosen)
+    return sorted([*chosen, *(p for p, _ in zip(others, range(count - len(chosen)), strict=False))])
