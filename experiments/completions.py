@@ -18,19 +18,12 @@ from experiments.record import Results
 from experiments.trained import Spec, load_or_train
 from pyro_vae.analysis.completion import Completion, complete
 from pyro_vae.analysis.plots import COLOURS, show_image
+from pyro_vae.data.dataset import of_different_classes
 from pyro_vae.vae import Vae
 
-IMAGES = 6  # shown, each of another digit
+IMAGES = 6  # shown, each of another class
 DRAWS = 6  # completions of each
 SEED = 8
-
-
-def first_of_each_digit(labels: Tensor, count: int) -> list[int]:
-    """Return the positions of the first `count` images whose digit none before them has."""
-    first: dict[int, int] = {}
-    for position, digit in enumerate(labels.tolist()):
-        first.setdefault(digit, position)
-    return sorted(first.values())[:count]
 
 
 def upper_half() -> Tensor:
@@ -110,7 +103,7 @@ def main() -> None:
     results = Results(args, data, folder_name(args, "completions", 20))
     vae = load_or_train(args, data, Spec(args.latent_dim), path=args.checkpoint)
     results.training = vae.config
-    shown = first_of_each_digit(data.test_labels, IMAGES)
+    shown = of_different_classes(data.test_labels, IMAGES)
     (x,) = vae.here(data.test_images[shown])
     result = completed(vae, x, args.num_samples)
     rows = measured(result, shown, data.test_labels)

@@ -54,6 +54,7 @@ class Results:
         options = {k: v for k, v in vars(self.args).items() if k not in unsaid}
         content = {
             "dataset": self.data.name,
+            "classes": list(self.data.classes),
             **self.metrics,
             "options": {k: str(v) if isinstance(v, Path) else v for k, v in options.items()},
             "training": self.training,

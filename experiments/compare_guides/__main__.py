@@ -23,6 +23,7 @@ from experiments.compare_guides.training import train_all
 from experiments.record import Results
 from experiments.trained import checkpoint_there
 from pyro_vae.analysis.comparison import as_text, pairs
+from pyro_vae.analysis.plots import name_of_image
 from pyro_vae.data.datasets import Dataset
 from pyro_vae.errors import InputError, check_counts
 from pyro_vae.guides import GUIDES
@@ -118,7 +119,8 @@ def main() -> None:
     mode = "frozen" if args.frozen_decoder else "joint"
     results = Results(args, data, f"compare_guides_{mode}_d{args.latent_dim}")
     chosen = np.random.default_rng(SEED).permutation(len(data.test_images))[: args.images]
-    x, y = data.test_images[chosen].to(args.device), data.test_labels[chosen].numpy()
+    x = data.test_images[chosen].to(args.device)
+    names = [name_of_image(data, label) for label in data.test_labels[chosen].tolist()]
     if args.frozen_decoder:
         field = frozen(of_the_generator(args), data, builders, x)
     else:
@@ -137,7 +139,7 @@ def main() -> None:
         metrics, gap, spread = posteriors.against_quadrature(
             field.refined.model, evaluations, x[:gap_images]
         )
-        results.draw(posteriors=posteriors.figure(field, x, y, gap, spread))
+        results.draw(posteriors=posteriors.figure(field, x, names, gap, spread))
         for name, value in metrics.items():
             results.add(name, value)
     print(as_text(rows))

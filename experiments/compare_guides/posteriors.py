@@ -63,12 +63,16 @@ def against_quadrature(
 
 
 @torch.no_grad()
-def figure(field: Field, x: Tensor, y: np.ndarray, gap: np.ndarray, spread: np.ndarray) -> Figure:
-    """Draw the exact posterior of four of the images `x`, labels `y`, and each guide over it.
+def figure(
+    field: Field, x: Tensor, named: list[str], gap: np.ndarray, spread: np.ndarray
+) -> Figure:
+    """Draw the exact posterior of four of the images `x`, and each guide over it.
+
+    `named` says what each image is.
 
     A picture holds the posterior and the amortised guides.
     """
-    chosen, names = four_posteriors(gap, spread, y)
+    chosen, names = four_posteriors(gap, spread, named)
     x, model = x[chosen], field.refined.model
     guides = {
         name: guide
@@ -154,13 +158,13 @@ def mass_levels(density: np.ndarray, cell: float) -> list[float]:
 
 
 def four_posteriors(
-    gap: np.ndarray, spread: np.ndarray, labels: np.ndarray
+    gap: np.ndarray, spread: np.ndarray, named: list[str]
 ) -> tuple[np.ndarray, list[str]]:
     """Choose images with the smallest, median and largest gap, and with the widest posterior."""
     order = np.argsort(gap)
     chosen = np.array([order[0], order[len(order) // 2], order[-1], np.argmax(spread)])
     names = [
-        f"{name}: a {labels[i]}\ngap {gap[i]:.1f} nats, sd {spread[i]:.2f}"
+        f"{name}: {named[i]}\ngap {gap[i]:.1f} nats, sd {spread[i]:.2f}"
         for name, i in zip(["easy", "typical", "hard", "ambiguous"], chosen, strict=True)
     ]
     return chosen, names

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from experiments.question_a import SEED
-from pyro_vae.analysis.judges import Judge
+from experiments.question_a.reader import Reader
 from pyro_vae.analysis.plots import COLOURS, image_rows
 from pyro_vae.analysis.sampling import guide_samples, posterior_moments, posterior_samples
 from pyro_vae.vae import Vae
@@ -19,7 +19,7 @@ from pyro_vae.vae import Vae
 STEPS = 11
 
 
-def figure(vae: Vae, x: Tensor, names: list[str], judge: Judge) -> tuple[Figure, dict]:
+def figure(vae: Vae, x: Tensor, names: list[str], reader: Reader) -> tuple[Figure, dict]:
     """Draw the mean images along the line between two images, over the mix of their pixels.
 
     Also return what they are read as.
@@ -27,8 +27,8 @@ def figure(vae: Vae, x: Tensor, names: list[str], judge: Judge) -> tuple[Figure,
     t = torch.linspace(0, 1, STEPS)
     means = vae.interpolate(x[:1], x[1:], steps=STEPS)[:, 0]
     blends = torch.lerp(x[0], x[1], t.to(x)[:, None, None, None])
-    digits = judge(means).tolist()
-    over = [f"t = {s:.1f}\nread as {digit}" for s, digit in zip(t.tolist(), digits, strict=True)]
+    labels, read_as = reader.read(means)
+    over = [f"t = {s:.1f}\n{read}".strip() for s, read in zip(t.tolist(), read_as, strict=True)]
     figure = image_rows(
         [torch.cat([x[:1], means.to(x), x[1:]]), torch.cat([x[:1], blends, x[1:]])],
         ["mean image at\n$(1-t)\\,\\mu_0 + t\\,\\mu_1$", "for contrast:\nmix of the pixels"],
@@ -36,7 +36,7 @@ def figure(vae: Vae, x: Tensor, names: list[str], judge: Judge) -> tuple[Figure,
         [["image", *over, "image"], ["image", *[""] * STEPS, "image"]],
         size=1.0,
     )
-    return figure, {"t": t.tolist(), "read_as": digits}
+    return figure, {"t": t.tolist(), "read_as": labels}
 
 
 def endpoints_figure(vae: Vae, x: Tensor, names: list[str]) -> tuple[Figure, dict]:

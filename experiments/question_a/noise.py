@@ -16,6 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from experiments.question_a import SEED
+from experiments.question_a.reader import Reader
 from pyro_vae.analysis.interventions import gaussian_noise, salt_and_pepper
 from pyro_vae.analysis.judges import Judge
 from pyro_vae.analysis.plots import COLOURS, image_rows
@@ -55,7 +56,7 @@ def posterior_draws(vae: Vae, x: Tensor) -> tuple[Tensor, Tensor]:
     return z[0], ess
 
 
-def figure(vae: Vae, shown: Shown, judge: Judge) -> tuple[Figure, dict]:
+def figure(vae: Vae, shown: Shown, reader: Reader) -> tuple[Figure, dict]:
     """Draw the image under each kind of noise, and its reconstructions by guide and posterior.
 
     Also return what the reconstructions are read as.
@@ -72,12 +73,14 @@ def figure(vae: Vae, shown: Shown, judge: Judge) -> tuple[Figure, dict]:
             ("guide", "q", vae.reconstruct(noisy, seed=SEED)[0]),
             ("posterior", "p", vae.decode(posterior_draws(vae, noisy)[0])),
         ):
-            digits = judge(means).tolist()
+            read, read_as = reader.read(means)
             rows.append(means)
             labels.append(f"mean at one draw of\n{source} ${symbol}(z\\,|\\,noisy)$")
-            titles.append([f"read as {digit}" for digit in digits])
-            readings[noise][source] = digits
-    title = "Noisy images, and what their reconstructions are read as by 5 nearest neighbours"
+            titles.append(read_as)
+            readings[noise][source] = read
+    title = "Noisy images, and their reconstructions"
+    if reader.judge:
+        title = "Noisy images, and what their reconstructions are read as by 5 nearest neighbours"
     return image_rows(rows, labels, title, titles, size=1.2), readings
 
 
@@ -85,7 +88,7 @@ def figure(vae: Vae, shown: Shown, judge: Judge) -> tuple[Figure, dict]:
 def measure(
     vae: Vae, shown: Shown, data: Dataset, judge: Judge, num_posteriors: int
 ) -> dict[str, dict]:
-    """For each kind and level of noise, the share of reconstructions read as the true digit.
+    """For each kind and level of noise, the share of reconstructions read as the true class.
 
     Of four sets: the image under 200 draws of noise; the first 400 test images under one each; the
     image with the latent drawn from the posterior (`num_posteriors` draws: each costs a fit); and
@@ -128,6 +131,14 @@ def measure(
     return curves
 
 
+def all_lost_between(curves: dict[str, dict]) -> dict[str, dict]:
+    """Return `lost_between` of each kind of noise and each set of images."""
+    return {
+        kind: {name: lost_between(curve["level"], share) for name, share in curve["share"].items()}
+        for kind, curve in curves.items()
+    }
+
+
 def lost_between(levels: list[float], shares: list[float]) -> list[float] | None:
     """Return the two levels between which the share first falls below one half, if it does."""
     for i in range(1, len(levels)):
@@ -136,7 +147,7 @@ def lost_between(levels: list[float], shares: list[float]) -> list[float] | None
     return None
 
 
-def curves_figure(curves: dict, name: str) -> Figure:
+def curves_figure(curves: dict, name: str, noun: str) -> Figure:
     """Plot the share that is read rightly against the noise level, for each kind of noise."""
     figure = Figure(figsize=(9.8, 4.1))
     figure.set_layout_engine("constrained")
@@ -157,7 +168,7 @@ def curves_figure(curves: dict, name: str) -> Figure:
             ax.fill_between(levels, low, high, color=colour, alpha=0.2)
         ax.axhline(0.5, color="0.4", lw=0.8, ls="--")
         ax.set(xlabel=f"level of {noise}", ylim=(-0.02, 1.04), title=noise)
-    figure.axes[0].set_ylabel("reconstructions read as the true digit")
+    figure.axes[0].set_ylabel(f"reconstructions read as the true {noun}")
     figure.axes[0].legend(fontsize=8, loc="upper right")
-    figure.suptitle("Where noise changes the reconstructed digit (95% intervals)")
+    figure.suptitle(f"Where noise changes the reconstructed {noun} (95% intervals)")
     return figure

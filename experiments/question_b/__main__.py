@@ -57,15 +57,13 @@ def investigate(vae: Vae, data: Dataset, images: int, results: Results) -> None:
     )
 
     metrics = extremes.measure(vae, data, amortised, num_candidates=max(10, images // 10))
-    results.add(
-        "guide_100",
-        metrics,
-        likely_unlikely=extremes.figure(data.test_images, metrics),
-        by_digit=extremes.digits_figure(data.test_images, metrics),
-    )
+    results.add("guide_100", metrics, likely_unlikely=extremes.figure(data.test_images, metrics))
+    if data.classes:
+        by_class = extremes.classes_figure(data.test_images, metrics, data.noun)
+        results.draw(by_digit=by_class)
 
     measured, median_ess = features.measure(vae, data)
-    results.draw(features=features.figure(measured, amortised.value))
+    results.draw(features=features.figure(measured, amortised.value, data))
     metrics = explained.measure(measured, median_ess, amortised.value)
     results.add("explained", metrics, explained=explained.figure(metrics))
 

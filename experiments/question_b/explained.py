@@ -15,7 +15,7 @@ from pyro_vae.analysis.explained import held_out_r2
 from pyro_vae.analysis.features import FEATURES
 from pyro_vae.analysis.plots import COLOURS
 
-VISIBLE = [*FEATURES, "class"]  # what can be seen on the image itself
+VISIBLE = (*FEATURES, "class")  # what can be seen on the image itself, and its label if it has one
 
 
 def measure(features: dict[str, np.ndarray], median_ess: float, score: np.ndarray) -> dict:
@@ -45,12 +45,13 @@ def explain(
         return held_out_r2(chosen, target, held_out, categorical, SEED)._asdict()
 
     alone = {name: r2([name]) for name in tqdm(features, desc=progress)}
+    visible = [name for name in VISIBLE if name in features]
     joint = {
-        "features of the image": r2(VISIBLE),
-        "and nearest training image": r2([*VISIBLE, "nearest training image"]),
+        "features of the image": r2(visible),
+        "and nearest training image": r2([*visible, "nearest training image"]),
         "and the model's own": r2(list(features)),
     }
-    without = {name: r2([other for other in VISIBLE if other != name]) for name in VISIBLE}
+    without = {name: r2([other for other in visible if other != name]) for name in visible}
     whole = joint["features of the image"]["share"]
     return {
         "alone": alone,

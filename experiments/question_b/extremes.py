@@ -1,16 +1,18 @@
-"""Which test images are the likeliest and the unlikeliest, overall and of each digit?
+"""Which test images are the likeliest and the unlikeliest, overall and of each class?
 
 The question asks for a ranking by 100 samples of the encoder's guide. These err downwards by far
 more than upwards. So the refined guide scores the images at both ends of the ranking again, and
 three times as many at the lower end, where an image may merely be underrated.
 """
 
+from itertools import zip_longest
+
 import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from experiments.question_b.shared import nats, refined_log_p
-from pyro_vae.analysis.plots import COLOURS, show_image
+from pyro_vae.analysis.plots import COLOURS, short_name, show_image
 from pyro_vae.data.datasets import Dataset
 from pyro_vae.likelihood.estimate import Estimate
 from pyro_vae.vae import Vae
@@ -28,10 +30,10 @@ def measure(vae: Vae, data: Dataset, amortised: Estimate, num_candidates: int) -
     `num_candidates` images with the highest of them, and three times as many with the lowest.
     """
     score, labels = amortised.value, data.test_labels.numpy()
-    overall, by_digit = extremes(score, labels)
+    overall, by_class = extremes(score, labels, len(data.classes))
     order = np.argsort(-score)
     first, last = order[:num_candidates], order[-3 * num_candidates :]
-    images = np.unique(np.concatenate([overall, first, last, *by_digit.values()]))
+    images = np.unique(np.concatenate([overall, first, last, *by_class.values()]))
     progress = "refined log p of likely and unlikely images"
     refined = refined_log_p(vae, data.test_images[images], progress)
     records = {
@@ -68,26 +70,33 @@ def measure(vae: Vae, data: Dataset, amortised: Estimate, num_candidates: int) -
             "unlikely": float(score[last[0]]) - unlikeliest[0]["refined"],
         },
         "digits": {
-            str(digit): {
-                "mean": float(score[labels == digit].mean()),
-                "sd": float(score[labels == digit].std(ddof=1)),
-                "likely": pick(chosen[:4]),
-                "unlikely": pick(chosen[4:]),
+            data.classes[label]: {
+                "mean": float(score[labels == label].mean()),
+                "sd": float(score[labels == label].std(ddof=1)) if len(chosen) > 1 else None,
+                "likely": pick(chosen[: (len(chosen) + 1) // 2]),
+                "unlikely": pick(chosen[(len(chosen) + 1) // 2 :]),
             }
-            for digit, chosen in by_digit.items()
+            for label, chosen in by_class.items()
         },
         "refined_share_trusted": float(refined.trusted().mean()),
     }
 
 
-def extremes(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, dict[int, np.ndarray]]:
-    """Return the indices of the 10 likeliest and 10 unlikeliest; and of 4 and 4 of each digit."""
+def extremes(
+    scores: np.ndarray, labels: np.ndarray, classes: int
+) -> tuple[np.ndarray, dict[int, np.ndarray]]:
+    """Return the indices of the 10 likeliest and 10 unlikeliest; and of 4 and 4 of each class.
+
+    Of fewer than eight images of a class all are returned, and of none the class is left out.
+    """
     order = np.argsort(-scores)
-    by_digit = {}
-    for digit in range(10):
-        of_digit = order[labels[order] == digit]
-        by_digit[digit] = np.concatenate([of_digit[:4], of_digit[-4:]])
-    return np.concatenate([order[:10], order[-10:]]), by_digit
+    by_class = {}
+    for label in range(classes):
+        of_class = order[labels[order] == label]
+        if len(of_class):
+            several = len(of_class) > 8
+            by_class[label] = np.concatenate([of_class[:4], of_class[-4:]]) if several else of_class
+    return np.concatenate([order[:10], order[-10:]]), by_class
 
 
 def figure(images: Tensor, metrics: dict) -> Figure:
@@ -102,21 +111,31 @@ def figure(images: Tensor, metrics: dict) -> Figure:
     return _gallery(images, rows, title)
 
 
-def digits_figure(images: Tensor, metrics: dict) -> Figure:
-    """Draw the four likeliest and the four unlikeliest test images of each digit."""
-    rows = {name: digit["likely"] + digit["unlikely"] for name, digit in metrics["digits"].items()}
-    title = "Each digit: the 4 likeliest images (left) and the 4 unlikeliest (right)"
+def classes_figure(images: Tensor, metrics: dict, noun: str) -> Figure:
+    """Draw the four likeliest and the four unlikeliest test images of each class."""
+    rows = {}
+    for name, of_class in metrics["digits"].items():
+        likely, unlikely = of_class["likely"], of_class["unlikely"]
+        gap = [None] * (8 - len(likely) - len(unlikely))
+        rows[short_name(name)] = [*likely, *gap, *unlikely]
+    title = f"Each {noun}: the 4 likeliest images (left) and the 4 unlikeliest (right)"
     return _gallery(images, rows, title)
 
 
-def _gallery(images: Tensor, rows: dict[str, list[dict]], title: str) -> Figure:
-    """Draw rows of test images, each below its 100-sample score and above its refined score."""
+def _gallery(images: Tensor, rows: dict[str, list[dict | None]], title: str) -> Figure:
+    """Draw rows of test images, each below its 100-sample score and above its refined score.
+
+    None leaves a gap.
+    """
     columns = max(map(len, rows.values()))
     figure = Figure(figsize=(1.22 * columns + 1.3, 1.62 * len(rows) + 0.75))
     figure.set_layout_engine("constrained")
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for row_axes, (name, records) in zip(axes, rows.items(), strict=True):
-        for ax, record in zip(row_axes, records, strict=True):
+        for ax, record in zip_longest(row_axes, records):
+            if record is None:
+                ax.set_visible(False)
+                continue
             show_image(ax, images[record["image"]], nats(record["score"], record["se"]))
             refined = nats(record["refined"], record["refined_se"])
             ax.set_xlabel(refined, fontsize=8.5, color=COLOURS["posterior"], labelpad=2)

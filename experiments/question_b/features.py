@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from experiments.question_b import SEED
 from pyro_vae.analysis.features import FEATURES, nearest_distance
+from pyro_vae.analysis.plots import class_colours, short_name
 from pyro_vae.analysis.sampling import posterior_mean
 from pyro_vae.data.datasets import Dataset
 from pyro_vae.vae import Vae
@@ -36,7 +37,8 @@ def measure(vae: Vae, data: Dataset) -> tuple[dict[str, np.ndarray], float]:
     """
     x = data.test_images
     features = {name: function(x) for name, function in tqdm(FEATURES.items(), desc="features")}
-    features["class"] = data.test_labels.numpy().astype(float)
+    if data.classes:
+        features["class"] = data.test_labels.numpy().astype(float)
     features["nearest training image"] = nearest_distance(x, data.train_images)
     mean, ess = posterior_mean(vae.model, vae.guide, *vae.here(x), seed=SEED)
     features["latent's distance from 0"] = mean.norm(dim=1).double().cpu().numpy()
@@ -45,8 +47,8 @@ def measure(vae: Vae, data: Dataset) -> tuple[dict[str, np.ndarray], float]:
     return features, float(ess.median())
 
 
-def figure(features: dict[str, np.ndarray], score: np.ndarray) -> Figure:
-    """Draw the score against each feature: all images, and medians.
+def figure(features: dict[str, np.ndarray], score: np.ndarray, data: Dataset) -> Figure:
+    """Draw the score against each feature: all images, coloured by class, and medians.
 
     A feature with few values has a median at each of them, another in ten equal groups.
     """
@@ -55,14 +57,14 @@ def figure(features: dict[str, np.ndarray], score: np.ndarray) -> Figure:
     figure.set_layout_engine("constrained")
     axes = figure.subplots(3, 4, sharey=True)
     low, high = np.quantile(score, [0.001, 0.999])
+    colours = class_colours(max(1, len(data.classes)))
+    of_image = [colours[label] for label in data.test_labels.clamp(min=0).tolist()]
     for ax, name in zip(axes.flat, names, strict=True):
         value = features[name]
         discrete = len(np.unique(value)) < 40
         jitter = np.random.default_rng(0).uniform(-0.3, 0.3, len(value))
         spread = value + jitter * discrete  # or the points would lie on one another
-        ax.scatter(
-            spread, score, s=1.5, c=features["class"], cmap="tab10", alpha=0.5, rasterized=True
-        )
+        ax.scatter(spread, score, s=1.5, c=of_image, alpha=0.5, rasterized=True)
         if discrete:
             group = value
         else:
@@ -77,10 +79,12 @@ def figure(features: dict[str, np.ndarray], score: np.ndarray) -> Figure:
     for ax in axes[:, 0]:
         ax.set_ylabel("score, nats")
     dots = [
-        figure.axes[0].scatter([], [], s=25, color=f"C{digit}", label=str(digit))
-        for digit in range(10)
+        figure.axes[0].scatter([], [], s=25, color=colour, label=short_name(name))
+        for colour, name in zip(colours, data.classes, strict=False)
     ]
-    figure.legend(handles=dots, loc="outside lower left", ncols=10, title="digit")
+    if dots:
+        columns = 10 if max(map(len, data.classes)) > 3 else 24
+        figure.legend(handles=dots, loc="outside lower left", ncols=columns, title=data.noun)
     figure.suptitle(
         "The score against each feature, but for the extreme 0.1%; black: medians of ten equal "
         "groups, or of each value"

@@ -99,8 +99,8 @@ def figure(sets: dict[str, Tensor], scores: dict[str, np.ndarray], reference: np
     right.invert_xaxis()
     right.set_yticks([])
     right.set_title(
-        "likelier to the right; black: medians; grey: MNIST or the model's own; shaded: 98% of the "
-        "test images",
+        "likelier to the right; black: medians; grey: training images or the model's own; "
+        "shaded: 98% of the test images",
         fontsize=9.5,
     )
     figure.suptitle("Likely is not typical: sets of images under the same model")

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pyro_vae.data.datasets import DATASETS
+from pyro_vae.data.datasets import DATASETS, Dataset
 from pyro_vae.errors import InputError, check_number, check_rows, checked, describe
 from pyro_vae.storage.files import atomic_write
 
@@ -25,6 +27,24 @@ RC_PARAMS = {
 
 # colours of the encoder, of the posterior or the refined guide, and of annealing
 COLOURS = {"guide": "#d95f02", "posterior": "#1b6ca8", "annealed": "#4d9221"}
+
+
+def short_name(name: str, most: int = 12) -> str:
+    """Return the name of a class, cut to fit above an image; a dollar begins no formula."""
+    return (name if len(name) <= most else f"{name[: most - 1]}…").replace("$", r"\$")
+
+
+def name_of_image(data: Dataset, label: int) -> str:
+    """Return what a figure calls an image with this label: "a 7", "Ankle boot"; "" without one."""
+    name = short_name(data.classes[label]) if label >= 0 else ""
+    return f"a {name}" if data.noun == "digit" else name
+
+
+def class_colours(count: int) -> list[tuple[float, ...]]:
+    """Return a colour for each of `count` classes: Matplotlib's own ten, twenty, or a rainbow."""
+    if count <= 20:
+        return list(mpl.colormaps["tab10" if count <= 10 else "tab20"].colors[:count])
+    return [tuple(colour) for colour in mpl.colormaps["gist_rainbow"](np.linspace(0, 1, count))]
 
 
 @checked

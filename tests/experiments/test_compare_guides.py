@@ -213,7 +213,7 @@ def test_four_posteriors_by_gap_and_spread():
     gap = np.random.default_rng(0).permutation(101).astype(float)
     spread = np.zeros(101)
     spread[17] = 3
-    chosen, names = four_posteriors(gap, spread, np.full(101, 7))
+    chosen, names = four_posteriors(gap, spread, ["a 7"] * 101)
     assert gap[chosen[:3]].tolist() == [0, 50, 100]
     assert chosen[3] == 17
     assert names[1] == "typical: a 7\ngap 50.0 nats, sd 0.00"

@@ -3,14 +3,8 @@
 import json
 
 import pytest
-import torch
 
-from experiments.completions import first_of_each_digit
 from tests.commands import run_script
-
-
-def test_the_images_are_the_first_of_their_digits():
-    assert first_of_each_digit(torch.tensor([7, 7, 2, 7, 1, 2, 0]), 3) == [0, 2, 4]
 
 
 @pytest.mark.scripts

@@ -21,13 +21,25 @@ def estimates(value, se):
 def test_extremes_are_the_first_and_last_by_score():
     rng = np.random.default_rng(0)
     scores, labels = rng.normal(size=300), np.arange(300) % 10
-    overall, by_digit = extremes(scores, labels)
+    overall, by_digit = extremes(scores, labels, 10)
     assert scores[overall[:10]].min() >= np.sort(scores)[-10]
     assert scores[overall[10:]].max() <= np.sort(scores)[9]
     for digit, indices in by_digit.items():
         own = np.sort(scores[labels == digit])
         assert (labels[indices] == digit).all()
         assert scores[indices].tolist() == [*own[-4:][::-1], *own[:4][::-1]]
+
+
+def test_extremes_of_small_classes():
+    """Fewer than eight images are all shown, and a class without any is left out."""
+    scores, labels = np.arange(12.0), np.repeat([0, 1, 3], [8, 3, 1])
+    _, by_class = extremes(scores, labels, 4)
+    assert {label: indices.tolist() for label, indices in by_class.items()} == {
+        0: [7, 6, 5, 4, 3, 2, 1, 0],
+        1: [10, 9, 8],
+        3: [11],
+    }
+    assert extremes(scores, np.full(12, -1), 0)[1] == {}
 
 
 def test_holds_and_agreement_count_in_standard_errors():
