@@ -17,6 +17,8 @@ _PUBLIC = {
     "load_dataset": "data.datasets",  # MNIST and its family, scikit-learn's digits; checked
     "load_images": "data.folder",  # a folder of image files, made as MNIST's are
     "Dataset": "data.dataset",  # images, labels, names of the classes
+    "as_images": "data.conversion",  # arrays, lists, Datasets and DataLoaders as tensors
+    "ConversionWarning": "data.conversion",  # what was done to images, to be silenced
     # the model, p(z) p(x | z)
     "Model": "models",  # prior, decoder and pixels as a Pyro model
     "GreyBernoulli": "models",  # the appendix's score for grey pixels
@@ -70,6 +72,8 @@ if TYPE_CHECKING:  # the same names, for editors and type checkers
     from pyro_vae.analysis.completion import complete as complete
     from pyro_vae.analysis.sampling import decode as decode
     from pyro_vae.analysis.sampling import sample as sample
+    from pyro_vae.data.conversion import ConversionWarning as ConversionWarning
+    from pyro_vae.data.conversion import as_images as as_images
     from pyro_vae.data.dataset import Dataset as Dataset
     from pyro_vae.data.datasets import load_dataset as load_dataset
     from pyro_vae.data.folder import load_images as load_images

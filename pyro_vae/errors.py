@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from numbers import Integral, Real
 from types import UnionType
-from typing import TYPE_CHECKING, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, TypeVar, Union, get_args, get_origin
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -55,12 +55,23 @@ def checked(function: Function) -> Function:
                 continue
             for item in value if parameter.kind is parameter.VAR_POSITIONAL else [value]:
                 if not _fits(item, expected):
-                    raise InputError(f"{name} must be {_words(expected)}, not {describe(item)}")
+                    hint = _meant_by_name(signature, item) if value is not item else ""
+                    wrong = f"{name} must be {_words(expected)}, not {describe(item)}"
+                    raise InputError(wrong + hint)
             if expected is not object:
                 bound.arguments[name] = _python_number(value)
         return function(*bound.args, **bound.kwargs)
 
     return call
+
+
+def _meant_by_name(signature: inspect.Signature, item: object) -> str:
+    """Say that options have names, where a number stands in the place of a further argument."""
+    if isinstance(item, Real) and not isinstance(item, bool):
+        for name, parameter in signature.parameters.items():
+            if parameter.kind is parameter.KEYWORD_ONLY and _fits(item, parameter.annotation):
+                return f": options are given by name, such as {name}={item!r}"
+    return ""
 
 
 def one_line_refusals(function: Function) -> Function:
@@ -75,6 +86,16 @@ def one_line_refusals(function: Function) -> Function:
             return function(*args, **kwargs)
         except InputError:
             raise
+        except RuntimeError as error:
+            line = str(error).partition("\n")[0]
+            if not re.search(_OF_TYPES, line) or "cuda" in line:
+                raise
+            given = [describe(tensor) for tensor in _tensors([*args, *kwargs.values()])]
+            raise InputError(
+                f"model or guide: {line}; it was given {' and '.join(given) or 'images'}: give "
+                "numbers of the type of the weights, as by x.float(), or x.float() / 255 of grey "
+                "levels from 0 to 255"
+            ) from error
         except ValueError as error:
             if shapes := re.search(r"Shape mismatch inside plate.*", str(error)):
                 raise InputError(
@@ -92,6 +113,21 @@ def one_line_refusals(function: Function) -> Function:
             ) from error
 
     return call
+
+
+# How PyTorch complains of tensors of different types.
+_OF_TYPES = "same dtype|expected scalar type|should be the same|not implemented for '|Found dtype"
+
+
+def _tensors(values: Iterable[object]) -> list[Tensor]:
+    """Return the tensors among `values`, in the lists and tuples there too."""
+    found = []
+    for value in values:
+        if isinstance(value, list | tuple):
+            found += _tensors(value)
+        elif hasattr(value, "dtype") and hasattr(value, "shape"):
+            found.append(value)
+    return found
 
 
 def refused_by_distribution(error: ValueError) -> str:
@@ -164,12 +200,15 @@ _WORDS = {
     "NoneType": "None",
     "Tensor": "a tensor",
     "ndarray": "an array",
+    "list": "a list",
 }
 
 
 def _fits(value: object, expected: object) -> bool:
     """Whether `value` is what the annotation `expected` says."""
     origin, parts = get_origin(expected), get_args(expected)
+    if origin is Annotated:
+        return _fits(value, parts[0])
     if origin in (Union, UnionType):
         return any(_fits(value, part) for part in parts)
     if origin is Callable:
@@ -197,6 +236,8 @@ def _python_number(value: object) -> object:
 def _words(expected: object) -> str:
     """The annotation `expected` in words."""
     origin, parts = get_origin(expected), get_args(expected)
+    if origin is Annotated:  # an alias with words of its own, such as `Images`
+        return parts[1]
     if origin in (Union, UnionType):
         return " or ".join(_words(part) for part in parts)
     if origin is Callable:
@@ -272,7 +313,9 @@ def check_rows(*batch: Tensor, first: str = "x") -> None:
         if tensor.dim() == 0:
             raise InputError(f"{name} must have a row for each image, not {describe(tensor)}")
         if len(tensor) != len(batch[0]):
-            raise InputError(f"{name} must have a row for each of {len(batch[0])} images")
+            raise InputError(
+                f"{name} must have a row for each of {len(batch[0])} images, not {describe(tensor)}"
+            )
     if not batch or len(batch[0]) == 0:
         raise InputError(f"{first} must hold at least one image")
 

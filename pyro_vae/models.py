@@ -15,6 +15,8 @@ from pyro_vae.data.images import check_grey_levels, check_image_rows
 from pyro_vae.errors import InputError, checked, describe
 from pyro_vae.networks.precision import softplus
 from pyro_vae.priors import StandardPrior
+from pyro_vae.programs import evaluating, labels_of
+from pyro_vae.seeds import seeded
 
 
 class GreyBernoulli(dist.Bernoulli):
@@ -118,6 +120,24 @@ class Model(nn.Module):
             if hasattr(part, "latent_dim"):
                 return part.latent_dim
         raise InputError("decoder must have a latent_dim: the number d of its latents")
+
+    @property
+    def takes_labels(self) -> bool | None:
+        """Whether it takes labels y, as the decoder does; None where that can't be told."""
+        classes = getattr(self.decoder, "num_classes", None)
+        if classes is None:
+            most = labels_of(self.decoder).most
+            return most > 0 if most < math.inf else None
+        return classes > 0
+
+    @property
+    def image_shape(self) -> torch.Size | None:
+        """The shape of an image, as the decoder makes it; None where that can't be told."""
+        weight = next(self.parameters(), torch.empty(0))
+        labels = [weight.new_zeros(1, dtype=torch.int64)] if self.takes_labels else []
+        with suppress(Exception), torch.no_grad(), evaluating(self), seeded(0, weight):
+            return self.decoder(weight.new_zeros(1, self.latent_dim), *labels).shape[1:]
+        return None
 
     @property
     def on_unit_interval(self) -> bool:

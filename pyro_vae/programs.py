@@ -5,11 +5,12 @@ A program is a Pyro model or guide: a function, a module, or a method of one, ca
 """
 
 import inspect
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial, wraps
 from types import CodeType, ModuleType
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import pyro
 import torch
@@ -57,6 +58,37 @@ def own_module(program: object) -> nn.Module | None:
         program = program.args[1] if handled else program.func
     owner = program.__self__ if inspect.ismethod(program) else program
     return owner if isinstance(owner, nn.Module) else None
+
+
+class Labels(NamedTuple):
+    """The labels that a program takes after the images: how many, and their names."""
+
+    least: int
+    most: float
+    names: list[str]
+    given: bool  # whether those that a data set gives with its images are meant for it
+
+
+def labels_of(program: object) -> Labels:
+    """Return which labels a program takes, by its signature, or by its own `takes_labels`.
+
+    A parameter with a default is taken for a label where that is None, as in `model(x, y=None)`.
+    """
+    own = getattr(program, "takes_labels", None)
+    if isinstance(own, bool):
+        return Labels(own, own, ["y"] * own, own)
+    function = program.forward if isinstance(program, nn.Module) else program
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # not known, or no function
+        return Labels(0, math.inf, [], True)
+    by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    after = [p for p in parameters if p.kind in by_place][1:]
+    needed = [p.name for p in after if p.default is p.empty]
+    several = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    optional = any(p.default is None for p in after)
+    most = math.inf if several else len(after)
+    return Labels(len(needed), most, needed, bool(needed) or optional or several)
 
 
 def _named_in(part: object) -> list[object]:

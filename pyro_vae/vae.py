@@ -8,6 +8,7 @@ generator and `g.N.*` for the encoder.
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,7 +21,8 @@ from pyro_vae.analysis.sampling import (
     posterior_moments,
     sample,
 )
-from pyro_vae.errors import InputError, check_choice, check_counts, check_rows, checked, describe
+from pyro_vae.data.conversion import Images, Labels, as_batch, as_labels, check_batch
+from pyro_vae.errors import InputError, check_choice, check_counts, checked, describe
 from pyro_vae.guides import AMORTISED
 from pyro_vae.guides.amortised import Amortised
 from pyro_vae.guides.refined import Refined
@@ -33,6 +35,7 @@ from pyro_vae.networks import ARCHITECTURES
 from pyro_vae.networks.precision import resolve_precision
 from pyro_vae.priors import PRIORS
 from pyro_vae.programs import Program, evaluating, move
+from pyro_vae.progress import Progress
 from pyro_vae.seeds import seeded
 from pyro_vae.storage.fingerprint import fingerprint
 from pyro_vae.storage.owners import check_programs, module_of, name_of
@@ -233,63 +236,67 @@ class Vae:
     @checked
     def log_likelihood(
         self,
-        x: Tensor,
-        *labels: Tensor,
+        x: Images,
+        *labels: Labels,
         num_samples: int = 100,
         seed: int = 0,
-        mask: Tensor | None = None,
-        progress: str | None = None,
+        mask: Tensor | np.ndarray | None = None,
+        progress: Progress = None,
     ) -> Estimate:
         """Estimate log p(x), or log p(x | y), of each image, in nats; see `log_likelihood`.
 
         Without labels a conditional autoencoder sums over them: see `unlabelled_log_likelihood`.
         """
         options = {"num_samples": num_samples, "seed": seed, "mask": mask, "progress": progress}
-        batch = self.here(x, *labels)
+        batch = self.here(*as_batch(self.model, x, *labels))
         num_classes = self.config.get("num_classes", 0)
-        if num_classes and not labels:
+        if num_classes and len(batch) == 1:
             options["labels"] = torch.arange(num_classes)
             return unlabelled_log_likelihood(self.model, self.guide, *batch, **options)
         return log_likelihood(self.model, self.guide, *batch, **options)
 
     @checked
     def reconstruct(
-        self, x: Tensor, *labels: Tensor, num_samples: int = 1, seed: int = 0
+        self, x: Images, *labels: Labels, num_samples: int = 1, seed: int = 0
     ) -> Tensor:
         """Return the mean images at samples of the guide, `(num_samples, B, 1, 28, 28)`."""
-        batch = self.here(x, *labels)
+        batch = self.here(*as_batch(self.model, x, *labels))
+        check_batch(self.model, self.guide, *batch)
         z = guide_samples(self.guide, *batch, num_samples=num_samples, seed=seed)
         return decode(self.model, z, *batch[1:], like=batch[0])
 
     @checked
-    def decode(self, z: Latents, *labels: Tensor) -> Tensor:
+    def decode(self, z: Latents, *labels: Labels) -> Tensor:
         """Return the mean image of each latent `z`, `(*, d)`: `(*, 1, 28, 28)`.
 
         For new images use `sample`: draws of N(0, I) are no draws of a learned prior.
         """
         z = z if isinstance(z, dict) else self.here(z)[0]
-        return decode(self.model, z, *self.here(*labels), like=self.example)
+        rows = self.here(*(as_labels(y, torch.empty(0)) for y in labels))
+        return decode(self.model, z, *rows, like=self.example)
 
     @checked
-    def sample(self, n: int, *labels: Tensor, seed: int = 0, pixels: bool = False) -> Tensor:
+    def sample(self, n: int, *labels: Labels, seed: int = 0, pixels: bool = False) -> Tensor:
         """Draw `n` images from the model, with the labels y, `(n,)`, where it takes them.
 
         They are mean images, or with `pixels` draws of p(x | z), which are black or white.
         """
-        images = (n, *self.here(*labels))
-        return sample(self.model, *images, like=self.example, seed=seed, pixels=pixels)
+        rows = self.here(*(as_labels(y, torch.empty(0)) for y in labels))
+        return sample(self.model, n, *rows, like=self.example, seed=seed, pixels=pixels)
 
     @checked
-    def interpolate(self, x0: Tensor, x1: Tensor, *labels: Tensor, steps: int = 11) -> Tensor:
+    def interpolate(self, x0: Images, x1: Images, *labels: Labels, steps: int = 11) -> Tensor:
         """Return the mean images along the line between two images, `(steps, B, 1, 28, 28)`.
 
         The line joins the guide's means of `x0` and `x1`, both `(B, 1, 28, 28)`. It is straight in
         the style e, which is z itself under the prior N(0, I), and in programs of your own.
         """
         check_counts(2, steps=steps)
-        check_rows(x0, *labels, first="x0")
+        x0, *labels = as_batch(self.model, x0, *labels, name="x0")
+        x1 = as_batch(self.model, x1, name="x1")[0]
+        check_batch(self.model, self.guide, x0, *labels, name="x0")
         if x1.shape != x0.shape:
-            raise InputError(f"x1 must have the shape of x0, {tuple(x0.shape)}: {describe(x1)}")
+            raise InputError(f"x1 must have the shape of x0, {tuple(x0.shape)}, not {describe(x1)}")
         x, *both = self.here(torch.cat([x0, x1]), *(torch.cat([y, y]) for y in labels))
         mean, _ = posterior_moments(self.guide, x, *both)
         if not isinstance(self.model, Model):

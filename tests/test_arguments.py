@@ -15,7 +15,7 @@ from numbers import Integral, Real
 from operator import attrgetter
 from pathlib import Path
 from types import UnionType
-from typing import Union, get_args, get_origin
+from typing import Annotated, Union, get_args, get_origin
 
 import numpy as np
 import pytest
@@ -112,6 +112,7 @@ RIGHT = {
         pixels=True, seed=0,
     ),
     "comparison.compare": {"model": MODEL, "guides": {"prior": PRIOR}, "x": X[:1]},
+    "conversion.as_images": {"source": X},
     "datasets.load_dataset": {"name": "digits", "root": None},
     "folder.load_images": {
         "folder": FOLDER / "pictures", "test_share": 0.2, "seed": 0, "box": 20,
@@ -340,6 +341,8 @@ def function(name: str) -> Callable:
 def fits(value: object, annotation: object) -> bool:
     """Whether `value` may be meant, by the annotation; not by the code that is under test."""
     origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return fits(value, parts[0])
     if origin in (Union, UnionType):
         return any(fits(value, part) for part in parts)
     if annotation in (int, float):

@@ -29,7 +29,7 @@ from pyro_vae.analysis import (
     style,
 )
 from pyro_vae.analysis.judges import Classifier
-from pyro_vae.data import datasets, images
+from pyro_vae.data import conversion, datasets, gathering, images
 from pyro_vae.guides import flows, mixture, refined, semi_amortised
 from pyro_vae.likelihood import (
     annealing,
@@ -92,13 +92,16 @@ CASES = [
     ("log_likelihood", "seed", lambda: score(X, seed=-1), "seed must be a whole number from 0"),
     ("log_likelihood", "seed a word", lambda: score(X, seed="a"), "seed must be a whole number"),
     ("log_likelihood", "no image", lambda: score(X[:0]), "x must hold at least one image"),
-    ("log_likelihood", "list", lambda: score([1, 2]), "x must be a tensor, not list(1, 2)"),
-    ("log_likelihood", "array", lambda: score(X.numpy()), "not float32 (4, 1, 28, 28)"),
+    ("log_likelihood", "list", lambda: score([1, 2]), "image 0 of x is 1: it must be a tensor, an"),
+    ("log_likelihood", "number", lambda: score(7), "x must be images (a tensor, an array, a list"),
+    ("log_likelihood", "text", lambda: score("x.npy"), "a Dataset or a DataLoader), not 'x.npy'"),
+    ("log_likelihood", "texts", lambda: score(np.array(["a"])), "x must hold numbers, not <U1 (1"),
+    ("log_likelihood", "whole", lambda: score((255 * X).long()), "must be float32 or float64"),
     (
         "log_likelihood",
-        "bytes",
-        lambda: score((255 * X).to(torch.uint8)),
-        "must be float32 or float64",
+        "K by its place",
+        lambda: score(X, 1000),
+        "not 1000: options are given by name, such as num_samples=1000",
     ),
     ("log_likelihood", "0 to 255", lambda: score(255 * X), "divide grey levels by their maximum"),
     ("log_likelihood", "NaN", lambda: score(NAN), "x: image 0 of 4 holds NaN (counted from 0; 4"),
@@ -116,9 +119,20 @@ CASES = [
         "log_likelihood",
         "labels missing",
         lambda: score(X, model=LABEL_MODEL, guide=LABEL_GUIDE),
-        "takes labels y of 10 classes",
+        "the model takes labels y: give them after the images, log_likelihood(model, guide, x, y)",
     ),
-    ("log_likelihood", "labels not asked", lambda: score(X, Y), "takes no labels"),
+    (
+        "log_likelihood",
+        "labels not asked",
+        lambda: score(X, Y),
+        "the model takes no labels: leave the others out, log_likelihood(model, guide, x)",
+    ),
+    (
+        "fit",
+        "labels missing",
+        lambda: train(X, model=LABEL_MODEL, guide=LABEL_GUIDE),
+        "the model takes labels y: give them after the images, train=(x, y)",
+    ),
     (
         "log_likelihood",
         "labels as floats",
@@ -363,8 +377,8 @@ CASES = [
     (
         "fit",
         "no tuple",
-        lambda: fit.fit(MODEL, GUIDE, X),
-        "train must be a tuple or list (each item a tensor)",
+        lambda: fit.fit(MODEL, GUIDE, 3),
+        "train must be images (a tensor, an array, a Dataset or a DataLoader), (images, labels)",
     ),
     ("fit", "lengths", lambda: train(X, Y[:3]), "y must have a row for each of 4 images"),
     ("fit", "0 to 255", lambda: train(255 * X), "divide grey levels by their maximum"),
@@ -412,6 +426,13 @@ CASES = [
     ("check_finite", "NaN", lambda: images.check_finite(NAN), "x: image 0 of 4 holds NaN"),
     ("check_whole", "255", lambda: images.check_whole(MODEL, 255 * X), "pixels outside [0, 1]"),
     ("check_grey_levels", "255", lambda: images.check_grey_levels(255 * X), "divide grey levels"),
+    ("as_images", "a number", lambda: conversion.as_images(3), "source must be images (a tensor"),
+    ("as_batch", "no image", lambda: conversion.as_batch(MODEL, []), "x must hold at least one"),
+    ("as_labels", "texts", lambda: conversion.as_labels(["a"], X), "label 0 is 'a': it must be a"),
+    ("check_batch", "NaN", lambda: conversion.check_batch(MODEL, GUIDE, NAN), "image 0 of 4 holds"),
+    ("columns", "None", lambda: gathering.columns(None, "x"), "x must be a tensor, an array, a"),
+    ("from_numpy", "texts", lambda: gathering.from_numpy(np.array("a"), "x"), "x must hold numb"),
+    ("piece", "None", lambda: gathering.piece(None, "image 3", label=False), "image 3 is None"),
     # drawing
     ("guide_samples", "K", lambda: sampling.guide_samples(GUIDE, X, num_samples=0), COUNT),
     ("guide_samples", "x", lambda: sampling.guide_samples(GUIDE, 3, num_samples=1), "x must be a"),
@@ -779,7 +800,9 @@ ELSEWHERE = {
     *("nothing_registered", "forget", "random_state_kept", "seed_everything"),
     # a training's parts: test_objective, test_groups, test_rehearsal, test_isolation
     *("as_trained", "weight_at", "check_kl_weight", "rehearse", "isolated", "fit_options"),
-    *("check_groups", "groups_of", "epoch_batches", "take", "transform_seed"),
+    *("groups_of", "epoch_batches", "take", "transform_seed"),
+    # which labels a program takes: test_programs; bars: test_progress
+    *("labels_of", "blocks_of_weights", "progress_bar", "part", "is_watched"),
     # groups of processes: test_parallel, test_distributed
     *(
         "join_group",

@@ -14,6 +14,7 @@ from tests.commands import ROOT
 ROOMS = (
     ("errors",),
     ("seeds", "parallel"),
+    ("progress",),
     ("programs",),
     ("storage",),
     ("data",),

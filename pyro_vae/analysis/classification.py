@@ -30,6 +30,7 @@ from pyro_vae.likelihood.estimate import Estimate
 from pyro_vae.likelihood.importance import log_likelihood
 from pyro_vae.likelihood.intervals import mean_interval, proportion_interval
 from pyro_vae.programs import Program
+from pyro_vae.progress import Progress, part
 
 
 @checked
@@ -41,7 +42,7 @@ def class_log_likelihoods(
     num_classes: int = 10,
     num_samples: int = 100,
     seed: int = 0,
-    progress: str | None = None,
+    progress: Progress = None,
 ) -> list[Estimate]:
     """Estimate log p(x | y) of each image of `x` with each label y = 0, ..., num_classes - 1."""
     check_counts(num_classes=num_classes)
@@ -55,7 +56,7 @@ def class_log_likelihoods(
             torch.full((len(x),), y, device=x.device),
             num_samples=num_samples,
             seed=seed + y,
-            progress=progress and f"{progress}, y = {y}",
+            progress=part(progress, f"y = {y}"),
         )
         for y in range(num_classes)
     ]

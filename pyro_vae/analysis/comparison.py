@@ -23,13 +23,15 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from pyro_vae.analysis.gaps import best_log_weights
-from pyro_vae.errors import InputError, check_counts, check_rows, checked, one_line_refusals
+from pyro_vae.data.conversion import Images, Labels, as_batch
+from pyro_vae.errors import InputError, check_counts, checked, one_line_refusals
 from pyro_vae.guides.amortised import Amortised
 from pyro_vae.guides.refined import Refined
 from pyro_vae.likelihood.estimate import Estimate, estimate, iwae
 from pyro_vae.likelihood.importance import log_likelihood, log_weights
 from pyro_vae.likelihood.intervals import mean_interval
 from pyro_vae.programs import Program, has_own_numbers, in_evaluation_mode
+from pyro_vae.progress import Progress, is_watched, part
 from pyro_vae.seeds import seeded
 
 
@@ -50,13 +52,13 @@ class Evaluation(NamedTuple):
 def evaluate(
     model: Program,
     guide: Program,
-    x: Tensor,
-    *labels: Tensor,
+    x: Images,
+    *labels: Labels,
     log_p: Estimate | None = None,
     num_samples: int = 1000,
     gap_images: int = 100,
     seed: int = 0,
-    progress: str | None = None,
+    progress: Progress = None,
 ) -> Evaluation:
     """Compute all that the table shows of a guide, from `num_samples` samples for each image.
 
@@ -67,7 +69,7 @@ def evaluate(
     """
     check_counts(gap_images=gap_images)
     check_counts(100, num_samples=num_samples)  # for IWAE-100
-    check_rows(x, *labels)
+    x, *labels = as_batch(model, x, *labels)
     if log_p is not None and len(log_p.value) != len(x):
         raise InputError(f"log_p must be of the {len(x)} images of x, not of {len(log_p.value)}")
     start = time.perf_counter()
@@ -131,8 +133,16 @@ def _mean(log_w: Tensor) -> tuple[np.ndarray, np.ndarray]:
 
 
 @checked
-def compare(model: Program, guides: dict[str, Program], x: Tensor, *labels: Tensor) -> list[dict]:
+def compare(
+    model: Program,
+    guides: dict[str, Program],
+    x: Images,
+    *labels: Labels,
+    progress: Progress = None,
+) -> list[dict]:
     """Print the table of trained `guides` of one model on the images `x`, and return its rows.
+
+    Each guide has its bars, where `progress`, as in `log_likelihood`, has any.
 
     >>> from pyro_vae import LinearGaussian, compare
     >>> problem = LinearGaussian(latent_dim=10, data_dim=20)
@@ -144,10 +154,12 @@ def compare(model: Program, guides: dict[str, Program], x: Tensor, *labels: Tens
     """
     if not guides:
         raise InputError("guides must hold at least one: {name: guide}")
+    x, *labels = as_batch(model, x, *labels)
     results: dict[str, Evaluation] = {}
     log_p = None
     for name, guide in guides.items():
-        results[name] = evaluate(model, guide, x, *labels, log_p=log_p, progress=name)
+        of_guide = part(is_watched() if progress is None else progress, name)
+        results[name] = evaluate(model, guide, x, *labels, log_p=log_p, progress=of_guide)
         log_p = results[name].log_p
     rows = table(results)
     print(as_text(rows))

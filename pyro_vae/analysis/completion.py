@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyro_vae.data.conversion import Images, Labels, as_batch, check_batch
 from pyro_vae.errors import (
     InputError,
     check_counts,
-    check_rows,
     check_seed,
     checked,
     one_line_refusals,
@@ -40,6 +40,7 @@ from pyro_vae.likelihood.importance import (
 from pyro_vae.likelihood.masking import MaskedModel, check_unseen, masked
 from pyro_vae.likelihood.traces import sites_at
 from pyro_vae.programs import Program, evaluating
+from pyro_vae.progress import Progress, progress_bar
 from pyro_vae.seeds import derive_seed, seeded
 
 
@@ -61,13 +62,14 @@ class Completion(NamedTuple):
 def complete(
     model: Program,
     guide: Program,
-    x: Tensor,
-    mask: Tensor,
-    *labels: Tensor,
+    x: Images,
+    mask: Tensor | np.ndarray,
+    *labels: Labels,
     num_draws: int = 5,
     num_samples: int = 1000,
     pixels: bool = False,
     seed: int = 0,
+    progress: Progress = None,
 ) -> Completion:
     """Complete each image of `x`, `(B, ...)`, from the pixels where `mask` is True.
 
@@ -78,6 +80,7 @@ def complete(
         num_draws: completions of each image.
         num_samples: samples of the refined guide, of which the completions are resampled.
         pixels: draw the pixels from p(x | z); without it they have their means.
+        progress: bars of the completions and of log p(x), as in `log_likelihood`.
 
     >>> from pyro_vae import LinearGaussian, complete
     >>> problem = LinearGaussian(data_dim=4)
@@ -89,25 +92,28 @@ def complete(
     True
     """
     check_counts(num_draws=num_draws, num_samples=num_samples)
-    check_rows(x, *labels)
+    x, *labels = as_batch(model, x, *labels)
+    check_batch(model, guide, x, *labels, seen=True)
     check_seed(seed)
     refined = guide if isinstance(guide, Refined) else Refined(model, guide)
     of_seen, guide_of_seen, everything = masked(model, refined, x, mask, labels)
     blocks = scored_together(guide_of_seen, everything, num_samples)
     check_unseen(of_seen, [tensor[blocks[0]] for tensor in everything])
     images, estimates = [], []
-    for block in blocks:
-        batch = [tensor[block] for tensor in everything]
-        latents, of_block = _posterior_draws(
-            of_seen, guide_of_seen, batch, block.start, num_draws, num_samples, seed
-        )
-        estimates.append(of_block)
-        images.append(_completed(of_seen, batch, latents, pixels, derive_seed(seed, block.start)))
+    with progress_bar(progress, len(x), "img", "completions") as bar:
+        for block in blocks:
+            batch = [tensor[block] for tensor in everything]
+            latents, of_block = _posterior_draws(
+                of_seen, guide_of_seen, batch, block.start, num_draws, num_samples, seed
+            )
+            of_pixels = derive_seed(seed, block.start)
+            estimates.append(of_block)
+            images.append(_completed(of_seen, batch, latents, pixels, of_pixels))
+            bar.update(len(batch[0]))
     seen, missing, missing_se = Estimate.concatenate(estimates), None, None
     if x.isfinite().all():
-        whole = log_likelihood(
-            model, refined, x, *labels, num_samples=num_samples, seed=derive_seed(seed, 1)
-        )
+        options = {"num_samples": num_samples, "seed": derive_seed(seed, 1), "progress": progress}
+        whole = log_likelihood(model, refined, x, *labels, **options)
         missing, missing_se = whole.value - seen.value, np.hypot(whole.se, seen.se)
     return Completion(torch.cat(images, 1), seen, missing, missing_se)
 

@@ -8,13 +8,13 @@ import math
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from pyro_vae.guides.amortised import Amortised
 from pyro_vae.guides.semi_amortised import adam_ascent, maximise_elbo
 from pyro_vae.likelihood.importance import log_joint_in_chunks
 from pyro_vae.likelihood.traces import batches, draw, only
 from pyro_vae.programs import Program, in_evaluation_mode
+from pyro_vae.progress import Progress, part, progress_bar
 from pyro_vae.seeds import seeded, without_inference_mode
 
 
@@ -26,21 +26,22 @@ def best_log_weights(
     batch: list[Tensor],
     num_samples: int,
     seed: int,
-    progress: str | None,
+    progress: Progress,
 ) -> Tensor:
     """Return log weights `(K, G)` of K samples of q* for each of the G images of `batch`.
 
     `posterior` is a guide close to p(z | x); its draws start the search for q*.
     """
     parts = batches(batch, 25)
-    name = progress and f"{progress}: gaps, {len(parts[0][0])} images at a time"
+    name = f"gaps, {len(parts[0][0])} images at a time"
     log_w = []
-    with seeded(seed, batch[0]):
-        for part in tqdm(parts, desc=name, disable=progress is None):
-            part = without_inference_mode(part)
-            latents, _ = draw(posterior, part, 100)
-            params = best_in_family(model, guide, part, only(latents))
-            log_w.append(log_weights_at(model, guide, params, part, num_samples))
+    with seeded(seed, batch[0]), progress_bar(part(progress, name), len(parts), "it", name) as bar:
+        for rows in parts:
+            rows = without_inference_mode(rows)
+            latents, _ = draw(posterior, rows, 100)
+            params = best_in_family(model, guide, rows, only(latents))
+            log_w.append(log_weights_at(model, guide, params, rows, num_samples))
+            bar.update()
     return torch.cat(log_w, 1)
 
 

@@ -29,8 +29,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pyro_vae.data.images import check_whole
-from pyro_vae.errors import InputError, check_counts, check_rows, checked, one_line_refusals
+from pyro_vae.data.conversion import Images, Labels, as_batch, check_batch
+from pyro_vae.errors import InputError, check_counts, checked, one_line_refusals
 from pyro_vae.likelihood.coordinates import (
     Coordinate,
     coordinates_of,
@@ -50,6 +50,7 @@ from pyro_vae.likelihood.traces import (
     sites_of_samples,
 )
 from pyro_vae.programs import Program, in_evaluation_mode
+from pyro_vae.progress import Progress, progress_bar
 from pyro_vae.seeds import seeded, without_inference_mode
 
 LEAPS = 5  # leapfrog steps of one HMC move
@@ -89,12 +90,12 @@ class AnnealingPath(NamedTuple):
 def annealed_log_likelihood(
     model: Program,
     guide: Program | None,
-    x: Tensor,
-    *labels: Tensor,
+    x: Images,
+    *labels: Labels,
     num_chains: int = 16,
     num_steps: int = 100,
     seed: int = 0,
-    progress: str | None = None,
+    progress: Progress = None,
 ) -> Estimate:
     """Estimate log p(x) of each image by forward annealing: a stochastic lower bound, nats.
 
@@ -109,13 +110,13 @@ def annealed_log_likelihood(
     True
     """
     betas = _schedule(num_chains, num_steps)
-    check_rows(x, *labels)
-    check_whole(model, x)
+    x, *labels = as_batch(model, x, *labels)
+    check_batch(model, guide, x, *labels)
     size = max(1, CHAINS // num_chains)
     if guide is not None:
         size = images_at_a_time(guide, [x, *labels], size)
     blocks = batches([x, *labels], size)
-    with seeded(seed, x), _bar(progress, 2 * len(blocks) * num_steps) as bar:
+    with seeded(seed, x), progress_bar(progress, 2 * len(blocks) * num_steps, "step") as bar:
         log_w = [
             _forward(_path(model, guide, batch), num_chains, betas, bar)[0] for batch in blocks
         ]
@@ -133,7 +134,7 @@ def bidirectional_bounds(
     num_chains: int = 16,
     num_steps: int = 100,
     seed: int = 0,
-    progress: str | None = None,
+    progress: Progress = None,
 ) -> Bounds:
     """Bound log p(x) from both sides, for as many images simulated from the model as in `images`.
 
@@ -145,7 +146,7 @@ def bidirectional_bounds(
     with seeded(seed, images):
         x, latents = simulate(model, images, *labels)
         blocks = batches([x, *labels, *latents.values()], max(1, CHAINS // num_chains))
-        with _bar(progress, 3 * len(blocks) * num_steps) as bar:
+        with progress_bar(progress, 3 * len(blocks) * num_steps, "step") as bar:
             for block in blocks:
                 batch, z = block[: 1 + len(labels)], block[1 + len(labels) :]
                 path = _path(model, guide, batch)
@@ -177,11 +178,6 @@ def _forward(
     _, steps = _anneal(path, path.draw(num_chains), betas, None, bar)
     log_w, _ = _anneal(path, path.draw(num_chains), betas, steps, bar)
     return log_w, steps
-
-
-def _bar(progress: str | None, total: int) -> tqdm:
-    """Return a progress bar over `total` steps of annealing."""
-    return tqdm(total=total, desc=progress, unit="step", disable=progress is None)
 
 
 @torch.no_grad()

@@ -16,16 +16,18 @@ References:
 from collections.abc import Iterator
 from contextlib import suppress
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pyro_vae.data.images import check_whole
+from pyro_vae.data.conversion import Images, Labels, as_batch, check_batch
 from pyro_vae.errors import check_counts, check_rows, check_seed, checked, one_line_refusals
 from pyro_vae.likelihood.estimate import Estimate, estimate
 from pyro_vae.likelihood.masking import check_unseen, masked
 from pyro_vae.likelihood.traces import draw, log_joint
 from pyro_vae.programs import Program, evaluating, has_own_numbers
+from pyro_vae.progress import Progress, progress_bar
 from pyro_vae.seeds import derive_seed, seeded, without_inference_mode
 
 DRAWS = 100_000  # latents held at a time: d floats each
@@ -39,17 +41,18 @@ CHUNK = {"cpu": 1000, "cuda": 20_000}
 def log_likelihood(
     model: Program,
     guide: Program,
-    x: Tensor,
-    *labels: Tensor,
+    x: Images,
+    *labels: Labels,
     num_samples: int = 100,
     seed: int = 0,
-    mask: Tensor | None = None,
+    mask: Tensor | np.ndarray | None = None,
     chunk_size: int | None = None,
-    progress: str | None = None,
+    progress: Progress = None,
 ) -> Estimate:
     """Estimate log p(x), or log p(x | y), of each image of `x`, `(B, ...)`; nats per image.
 
     Args:
+        x, labels: tensors, arrays or lists; x may be a Dataset or DataLoader: see `as_images`.
         model, guide: Pyro programs of `(x, *labels)` with the same latent sites, in one plate over
             the images, the rightmost batch dimension. They run in evaluation mode.
         num_samples: samples K of the guide, drawn for each image.
@@ -57,7 +60,8 @@ def log_likelihood(
             then of log p(x_seen); pixels that are not seen may be anything, NaN too.
         chunk_size: latents that pass through the model at a time, by default CHUNK for the device.
             It bounds the memory and changes the result by rounding only.
-        progress: the name of a progress bar; none is shown without it.
+        progress: a bar by default appears after a few seconds, in a terminal or notebook. False
+            turns it off; True, or a name for it, shows it at once and everywhere.
 
     Raises InputError where model and guide do not match, or a log weight is NaN or +inf.
 
@@ -68,21 +72,23 @@ def log_likelihood(
     >>> bool((abs(result.value - problem.log_likelihood(x).numpy()) < 5 * result.se).all())
     True
     """
-    blocks = _blocks(model, guide, x, labels, num_samples, seed, mask, chunk_size, progress)
-    return Estimate.concatenate([estimate(log_w) for log_w in blocks])
+    batch = as_batch(model, x, *labels)
+    with progress_bar(progress, len(batch[0]), "img") as bar:
+        blocks = blocks_of_weights(model, guide, batch, num_samples, seed, mask, chunk_size, bar)
+        return Estimate.concatenate([estimate(log_w) for log_w in blocks])
 
 
 @checked
 def log_weights(
     model: Program,
     guide: Program,
-    x: Tensor,
-    *labels: Tensor,
+    x: Images,
+    *labels: Labels,
     num_samples: int = 100,
     seed: int = 0,
-    mask: Tensor | None = None,
+    mask: Tensor | np.ndarray | None = None,
     chunk_size: int | None = None,
-    progress: str | None = None,
+    progress: Progress = None,
 ) -> Tensor:
     """Return the log weights `(K, B)` that `log_likelihood` uses, float64, on the CPU.
 
@@ -93,37 +99,37 @@ def log_weights(
     >>> log_weights(problem.model, problem.wide_guide, problem.data(3), num_samples=50).shape
     torch.Size([50, 3])
     """
-    blocks = _blocks(model, guide, x, labels, num_samples, seed, mask, chunk_size, progress)
-    return torch.cat(list(blocks), dim=1)
+    batch = as_batch(model, x, *labels)
+    with progress_bar(progress, len(batch[0]), "img") as bar:
+        blocks = blocks_of_weights(model, guide, batch, num_samples, seed, mask, chunk_size, bar)
+        return torch.cat(list(blocks), dim=1)
 
 
-def _blocks(
+def blocks_of_weights(
     model: Program,
     guide: Program,
-    x: Tensor,
-    labels: tuple[Tensor, ...],
+    everything: list[Tensor],
     num_samples: int,
     seed: int,
-    mask: Tensor | None,
+    mask: Tensor | np.ndarray | None,
     chunk_size: int | None,
-    progress: str | None,
+    bar: tqdm,
 ) -> Iterator[Tensor]:
-    """Yield the log weights `(K, b)` of successive blocks of b images."""
-    check_rows(x, *labels)
-    everything, blocks = [x, *labels], image_blocks(len(x), num_samples)
-    if mask is None:
-        check_whole(model, x)
-    else:
+    """Yield the log weights `(K, b)` of successive blocks of b images; count them in `bar`."""
+    x, *labels = everything
+    check_batch(model, guide, *everything, seen=mask is not None)
+    blocks = image_blocks(len(x), num_samples)
+    if mask is not None:
         model, guide, everything = masked(model, guide, x, mask, labels)
         check_unseen(model, [tensor[blocks[0]] for tensor in everything])
     if images_at_a_time(guide, everything, blocks[0].stop) > blocks[0].stop:
         yield _all_images(model, guide, everything, num_samples, seed, chunk_size)
+        bar.update(len(x))
         return
-    with tqdm(total=len(x), desc=progress, unit="img", disable=progress is None) as bar:
-        for block in blocks:
-            batch = [tensor[block] for tensor in everything]
-            yield block_log_weights(model, guide, batch, block.start, num_samples, seed, chunk_size)
-            bar.update(len(batch[0]))
+    for block in blocks:
+        batch = [tensor[block] for tensor in everything]
+        yield block_log_weights(model, guide, batch, block.start, num_samples, seed, chunk_size)
+        bar.update(len(batch[0]))
 
 
 @checked

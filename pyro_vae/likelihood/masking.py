@@ -11,12 +11,16 @@ fitted to the model's posterior has a method `masked`, which returns the guide f
 p(z | x_seen).
 """
 
+from collections.abc import Sequence
+
+import numpy as np
 import pyro.distributions as dist
 import torch
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from torch.distributions import biject_to
 
+from pyro_vae.data.gathering import from_numpy
 from pyro_vae.data.images import check_finite
 from pyro_vae.errors import InputError, describe, one_line_refusals
 from pyro_vae.likelihood.sites import innermost, is_random, run
@@ -25,12 +29,19 @@ from pyro_vae.seeds import seeded
 
 
 def masked(
-    model: Program, guide: Program, x: Tensor, mask: Tensor, labels: tuple[Tensor, ...]
+    model: Program,
+    guide: Program,
+    x: Tensor,
+    mask: Tensor | np.ndarray,
+    labels: Sequence[Tensor],
 ) -> tuple["MaskedModel", Program, list[Tensor]]:
     """Return model and guide of the pixels that are seen, and their arguments.
 
     `mask` is True where a pixel is seen, of the shape of an image or of x.
     """
+    mask = from_numpy(mask, "mask") if isinstance(mask, np.ndarray) else mask
+    if x.dim() == 4 and x.shape[1] == 1 and mask.shape == (len(x), *x.shape[2:]):
+        mask = mask[:, None]  # of images without a channel
     try:
         seen = mask.to(x.device).expand(x.shape)
     except RuntimeError:

@@ -7,15 +7,14 @@ same for any number of processes, and a stopped run continues where it was.
 from pathlib import Path
 
 import torch
-from torch import Tensor
-from tqdm import tqdm
 
 from pyro_vae import parallel
-from pyro_vae.data.images import check_whole
-from pyro_vae.errors import InputError, check_rows, check_seed, checked
+from pyro_vae.data.conversion import Images, Labels, as_batch, check_batch
+from pyro_vae.errors import InputError, check_seed, checked
 from pyro_vae.likelihood.estimate import Estimate, estimate
 from pyro_vae.likelihood.importance import block_log_weights, image_blocks
 from pyro_vae.programs import Program
+from pyro_vae.progress import Progress, progress_bar
 from pyro_vae.storage.files import check_folder
 from pyro_vae.storage.fingerprint import fingerprint
 from pyro_vae.storage.tensors import blaming, load_tensors, pack, save_tensors
@@ -26,12 +25,12 @@ def sharded_log_likelihood(
     folder: str | Path,
     model: Program,
     guide: Program,
-    x: Tensor,
-    *labels: Tensor,
+    x: Images,
+    *labels: Labels,
     num_samples: int = 100,
     seed: int = 0,
     must_match: dict[str, object] | None = None,
-    progress: str | None = None,
+    progress: Progress = None,
 ) -> Estimate:
     """Share `log_likelihood` among all processes of the group; each gets the whole result.
 
@@ -43,8 +42,8 @@ def sharded_log_likelihood(
 
     A process that dies ends the run. Finished blocks stay; the next run makes the others.
     """
-    check_rows(x, *labels)
-    check_whole(model, x)
+    x, *labels = as_batch(model, x, *labels)
+    check_batch(model, guide, x, *labels)
     check_seed(seed)
     blocks = image_blocks(len(x), num_samples)
     folder = Path(folder)
@@ -62,12 +61,14 @@ def sharded_log_likelihood(
     parallel.barrier()  # all have looked, and none has made a block yet
     mine = parallel.parts_of_this_rank(len(paths))
     todo = [path for i, path in enumerate(paths) if i in mine and path not in known]
-    for path in tqdm(todo, desc=progress, unit="block", disable=progress is None):
-        batch = [tensor[paths[path]] for tensor in (x, *labels)]
-        log_w = block_log_weights(model, guide, batch, paths[path].start, num_samples, seed)
-        arrays = estimate(log_w).arrays()
-        content = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        save_tensors(path, {"block": content, "settings": settings})
+    with progress_bar(progress, len(todo), "block") as bar:
+        for path in todo:
+            batch = [tensor[paths[path]] for tensor in (x, *labels)]
+            log_w = block_log_weights(model, guide, batch, paths[path].start, num_samples, seed)
+            arrays = estimate(log_w).arrays()
+            content = {name: torch.from_numpy(array) for name, array in arrays.items()}
+            save_tensors(path, {"block": content, "settings": settings})
+            bar.update()
     parallel.barrier()
     parts = [known.get(path) or _read(path, settings, block) for path, block in paths.items()]
     parallel.barrier()  # before any process goes on, and may delete them

@@ -2,9 +2,11 @@
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from pyro_vae.data.conversion import Images, Labels, as_batch, as_labels
 from pyro_vae.errors import (
     InputError,
     check_counts,
@@ -15,10 +17,11 @@ from pyro_vae.errors import (
     one_line_refusals,
 )
 from pyro_vae.likelihood.estimate import Estimate, estimate
-from pyro_vae.likelihood.importance import log_weights
+from pyro_vae.likelihood.importance import blocks_of_weights
 from pyro_vae.likelihood.masking import masked
 from pyro_vae.likelihood.sites import run
 from pyro_vae.programs import Program, evaluating
+from pyro_vae.progress import Progress, progress_bar
 from pyro_vae.seeds import derive_seed, seeded
 
 
@@ -27,14 +30,14 @@ from pyro_vae.seeds import derive_seed, seeded
 def unlabelled_log_likelihood(
     model: Program,
     guide: Program,
-    x: Tensor,
+    x: Images,
     *,
-    labels: Tensor,
+    labels: Labels,
     prior: Tensor | None = None,
     num_samples: int = 100,
     seed: int = 0,
-    mask: Tensor | None = None,
-    progress: str | None = None,
+    mask: Tensor | np.ndarray | None = None,
+    progress: Progress = None,
 ) -> Estimate:
     """Estimate log p(x) = log sum_v p(y = v) p(x | y = v) of each image, by programs of `(x, y)`.
 
@@ -49,7 +52,7 @@ def unlabelled_log_likelihood(
         labels: the values of y, `(C, ...)`, such as `torch.arange(10)`, or `torch.eye(10)` where
             the programs take one-hot labels.
         prior: p(y = v), `(C,)`, for a model that takes y as given; uniform by default.
-        mask: as in `log_likelihood`: which pixels are seen.
+        mask, progress: as in `log_likelihood`: which pixels are seen, and a bar.
 
     >>> import torch
     >>> from pyro_vae import Vae, unlabelled_log_likelihood
@@ -58,7 +61,8 @@ def unlabelled_log_likelihood(
     >>> unlabelled_log_likelihood(vae.model, vae.guide, x, labels=labels).value.shape
     (4,)
     """
-    check_rows(x)
+    x = as_batch(model, x)[0]
+    labels = as_labels(labels, x)
     check_rows(labels, first="labels")
     check_counts(num_samples=num_samples)
     check_seed(seed)
@@ -67,18 +71,12 @@ def unlabelled_log_likelihood(
         program, _, rows = masked(model, guide, x, mask, ())
     prior = _log_prior(program, rows, labels, prior)
     total = torch.full((num_samples, len(x)), -math.inf, dtype=torch.float64)
-    for v, value in enumerate(labels.to(x.device)):
-        log_w = log_weights(
-            model,
-            guide,
-            x,
-            value.expand(len(x), *value.shape),
-            num_samples=num_samples,
-            seed=derive_seed(seed, v),
-            mask=mask,
-            progress=progress and f"{progress}, label {v + 1} of {len(labels)}",
-        )
-        total = torch.logaddexp(total, prior[v] + log_w)
+    with progress_bar(progress, len(x) * len(labels), "img") as bar:
+        for v, value in enumerate(labels.to(x.device)):
+            y = value.expand(len(x), *value.shape)
+            seed_v = derive_seed(seed, v)
+            blocks = blocks_of_weights(model, guide, [x, y], num_samples, seed_v, mask, None, bar)
+            total = torch.logaddexp(total, prior[v] + torch.cat(list(blocks), dim=1))
     return estimate(total)
 
 

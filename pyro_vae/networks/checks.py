@@ -10,7 +10,8 @@ from pyro_vae.errors import InputError, describe
 
 def check_pixels(x: Tensor, weight: Tensor) -> None:
     """Raise InputError unless `x`, `(*, 1, 28, 28)`, holds images of the dtype of `weight`."""
-    deep = isinstance(x, Tensor) and x.dim() >= 3
+    # (5, 28, 28) is said to be that, and not (1, 5, 28, 28)
+    deep = isinstance(x, Tensor) and (x.dim() > 3 or x.shape[:-2] == (1,))
     check_images(x.reshape(-1, *x.shape[-3:]) if deep else x)
     if x.dtype != weight.dtype:
         raise InputError(
@@ -39,12 +40,13 @@ def check_labels(taker: str, num_classes: int, images: int, *labels: Tensor) -> 
     `taker` is what a message calls the network or prior that takes them.
     """
     if len(labels) != (num_classes > 0):
-        wanted = f"labels y of {num_classes} classes" if num_classes else "no labels"
-        raise InputError(f"{taker} takes {wanted}, and was given {len(labels)} more arguments")
+        wanted = f"labels y of {num_classes} classes: give them once, after the images or latents"
+        raise InputError(f"{taker} takes {wanted if num_classes else 'no labels: leave them out'}")
     for y in labels:
         if not isinstance(y, Tensor) or y.dtype != torch.int64 or y.shape != (images,):
             raise InputError(
-                f"y must be one int64 label for each of {images} images, not {describe(y)}"
+                f"y must be one int64 label for each of {images} images, not {describe(y)}: "
+                "convert it by y.long()"
             )
         if y.min() < 0 or y.max() >= num_classes:
             raise InputError(f"y must hold labels from 0 to {num_classes - 1}")

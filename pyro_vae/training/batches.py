@@ -8,27 +8,38 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from pyro_vae.data.images import check_finite, check_whole
-from pyro_vae.errors import InputError, check_rows
+from pyro_vae.data.conversion import Images, as_batch, check_batch
+from pyro_vae.data.images import check_finite
+from pyro_vae.errors import InputError, describe
 from pyro_vae.programs import Program
 from pyro_vae.seeds import derive_seed, seeded
 
 Group = tuple[Tensor, ...]
 
 
-def groups_of(images: Group | Sequence[Group]) -> list[Group]:
-    """Return the groups of `images`, which are one group or a list of groups, checked."""
-    several = len(images) > 0 and not isinstance(images[0], Tensor)
-    groups = [tuple(group) for group in images] if several else [tuple(images)]
-    for group in groups:
-        check_rows(*group)
+def groups_of(
+    source: Images | Sequence, name: str, model: Program, guide: Program, transformed: bool = False
+) -> list[Group]:
+    """Return the groups of `source`, the argument called `name`, as tensors, checked.
+
+    It holds the images of one group, or is the group `(x, y)`, or a list of groups. Images that
+    will be `transformed` may be anything.
+    """
+    if not isinstance(source, list | tuple):
+        source = (source,)
+    first = source[0] if source else None
+    several = isinstance(first, tuple) or (isinstance(source, list) and isinstance(first, list))
+    groups = []
+    for i, group in enumerate(source if several else [source]):
+        called = f"{name}[{i}]" if several and len(source) > 1 else name
+        if not isinstance(group, list | tuple):
+            raise InputError(f"{called} must be a group, (x,) or (x, y), not {describe(group)}")
+        if not group:
+            raise InputError(f"{called} must hold at least one image, as in {name}=(x,)")
+        batch = as_batch(model, *group, name=called, transformed=transformed)
+        check_batch(model, guide, *batch, name=called, seen=transformed)
+        groups.append(tuple(batch))
     return groups
-
-
-def check_groups(model: Program, groups: list[Group], name: str) -> None:
-    """Raise InputError if the model cannot take an image of the groups; `name` is the argument."""
-    for i, group in enumerate(groups):
-        check_whole(model, group[0], f"{name}[{i}]" if len(groups) > 1 else name)
 
 
 def epoch_batches(

@@ -5,11 +5,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
 from pyro.infer import ELBO, SVI, Trace_ELBO
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from pyro_vae import parallel
@@ -29,7 +31,6 @@ from pyro_vae.seeds import GLOBAL_STATE_LOCK, seed_everything
 from pyro_vae.storage.fingerprint import fingerprint
 from pyro_vae.training.batches import (
     Group,
-    check_groups,
     epoch_batches,
     groups_of,
     take,
@@ -50,6 +51,11 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda done: 1.0,
     "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
 }
+
+Groups = Annotated[
+    Tensor | np.ndarray | Dataset | DataLoader | tuple | list,
+    "images (a tensor, an array, a Dataset or a DataLoader), (images, labels), or a list of such",
+]
 
 _fitting = threading.Lock()
 
@@ -72,8 +78,8 @@ def _training_alone() -> Iterator[None]:
 def fit(
     model: Program,
     guide: Program,
-    train: tuple[Tensor, ...] | list[tuple[Tensor, ...]],
-    test: tuple[Tensor, ...] | list[tuple[Tensor, ...]] | None = None,
+    train: Groups,
+    test: Groups | None = None,
     *,
     epochs: int = 10,
     batch_size: int = 100,
@@ -146,10 +152,8 @@ def fit(
         Interrupted: SIGINT or SIGTERM asked to stop; the state is saved, if there is a path.
     """
     check_training_options(epochs, batch_size, learning_rate, seed, batch_parts, schedule)
-    groups, test_groups = groups_of(train), [] if test is None else groups_of(test)
-    if transform is None:  # which may mend them
-        check_groups(model, groups, "train")
-    check_groups(model, test_groups, "test")
+    groups = groups_of(train, "train", model, guide, transform is not None)
+    test_groups = [] if test is None else groups_of(test, "test", model, guide)
     sizes = [len(group[0]) for group in groups]
     for size in sizes:
         check_batch_parts(batch_parts, size, batch_size)
@@ -282,7 +286,8 @@ def _prepare(*programs: Program) -> list[nn.Parameter]:
 
 def _test_elbo(model: Program, guide: Program, groups: list[Group]) -> float:
     """Return the mean ELBO of all images of the groups, nats per image, in evaluation mode."""
-    scores = [log_likelihood(model, guide, *group, num_samples=1) for group in groups]
+    options = {"num_samples": 1, "progress": False}
+    scores = [log_likelihood(model, guide, *group, **options) for group in groups]
     return float(Estimate.concatenate(scores).elbo.mean())
 
 

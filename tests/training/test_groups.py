@@ -97,11 +97,11 @@ def test_one_group_in_a_list_is_that_group():
 @pytest.mark.parametrize(
     ("train", "said"),
     [
-        ([], "x must hold at least one image"),
-        ([()], "x must hold at least one image"),
-        ([(X,), (X[:0],)], "x must hold at least one image"),
+        ([], "train must hold at least one image, as in"),
+        ([()], "train must hold at least one image"),
+        ([(X,), (X[:0],)], r"train\[1\] must hold at least one image"),
         ([(X,), (X, X[:3])], "y must have a row for each of 24 images"),
-        ([(X,), X], "train must be"),
+        ([(X,), X], r"train\[1\] must be a group, \(x,\) or \(x, y\), not float64 \(24, 5\)"),
         ([(X,), (X[:3],)], "smallest batch, 3, not 4"),
     ],
 )
