@@ -12,21 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pyro_vae.analysis.interpolation import interpolate
 from pyro_vae.analysis.rendering import device_of, latent_sites, rows_like
-from pyro_vae.analysis.sampling import (
-    Latents,
-    decode,
-    decode_style,
-    guide_samples,
-    posterior_moments,
-    sample,
-)
+from pyro_vae.analysis.sampling import Latents, decode, guide_samples, sample
 from pyro_vae.data.conversion import Images, Labels, as_batch, as_labels, check_batch
 from pyro_vae.errors import InputError, check_choice, check_counts, checked, describe
 from pyro_vae.guides import AMORTISED
 from pyro_vae.guides.amortised import Amortised
 from pyro_vae.guides.refined import Refined
-from pyro_vae.likelihood.coordinates import is_discrete
 from pyro_vae.likelihood.estimate import Estimate
 from pyro_vae.likelihood.importance import log_likelihood
 from pyro_vae.likelihood.unlabelled import unlabelled_log_likelihood
@@ -49,8 +42,10 @@ BUILD = ("latent_dim", "precision", "architecture", "num_classes", "guide", "pri
 class Vae:
     """A variational autoencoder: `model`, `guide`, and the `config` by which both are built again.
 
-    Images are `(B, 1, 28, 28)`. A conditional autoencoder also takes the labels y, `(B,)`, after
-    the images or latents. Arguments are moved to the device of the weights.
+    Images are `(B, 1, 28, 28)`, or of the shape that networks of your own make. They may also be
+    arrays, lists, a Dataset or a DataLoader: see `as_images`. A conditional autoencoder also takes
+    the labels y, `(B,)`, after the images or latents. Arguments are moved to the device of the
+    weights.
 
         >>> from pyro_vae import Vae
         >>> vae = Vae.build(latent_dim=2)
@@ -279,7 +274,7 @@ class Vae:
     def sample(self, n: int, *labels: Labels, seed: int = 0, pixels: bool = False) -> Tensor:
         """Draw `n` images from the model, with the labels y, `(n,)`, where it takes them.
 
-        They are mean images, or with `pixels` draws of p(x | z), which are black or white.
+        They are mean images, or with `pixels` draws of p(x | z): of `build`, black or white.
         """
         rows = self.here(*(as_labels(y, torch.empty(0)) for y in labels))
         return sample(self.model, n, *rows, like=self.example, seed=seed, pixels=pixels)
@@ -298,31 +293,7 @@ class Vae:
         if x1.shape != x0.shape:
             raise InputError(f"x1 must have the shape of x0, {tuple(x0.shape)}, not {describe(x1)}")
         x, *both = self.here(torch.cat([x0, x1]), *(torch.cat([y, y]) for y in labels))
-        mean, _ = posterior_moments(self.guide, x, *both)
-        if not isinstance(self.model, Model):
-            with evaluating(self.model):
-                sites = latent_sites(self.model, [x, *both])
-            for site in sites:
-                if is_discrete(site):
-                    raise InputError(
-                        f"latent {site.name!r} is discrete: there is no line between its values"
-                    )
-            line = _line(mean, steps)
-            return decode(self.model, line, *self.here(*labels), like=x).to(x.device)
-        with torch.no_grad(), evaluating(self.model):
-            style = self.model.prior.style(mean.to(x), *both)
-        line = _line(style, steps).flatten(0, 1)
-        images = decode_style(self.model, line, *(y.repeat(steps) for y in labels))
-        return images.unflatten(0, (steps, len(x0)))
-
-
-def _line(ends: Latents, steps: int) -> Latents:
-    """Return the points from the first half of the rows to the second: `(steps, B, ...)`."""
-    if isinstance(ends, dict):
-        return {name: _line(values, steps) for name, values in ends.items()}
-    start, end = ends.chunk(2)
-    t = torch.linspace(0, 1, steps).to(ends)
-    return torch.lerp(start, end, t.view(-1, *[1] * ends.dim()))
+        return interpolate(self.model, self.guide, steps, x, *both)
 
 
 def _in_current_terms(config: dict) -> dict:

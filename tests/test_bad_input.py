@@ -783,7 +783,15 @@ ELSEWHERE = {
         "provenance",
     ),
     # programs of the user's own: test_own_programs, test_vae
-    *("device_of", "rows_like", "latent_sites", "mean_images", "module_of", "name_of"),
+    *(
+        "interpolate",
+        "device_of",
+        "rows_like",
+        "latent_sites",
+        "mean_images",
+        "module_of",
+        "name_of",
+    ),
     "check_programs",
     # what a Pyro program places wrongly: test_importance
     *("draw", "only", "log_joint", "log_joint_in_chunks", "sample_sites", "is_random", "innermost"),

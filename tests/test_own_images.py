@@ -13,16 +13,20 @@ import pytest
 import torch
 from torch import nn
 
-from pyro_vae.analysis.comparison import evaluate
+from pyro_vae.analysis.comparison import compare, evaluate
+from pyro_vae.analysis.completion import complete
 from pyro_vae.errors import InputError
 from pyro_vae.guides import AMORTISED
 from pyro_vae.guides.gaussian import FullRank, MeanField
 from pyro_vae.guides.prior import PriorGuide
 from pyro_vae.guides.refined import Refined
+from pyro_vae.likelihood.annealing import annealed_log_likelihood
 from pyro_vae.likelihood.importance import log_likelihood
+from pyro_vae.likelihood.traces import simulate
 from pyro_vae.models import ContinuousBernoulli, GreyBernoulli, Model
 from pyro_vae.priors import StandardPrior
 from pyro_vae.training.fit import fit
+from pyro_vae.vae import Vae
 
 SHAPES = [(), (5,), (2, 3), (3, 2, 2), (1, 2, 2, 2)]
 NOISE = 0.5
@@ -145,6 +149,79 @@ def test_colour_images_train_and_are_scored(pixels):
     history = fit(model, guide, (x,), (x,), epochs=3, batch_size=5, progress=False)
     assert history[-1]["train_elbo"] > history[0]["train_elbo"]
     assert log_likelihood(model, guide, x, num_samples=5).value.shape == (20,)
+
+
+class Deconvolution(nn.Module):
+    """A decoder as users write it: it takes one leading dimension, and makes colour or any size."""
+
+    latent_dim = 3
+
+    def __init__(self, shape):
+        super().__init__()
+        self.shape, self.grid = shape, (4, shape[1] // 2, shape[2] // 2)
+        self.first, self.up = (
+            nn.Linear(3, math.prod(self.grid)),
+            nn.ConvTranspose2d(4, shape[0], 2, 2),
+        )
+
+    def encoder(self, num_params, precision, num_classes):
+        return nn.Sequential(
+            nn.Conv2d(self.shape[0], 4, 2, 2),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(math.prod(self.grid), num_params),
+        )
+
+    def forward(self, z):
+        return self.up(torch.relu(self.first(z)).reshape(-1, *self.grid))
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 16, 20)])
+def test_all_that_a_vae_does_is_done_to_images_of_any_shape(shape, tmp_path, capsys):
+    torch.manual_seed(0)
+    x, model = torch.rand(6, *shape), Model(Deconvolution(shape))
+    guide = MeanField(model, "float32")
+    fit(model, guide, (x,), (x,), epochs=1, progress=False)
+    other = Model(Deconvolution(shape))
+    for vae in (Vae(model, guide, example=x[:1]), Vae(model, guide)):
+        assert vae.latent_dim == 3
+        assert vae.sample(2).shape == (2, *shape)
+        assert vae.decode(torch.zeros(2, 4, 3)).shape == (2, 4, *shape)
+        assert vae.reconstruct(x, num_samples=2).shape == (2, 6, *shape)
+        assert vae.interpolate(x[:2], x[2:4], steps=3).shape == (3, 2, *shape)
+        vae.save(tmp_path / "own.pt")
+        copy = Vae.load(tmp_path / "own.pt", model=other, guide=MeanField(other, "float32"))
+        assert torch.equal(copy.reconstruct(x), vae.reconstruct(x))
+        refined = vae.refined(num_starts=1, newton_steps=2, samples_per_round=(50,))
+        assert np.isfinite(refined.log_likelihood(x[:2], num_samples=20).value).all()
+    for mask in (x[:2] > 0.5, torch.rand(shape[1:]) > 0.5):
+        done = complete(model, refined.guide, x[:2], mask, num_samples=20, num_draws=2).images
+        assert done.shape == (2, 2, *shape)
+        assert torch.equal(
+            done[:, mask.expand(2, *shape)], x[:2][mask.expand(2, *shape)].expand(2, -1)
+        )
+    assert np.isfinite(annealed_log_likelihood(model, guide, x[:2], num_steps=2).value).all()
+    assert simulate(model, x)[0].shape == x.shape
+    if shape[0] == 1:
+        compare(model, {"mean field": guide}, x[:1], progress=False)
+        assert "mean field" in capsys.readouterr().out
+
+
+def test_draws_of_pixels_are_the_models_own():
+    """Normal pixels: mean and deviation of 5,000 draws within 5 standard errors, one in 10^6."""
+    model = Model(Linear((2, 2)), normal)
+    assert {*Vae(Model(Linear((2, 2))), None).sample(50, pixels=True).unique().tolist()} == {0, 1}
+    means, draws = (
+        Vae(model, None).sample(5_000, pixels=pixels, seed=3) for pixels in (False, True)
+    )
+    off = (draws - means).flatten()
+    assert abs(off.mean()) < 5 * NOISE / 20_000**0.5
+    assert abs(off.std() - NOISE) < 5 * NOISE / 40_000**0.5
+    assert len(draws.unique()) > 19_000
+    assert torch.equal(draws, Vae(model, None).sample(5_000, pixels=True, seed=3))
+    grey = Vae(Model(Linear((2, 2)), ContinuousBernoulli), None).sample(5_000, pixels=True)
+    assert 0 <= grey.min() <= grey.max() <= 1
+    assert ((grey > 0) & (grey < 1)).float().mean() > 0.99
 
 
 @pytest.mark.parametrize(

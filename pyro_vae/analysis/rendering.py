@@ -5,7 +5,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from pyro_vae.errors import InputError, check_rows
+from pyro_vae.errors import InputError, check_rows, describe
 from pyro_vae.likelihood.sites import Site, run
 from pyro_vae.likelihood.traces import sites_at
 from pyro_vae.programs import Program, modules_of
@@ -38,6 +38,24 @@ def latent_sites(model: Program, batch: list[Tensor]) -> list[Site]:
     if not latents:
         raise InputError("the model samples nothing: it must sample its latents")
     return latents
+
+
+def shared_lead(latents: dict[str, Tensor], sites: list[Site]) -> torch.Size:
+    """Return the leading dimensions that all latents share; raise InputError if they do not fit."""
+    shapes = {site.name: site.fn.event_shape for site in sites}
+    if latents.keys() != shapes.keys():
+        raise InputError(f"z must hold the model's latents {sorted(shapes)}, not {sorted(latents)}")
+    leads = set()
+    for name, value in latents.items():
+        event = shapes[name]
+        lead = value.shape[: value.dim() - len(event)]
+        if value.shape[len(lead) :] != event:
+            wanted = f"(*, {', '.join(map(str, event))})" if event else "(*)"
+            raise InputError(f"{name} must have shape {wanted}, not {tuple(value.shape)}")
+        leads.add(lead)
+    if len(leads) > 1:
+        raise InputError(f"z must hold as many of each latent, not {describe(latents)}")
+    return leads.pop()
 
 
 def mean_images(

@@ -6,10 +6,11 @@ tensor, `(*, d)`, where there is one latent site, and a dict {name: tensor} wher
 
 from contextlib import suppress
 
+import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from pyro_vae.analysis.rendering import device_of, latent_sites, mean_images, rows_like
+from pyro_vae.analysis.rendering import device_of, latent_sites, mean_images, rows_like, shared_lead
 from pyro_vae.errors import (
     InputError,
     check_counts,
@@ -86,7 +87,7 @@ def decode(model: Program, z: Latents, *labels: Tensor, like: Tensor | None = No
     if not isinstance(z, dict) and len(sites) > 1:
         raise InputError(f"z must be a dict of the model's latents {sorted(s.name for s in sites)}")
     latents = z if isinstance(z, dict) else {sites[0].name: z}
-    lead = _check_latents(latents, sites)
+    lead = shared_lead(latents, sites)
     for y in labels:
         if y.shape[:1] != lead[-1:]:
             raise InputError(f"y must be one label for each latent, not {describe(y)}")
@@ -101,33 +102,30 @@ def decode(model: Program, z: Latents, *labels: Tensor, like: Tensor | None = No
     return images.reshape(*lead, *images.shape[1:])
 
 
-def _check_latents(latents: dict[str, Tensor], sites: list[Site]) -> torch.Size:
-    """Return the leading dimensions that all latents share; raise InputError if they do not fit."""
-    shapes = {site.name: site.fn.event_shape for site in sites}
-    if latents.keys() != shapes.keys():
-        raise InputError(f"z must hold the model's latents {sorted(shapes)}, not {sorted(latents)}")
-    leads = set()
-    for name, value in latents.items():
-        event = shapes[name]
-        lead = value.shape[: value.dim() - len(event)]
-        if value.shape[len(lead) :] != event:
-            wanted = f"(*, {', '.join(map(str, event))})" if event else "(*)"
-            raise InputError(f"{name} must have shape {wanted}, not {tuple(value.shape)}")
-        leads.add(lead)
-    if len(leads) > 1:
-        raise InputError(f"z must hold as many of each latent, not {describe(latents)}")
-    return leads.pop()
+def _decoded_by_network(
+    model: Model, z: Tensor, *labels: Tensor, seed: int | None = None
+) -> Tensor:
+    """Return the mean images by the decoder alone: without prior, and without images.
 
-
-def _decoded_by_network(model: Model, z: Tensor, *labels: Tensor) -> Tensor:
-    """Return the mean images by the decoder alone: without prior, and without images."""
+    With a `seed` return draws of p(x | z) instead.
+    """
     for y in labels:
         if y.shape != z.shape[-2:-1]:
             raise InputError(f"y must be one label for each latent, not {describe(y)}")
     device = device_of(model, z)
     flat = [z.reshape(-1, z.shape[-1]), *(y.expand(z.shape[:-1]).flatten() for y in labels)]
-    logits = (model.decoder(*(t.to(device) for t in batch)) for batch in batches(flat, 500))
-    images = torch.cat([model.pixel_distribution(logits=part).mean.to(z.device) for part in logits])
+    images = []
+    for block, batch in enumerate(batches(flat, 500)):
+        pixels = model.pixel_distribution(logits=model.decoder(*(t.to(device) for t in batch)))
+        if seed is None or isinstance(pixels, dist.Bernoulli):
+            part = pixels.mean
+        else:
+            with seeded(derive_seed(seed, block), pixels.mean):
+                part = pixels.sample()
+        images.append(part.to(z.device))
+    images = torch.cat(images)
+    if seed is not None and isinstance(pixels, dist.Bernoulli):
+        images = pixel_samples(images, seed)
     return images.reshape(*z.shape[:-1], *images.shape[1:])
 
 
@@ -146,7 +144,7 @@ def sample(
     """Draw `n` images from the model, with the labels y, `(n,)`, where it takes them.
 
     Latents are drawn from the model's own prior, p(z) or p(z | y), a learned one too. The images
-    are the means of p(x | z), or with `pixels` draws of it. Those of `Model` are black or white.
+    are the means of p(x | z), or with `pixels` draws of it: black or white under a Bernoulli.
 
     Args:
         like: as in `decode`: images that a program of your own takes.
@@ -162,8 +160,11 @@ def sample(
     if isinstance(model, Model):
         weight = next(model.parameters())
         style = torch.randn(n, model.prior.latent_dim, generator=_generator(seed)).to(weight)
-        images = decode_style(model, style, *(y.to(weight.device) for y in labels))
-        return pixel_samples(images, seed) if pixels else images
+        labels = [y.to(weight.device) for y in labels]
+        if not pixels:
+            return decode_style(model, style, *labels)
+        check_rows(style, *labels, first="style")
+        return _decoded_by_network(model, model.prior.latent(style, *labels), *labels, seed=seed)
     (rows,) = rows_like(model, like, n)
     batch = [rows, *(y.to(rows.device) for y in labels)]
     check_rows(*batch)
