@@ -18,11 +18,11 @@ References:
 import pyro.distributions as dist
 import torch
 from pyro.distributions import transforms as T
-from pyro.nn import ConditionalAutoRegressiveNN
 from torch import Tensor, nn
 from torch.nn import functional
 
 from pyro_vae.errors import check_counts, checked
+from pyro_vae.networks.autoregressive import autoregressive
 from pyro_vae.networks.checks import check_labels
 
 
@@ -84,11 +84,11 @@ class LearnedPrior(nn.Module):
         order = torch.arange(latent_dim)
         self.maps = nn.ModuleList(
             T.ConditionalAffineAutoregressive(
-                ConditionalAutoRegressiveNN(
+                autoregressive(
                     latent_dim,
                     num_labels,
-                    [max(hidden, latent_dim)],
-                    permutation=order if i % 2 == 0 else order.flip(0),
+                    max(hidden, latent_dim),
+                    order if i % 2 == 0 else order.flip(0),
                 )
             )
             for i in range(layers if latent_dim > 1 else 0)

@@ -3,12 +3,12 @@
 import pyro.distributions as dist
 import torch
 from pyro.distributions import transforms as T
-from pyro.nn import ConditionalAutoRegressiveNN
 from torch import Tensor, nn
 
 from pyro_vae.errors import InputError, check_counts, checked
 from pyro_vae.guides.amortised import Amortised
 from pyro_vae.models import Model
+from pyro_vae.networks.autoregressive import autoregressive
 
 
 class Flow(Amortised):
@@ -60,7 +60,7 @@ class InverseAutoregressive(Flow):
 
     def layer(self, context: int, order: Tensor) -> dist.ConditionalTransformModule:
         """Make the shifts and scales from a masked network of 64 hidden units."""
-        network = ConditionalAutoRegressiveNN(self.d, context, [64], permutation=order)
+        network = autoregressive(self.d, context, 64, order)
         return T.ConditionalAffineAutoregressive(network)
 
 
@@ -74,7 +74,5 @@ class Spline(Flow):
     def layer(self, context: int, order: Tensor) -> dist.ConditionalTransformModule:
         """Make curves of 8 pieces each from a masked network of 64 hidden units."""
         bins = 8
-        network = ConditionalAutoRegressiveNN(
-            self.d, context, [64], param_dims=[bins, bins, bins - 1, bins], permutation=order
-        )
+        network = autoregressive(self.d, context, 64, order, (bins, bins, bins - 1, bins))
         return T.ConditionalSplineAutoregressive(self.d, network, count_bins=bins, bound=5.0)
