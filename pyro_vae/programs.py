@@ -7,7 +7,7 @@ A program is a Pyro model or guide: a function, a module, or a method of one, ca
 import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial, wraps
 from types import CodeType, ModuleType
 from typing import NamedTuple, TypeVar
@@ -128,13 +128,26 @@ def _is_of_file(part: object, globals_: dict) -> bool:
 
 
 @contextmanager
+def without_autocast() -> Iterator[None]:
+    """Run the block in the precision of its weights and images, whatever autocast is around it.
+
+    An autocast that a program itself enters stays: what it rounds is part of that program.
+    """
+    with ExitStack() as stack:
+        for device in ("cpu", "cuda", "mps"):
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+        yield
+
+
+@contextmanager
 def evaluating(*programs: object) -> Iterator[None]:
     """Run the block in evaluation mode: no dropout, and batch statistics neither used nor learnt.
 
     Afterwards each module has the mode it had, and Pyro's store the parameters it had. Other
-    threads wait, since they might use the same modules.
+    threads wait, since they might use the same modules. An autocast around the block is off.
     """
-    with GLOBAL_STATE_LOCK, nothing_registered():
+    with GLOBAL_STATE_LOCK, nothing_registered(), without_autocast():
         modes = [(module, module.training) for module in modules_of(*programs)]
         before = _evaluated[0]
         _evaluated[0] = _stamp(module for module, _ in modes)
