@@ -42,7 +42,7 @@ class LinearGaussian:
         check_number("noise", noise, 1e-6, 1e6)
         check_seed(seed)
         rng = torch.Generator().manual_seed(seed)
-        self.w = torch.randn(data_dim, latent_dim, generator=rng, dtype=torch.float64)
+        self.w = torch.randn(data_dim, latent_dim, generator=rng, dtype=torch.float64, device="cpu")
         self.noise, self.latent_dim, self.data_dim = noise, latent_dim, data_dim
 
     def model(self, x: Tensor) -> None:
@@ -54,19 +54,19 @@ class LinearGaussian:
     def data(self, images: int, seed: int = 1) -> Tensor:
         """Draw images from the model, `(images, D)`."""
         rng = torch.Generator().manual_seed(seed)
-        z = torch.randn(images, self.latent_dim, generator=rng, dtype=torch.float64)
-        e = torch.randn(images, self.data_dim, generator=rng, dtype=torch.float64)
+        z = torch.randn(images, self.latent_dim, generator=rng, dtype=torch.float64, device="cpu")
+        e = torch.randn(images, self.data_dim, generator=rng, dtype=torch.float64, device="cpu")
         return z @ self.w.T + self.noise * e
 
     def log_likelihood(self, x: Tensor) -> Tensor:
         """Return the exact log p(x), nats per image, `(B,)`."""
-        covariance = self.w @ self.w.T + self.noise**2 * torch.eye(self.data_dim).double()
-        zero = torch.zeros(self.data_dim, dtype=torch.float64)
+        covariance = self.w @ self.w.T + self.noise**2 * _identity(self.w.mT)
+        zero = self.w.new_zeros(self.data_dim)
         return torch.distributions.MultivariateNormal(zero, covariance).log_prob(x)
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean of p(z | x), `(B, d)`, and its covariance S, `(d, d)`."""
-        precision = torch.eye(self.latent_dim).double() + self.w.T @ self.w / self.noise**2
+        precision = _identity(self.w) + self.w.T @ self.w / self.noise**2
         covariance = torch.linalg.inv(precision)
         return x @ self.w @ covariance / self.noise**2, covariance
 
@@ -106,9 +106,14 @@ class LinearGaussian:
         self._sample(x, self._prior())
 
     def _prior(self) -> dist.TorchDistribution:
-        return dist.Normal(torch.zeros(self.latent_dim, dtype=torch.float64), 1).to_event(1)
+        return dist.Normal(self.w.new_zeros(self.latent_dim), 1).to_event(1)
 
     def _sample(self, x: Tensor, q: dist.TorchDistribution) -> None:
         """Sample "z" from q, batch shape `(B,)` or none, in the plate over the images."""
         with pyro.plate("data", x.shape[0]):
             pyro.sample("z", q)
+
+
+def _identity(w: Tensor) -> Tensor:
+    """Return the identity matrix of as many rows as `w` has columns, of its dtype and device."""
+    return torch.eye(w.shape[1], dtype=w.dtype, device=w.device)

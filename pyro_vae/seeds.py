@@ -29,7 +29,8 @@ def seeded(seed: int, like: Tensor) -> Iterator[None]:
         if torch.is_inference_mode_enabled():
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.no_grad())
-        stack.enter_context(torch.random.fork_rng([like.device] if like.is_cuda else []))
+        devices = [] if like.is_cpu else [like.device]
+        stack.enter_context(torch.random.fork_rng(devices, device_type=like.device.type))
         set_seed(seed, like)
         yield
 
@@ -42,7 +43,8 @@ def random_state_kept() -> Iterator[None]:
     """
     with GLOBAL_STATE_LOCK:
         python, numpys, torchs = random.getstate(), np.random.get_state(), torch.get_rng_state()
-        devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+        gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+        apples = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
     try:
         yield
     finally:
@@ -50,8 +52,10 @@ def random_state_kept() -> Iterator[None]:
             random.setstate(python)
             np.random.set_state(numpys)
             torch.set_rng_state(torchs)
-            if devices:
-                torch.cuda.set_rng_state_all(devices)
+            if gpus:
+                torch.cuda.set_rng_state_all(gpus)
+            if apples is not None:
+                torch.mps.set_rng_state(apples)
 
 
 def without_inference_mode(batch: Sequence[Tensor]) -> list[Tensor]:
@@ -68,6 +72,8 @@ def set_seed(seed: int, like: Tensor) -> None:
     if like.is_cuda:
         with torch.cuda.device(like.device):
             torch.cuda.manual_seed(seed)
+    elif like.is_mps:
+        torch.mps.manual_seed(seed)
 
 
 def seed_everything(seed: int, like: Tensor) -> None:

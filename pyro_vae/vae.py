@@ -205,7 +205,9 @@ class Vae:
     @property
     def device(self) -> torch.device:
         """Where the weights are; without any, where the example is."""
-        return device_of(self.model, torch.empty(0) if self.example is None else self.example)
+        return device_of(
+            self.model, torch.empty(0, device="cpu") if self.example is None else self.example
+        )
 
     @property
     def latent_dim(self) -> int:
@@ -246,7 +248,7 @@ class Vae:
         batch = self.here(*as_batch(self.model, x, *labels))
         num_classes = self.config.get("num_classes", 0)
         if num_classes and len(batch) == 1:
-            options["labels"] = torch.arange(num_classes)
+            options["labels"] = torch.arange(num_classes, device=batch[0].device)
             return unlabelled_log_likelihood(self.model, self.guide, *batch, **options)
         return log_likelihood(self.model, self.guide, *batch, **options)
 
@@ -326,6 +328,6 @@ def _built_again(config: dict, encoder: dict[str, Tensor]) -> Vae:
 
     The caller's random state is left as it was.
     """
-    with seeded(0, torch.empty(0)):
+    with torch.device("cpu"), seeded(0, torch.empty(0)):
         vae = Vae.build(**_building(config))
-    return vae.to(next(iter(encoder.values()), torch.empty(0)).dtype)
+        return vae.to(next(iter(encoder.values()), torch.empty(0)).dtype)

@@ -184,7 +184,7 @@ def _images(
         try:
             values = fn.sample() if draw else fn.mean
         except NotImplementedError:
-            values = torch.tensor(torch.nan)
+            values = torch.tensor(torch.nan, device="cpu")
     if not (draw or values.isfinite().all()):  # a Categorical's mean is NaN
         raise InputError(
             f"site {model.site!r} has a distribution without a mean: ask for draws of it, "

@@ -73,7 +73,9 @@ def best_in_family(
         [maximise_elbo(model, guide, start, batch, steps, draws) for start in starts]
     )
     elbos = torch.stack([log_weights_at(model, guide, end, batch, 200).mean(0) for end in ends])
-    return ends[elbos.nan_to_num(-math.inf).argmax(0), torch.arange(len(encoded))]
+    return ends[
+        elbos.nan_to_num(-math.inf).argmax(0), torch.arange(len(encoded), device=elbos.device)
+    ]
 
 
 @torch.no_grad()
@@ -86,4 +88,4 @@ def log_weights_at(
     """
     q = guide.distribution(params)
     z = q.expand((num_samples, len(params))).sample()
-    return log_joint_in_chunks(model, batch, {"z": z}) - q.log_prob(z).double().cpu()
+    return log_joint_in_chunks(model, batch, {"z": z}) - q.log_prob(z).cpu().double()

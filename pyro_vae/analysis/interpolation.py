@@ -40,5 +40,5 @@ def _line(ends: Latents, steps: int) -> Latents:
     if isinstance(ends, dict):
         return {name: _line(values, steps) for name, values in ends.items()}
     start, end = ends.chunk(2)
-    t = torch.linspace(0, 1, steps).to(ends)
+    t = torch.linspace(0, 1, steps, dtype=ends.dtype, device=ends.device)
     return torch.lerp(start, end, t.view(-1, *[1] * ends.dim()))

@@ -111,8 +111,8 @@ def shuffle_pixels(x: Tensor, seed: int) -> Tensor:
     check_images(x)
     check_seed(seed)
     rng = torch.Generator().manual_seed(seed)
-    order = torch.rand(len(x), 28 * 28, generator=rng).argsort(1)
-    return x.flatten(1).gather(1, order).view_as(x)
+    order = torch.rand(len(x), 28 * 28, **_like(rng)).argsort(1)
+    return x.flatten(1).gather(1, order.to(x.device)).view_as(x)
 
 
 @checked
@@ -120,7 +120,7 @@ def gaussian_noise(x: Tensor, level: float, rng: torch.Generator) -> Tensor:
     """Add level * N(0, 1) to each pixel and clip to [0, 1]."""
     check_images(x)
     check_number("level", level, 0, 1e3)
-    return (x + level * torch.randn(x.shape, generator=rng).to(x)).clamp(0, 1)
+    return (x + level * torch.randn(x.shape, **_like(rng)).to(x)).clamp(0, 1)
 
 
 @checked
@@ -128,9 +128,14 @@ def salt_and_pepper(x: Tensor, level: float, rng: torch.Generator) -> Tensor:
     """Replace each pixel, with probability `level`, by black or white at even odds."""
     check_images(x)
     check_number("level", level, 0, 1)
-    replaced = torch.rand(x.shape, generator=rng) < level
-    speck = torch.rand(x.shape, generator=rng) < 0.5
+    replaced = torch.rand(x.shape, **_like(rng)) < level
+    speck = torch.rand(x.shape, **_like(rng)) < 0.5
     return torch.where(replaced.to(x.device), speck.to(x), x)
+
+
+def _like(rng: torch.Generator) -> dict:
+    """Return how random numbers are made by `rng`, whatever torch makes by default."""
+    return {"generator": rng, "device": rng.device, "dtype": torch.float32}
 
 
 def _images(arrays: list[np.ndarray]) -> Tensor:

@@ -60,7 +60,7 @@ def train_classifier(
     check_counts(epochs=epochs, batch_size=batch_size)
     check_number("learning_rate", learning_rate, 1e-9, 1e3)
     with seeded(seed, data.train_images):
-        classifier = Classifier()
+        classifier = Classifier().to(data.train_images)
     rng = torch.Generator().manual_seed(seed)
     images, labels = data.train_images, data.train_labels
     optimiser = torch.optim.Adam(classifier.parameters(), lr=learning_rate)
@@ -68,8 +68,8 @@ def train_classifier(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     with tqdm(total=steps, unit="step", desc="classifier", disable=not progress) as bar:
         for _ in range(epochs):
-            for batch in torch.randperm(len(images), generator=rng).split(batch_size):
-                down, right = torch.randint(-2, 3, (2,), generator=rng).tolist()
+            for batch in torch.randperm(len(images), generator=rng, device="cpu").split(batch_size):
+                down, right = torch.randint(-2, 3, (2,), generator=rng, device="cpu").tolist()
                 logits = classifier(shift(images[batch], down, right))
                 loss = functional.cross_entropy(logits, labels[batch])
                 optimiser.zero_grad()
@@ -87,7 +87,7 @@ def class_probabilities(classifier: Classifier, x: Tensor) -> np.ndarray:
     """Return the probability of each digit, `(B, 10)`, for images `(B, 1, 28, 28)`."""
     check_images(x)
     check_pixels(x, classifier.f[0].weight)
-    return torch.cat([classifier(part).softmax(1) for part in x.split(1000)]).double().cpu().numpy()
+    return torch.cat([classifier(part).softmax(1) for part in x.split(1000)]).cpu().double().numpy()
 
 
 @checked
@@ -97,7 +97,7 @@ def class_features(classifier: Classifier, x: Tensor) -> np.ndarray:
     """Return the activations before the last layer, `(B, 64)`, for images `(B, 1, 28, 28)`."""
     check_images(x)
     check_pixels(x, classifier.f[0].weight)
-    return torch.cat([classifier.f[:-1](part) for part in x.split(1000)]).double().cpu().numpy()
+    return torch.cat([classifier.f[:-1](part) for part in x.split(1000)]).cpu().double().numpy()
 
 
 Judge = Callable[[Tensor], np.ndarray]

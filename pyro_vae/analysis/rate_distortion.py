@@ -68,7 +68,7 @@ def guide_rate_distortion(
             latents, log_q = draw(guide, batch, num_samples)
             log_p = log_joint_in_chunks(model, batch, latents)
             log_prior = _log_prior(model, batch, latents)
-            rates.append((log_q.double().cpu() - log_prior).mean(0))
+            rates.append((log_q.cpu().double() - log_prior).mean(0))
             distortions.append((log_prior - log_p).mean(0))
     return torch.cat(rates).numpy(), torch.cat(distortions).numpy()
 
@@ -102,7 +102,7 @@ def model_rate_distortion(
             batch = without_inference_mode(batch)
             latents, log_q = draw(refined, batch, num_samples)
             log_p = log_joint_in_chunks(tempered, batch, latents)  # log p(z) + b log p(x | z)
-            log_w = log_p - log_q.double().cpu()
+            log_w = log_p - log_q.cpu().double()
             w = torch.softmax(log_w, 0)
             scaled = (w * (log_p - _log_prior(model, batch, latents))).sum(0).numpy()  # -b D
             log_z = estimate(log_w)
@@ -113,7 +113,7 @@ def model_rate_distortion(
 def _log_prior(model: Program, batch: list[Tensor], latents: dict[str, Tensor]) -> Tensor:
     """Return log p(z), or log p(z | y), of latents `(K, B, d)`: `(K, B)`, float64, on the CPU."""
     if isinstance(model, Model):  # its prior is at hand
-        return model.prior(*batch).log_prob(only(latents)).double().cpu()
+        return model.prior(*batch).log_prob(only(latents)).cpu().double()
     return log_joint_in_chunks(Tempering(0.0)(model), batch, latents)
 
 

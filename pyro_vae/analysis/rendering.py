@@ -72,7 +72,7 @@ def mean_images(
     try:
         images = site.fn.sample() if pixels else site.fn.mean
     except NotImplementedError:
-        images = torch.tensor(torch.nan)
+        images = torch.tensor(torch.nan, device="cpu")
     if not images.isfinite().all():
         raise InputError(
             f"observed site {site.name!r}, a {type(site.fn).__name__}, has no finite mean: draw "

@@ -159,7 +159,8 @@ def sample(
     check_seed(seed)
     if isinstance(model, Model):
         weight = next(model.parameters())
-        style = torch.randn(n, model.prior.latent_dim, generator=_generator(seed)).to(weight)
+        shape, on_cpu = (n, model.prior.latent_dim), {"dtype": torch.float32, "device": "cpu"}
+        style = torch.randn(shape, generator=_generator(seed), **on_cpu).to(weight)
         labels = [y.to(weight.device) for y in labels]
         if not pixels:
             return decode_style(model, style, *labels)

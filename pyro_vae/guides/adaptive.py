@@ -8,6 +8,7 @@ from torch import Tensor
 from pyro_vae.guides.laplace import LogJoint
 from pyro_vae.guides.student import StudentMixture
 from pyro_vae.likelihood.importance import default_chunk_size
+from pyro_vae.networks.precision import to_float64_device
 
 
 def adaptive_importance_sampling(
@@ -23,8 +24,8 @@ def adaptive_importance_sampling(
     for count in samples_per_round:
         proposals.append(proposal)
         draws.append(proposal.sample((count,)))
-        values.append(_in_pieces(log_joint, draws[-1]).double())
-        z = torch.cat(draws)  # (N, B, d)
+        values.append(to_float64_device(_in_pieces(log_joint, draws[-1])).double())
+        z = to_float64_device(torch.cat(draws))  # (N, B, d)
         log_q = torch.stack(
             [
                 p.log_prob(z) + math.log(n / len(z))
@@ -66,7 +67,7 @@ def _refit(proposal: StudentMixture, z: Tensor, w: Tensor) -> StudentMixture:
         torch.stack(locs, 1),
         torch.stack(trils, 1),
         (mass / mass.sum(-1, keepdim=True)).log(),
-        proposal.dtype,
+        proposal.like,
     )
 
 

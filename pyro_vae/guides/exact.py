@@ -10,22 +10,23 @@ from torch import Tensor
 
 from pyro_vae.errors import checked
 from pyro_vae.likelihood.quadrature import GridPosterior, check_grid, integrate_plane
+from pyro_vae.networks.precision import return_to
 from pyro_vae.programs import Program
 
 
 class GridDensity(TorchDistribution):
     """The posterior of B images as a distribution on R^2: constant over each cell of a grid.
 
-    `plane` has the posterior at the nodes of the grid, `points` along each axis. Samples have
-    `dtype`.
+    `plane` has the posterior at the nodes of the grid, `points` along each axis, on the CPU. The
+    samples have the dtype and device of `like`.
     """
 
     arg_constraints: dict = {}  # noqa: RUF012  (the name and type that torch asks for)
     support = constraints.real_vector
     has_rsample = False
 
-    def __init__(self, plane: GridPosterior, points: int, dtype: torch.dtype = torch.float64):
-        self.points, self.dtype = points, dtype
+    def __init__(self, plane: GridPosterior, points: int, like: Tensor):
+        self.points, self.like = points, like.new_empty(0)
         self.low = plane.z[0]  # (B, 2), the first node
         self.step = (plane.z[-1] - plane.z[0]) / (points - 1)  # (B, 2)
         # normalised over whole cells, which stick out by half a cell at the border
@@ -38,17 +39,17 @@ class GridDensity(TorchDistribution):
         count = math.prod(sample_shape)
         node = torch.multinomial(self.log_density.exp().T, count, replacement=True).T.reshape(shape)
         ticks = torch.stack([node // self.points, node % self.points], -1)  # (*, B, 2)
-        place = ticks + torch.rand(*shape, 2, dtype=torch.float64) - 0.5
-        return (self.low + place * self.step).to(self.dtype)
+        place = ticks + torch.rand(*shape, 2, dtype=torch.float64, device="cpu") - 0.5
+        return (self.low + place * self.step).to(self.like)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log density at `value`, `(*, B, 2)`: `(*, B)`; -inf outside the grid."""
-        ticks = ((value - self.low) / self.step).round().long()
+        ticks = ((value.cpu() - self.low) / self.step).round().long()
         inside = ((ticks >= 0) & (ticks < self.points)).all(-1)
         first, second = ticks.clamp(0, self.points - 1).unbind(-1)
         node = first * self.points + second  # (*, B)
         density = self.log_density.T.expand(*node.shape, -1).gather(-1, node[..., None])[..., 0]
-        return torch.where(inside, density, -math.inf)
+        return return_to(value, torch.where(inside, density, -math.inf))
 
 
 class ExactGuide:
@@ -71,4 +72,4 @@ class ExactGuide:
                 self.model, x, *labels, points=self.points, half_width=self.half_width
             )
         with pyro.plate("data", x.shape[0]):
-            pyro.sample("z", GridDensity(plane, self.points, x.dtype))
+            pyro.sample("z", GridDensity(plane, self.points, x))

@@ -50,7 +50,8 @@ class FullRank(Amortised):
         """
         loc, log_var, below = params.split([self.d, self.d, params.shape[-1] - 2 * self.d], -1)
         scale = torch.exp(log_var / 2)
-        row, column = torch.tril_indices(self.d, self.d, -1).unbind()
-        unit = torch.eye(self.d).to(params).expand(*params.shape[:-1], -1, -1).clone()
+        row, column = torch.tril_indices(self.d, self.d, -1, device=params.device).unbind()
+        unit = torch.eye(self.d, dtype=params.dtype, device=params.device)
+        unit = unit.expand(*params.shape[:-1], -1, -1).clone()
         unit[..., row, column] = below
         return dist.MultivariateNormal(loc, scale_tril=scale[..., None] * unit)

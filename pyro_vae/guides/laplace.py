@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pyro_vae.guides.student import StudentMixture
-from pyro_vae.networks.precision import without_tf32
+from pyro_vae.networks.precision import to_float64_device, without_tf32
 
 LogJoint = Callable[[Tensor], Tensor]  # z, (K, B, d), to log p(x, z), (K, B)
 
@@ -27,7 +27,7 @@ def curvature(log_joint: LogJoint, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             torch.autograd.grad(gradient[..., i].sum(), z, retain_graph=True)[0]
             for i in range(z.shape[-1])
         ]
-    precision = -torch.stack(hessian, -2)
+    precision = -to_float64_device(torch.stack(hessian, -2))
     eigenvalues, vectors = torch.linalg.eigh((precision + precision.mT) / 2)
     eigenvalues = eigenvalues.abs()
     floor = 1e-4 * eigenvalues.amax(-1, keepdim=True)
@@ -43,7 +43,7 @@ def newton_ascent(log_joint: LogJoint, z: Tensor, steps: int) -> Tensor:
     """
     for _ in range(steps):
         value, gradient, precision = curvature(log_joint, z)
-        direction = torch.linalg.solve(precision, gradient)
+        direction = torch.linalg.solve(precision, to_float64_device(gradient)).to(z.device)
         with torch.no_grad():
             for length in (1.0, 0.5, 0.2, 0.05):
                 trial = z + length * direction
@@ -60,19 +60,20 @@ def laplace(log_joint: LogJoint, modes: Tensor) -> StudentMixture:
     A component's weight is the mass of Laplace's approximation at its mode. Of modes that lie
     within each other's reach, only the heaviest is kept.
     """
-    value, _, precision = (tensor.double() for tensor in curvature(log_joint, modes))
+    value, _, precision = (to_float64_device(t).double() for t in curvature(log_joint, modes))
+    locs = to_float64_device(modes).double()
     scatter = torch.linalg.inv(precision)
     mass = value - 0.5 * torch.linalg.slogdet(precision).logabsdet  # log mass, (C, B)
     count, d = len(modes), modes.shape[-1]
     for i in range(count):
         for j in range(count):
-            step = (modes[i] - modes[j]).double()
+            step = to_float64_device(modes[i] - modes[j]).double()
             near = torch.einsum("bi,bij,bj->b", step, precision[j], step) < d
             beaten = (mass[i] < mass[j]) | ((mass[i] == mass[j]) & (i > j))
             mass[i] = torch.where(near & beaten, -math.inf, mass[i])
     return StudentMixture(
-        modes.double().transpose(0, 1),
+        locs.transpose(0, 1),
         torch.linalg.cholesky(scatter).transpose(0, 1),
         torch.log_softmax(mass, 0).T,
-        modes.dtype,
+        modes,
     )

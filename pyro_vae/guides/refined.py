@@ -52,7 +52,7 @@ from pyro_vae.likelihood.masking import MaskedModel, masked_guide
 from pyro_vae.likelihood.refusals import check_names, check_shape
 from pyro_vae.likelihood.sites import Site, run
 from pyro_vae.likelihood.traces import log_joint, set_up
-from pyro_vae.networks.precision import autocast, resolve_precision
+from pyro_vae.networks.precision import autocast, resolve_precision, return_to, to_float64_device
 from pyro_vae.programs import Program, move
 from pyro_vae.seeds import seeded
 
@@ -144,7 +144,7 @@ class Refined:
             masses.append(_log_mass(log_p, proposals[-1], x))
         # a value that the fits make too little of is drawn all the same
         probs = 0.99 * torch.softmax(torch.stack(masses, -1), -1) + 0.01 / len(values)
-        return Fitted(coordinates, proposals, discrete.name, Values(values, probs))
+        return Fitted(coordinates, proposals, discrete.name, Values(values, return_to(x, probs)))
 
     def _log_joint(
         self, batch: list[Tensor], coordinates: list[Coordinate], held: dict[str, Tensor]
@@ -249,9 +249,9 @@ def _log_mass(log_p: LogJoint, proposal: StudentMixture | None, x: Tensor) -> Te
     """
     with torch.no_grad():
         if proposal is None:
-            return log_p(torch.zeros(1, len(x), 0).to(x.device))[0].double()
+            return to_float64_device(log_p(x.new_zeros(1, len(x), 0))[0]).double()
         u = proposal.sample((200,))
-        log_w = log_p(u).double() - proposal.log_prob(u)
+        log_w = to_float64_device(log_p(u) - proposal.log_prob(u)).double()
     return log_w.logsumexp(0)
 
 

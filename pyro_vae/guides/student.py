@@ -6,6 +6,8 @@ import torch
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 
+from pyro_vae.networks.precision import return_to, to_float64_device
+
 # Each component is itself a mixture of t distributions with one location and one scatter matrix:
 # (weight, degrees of freedom, factor on the scale). The first fits the bulk. The others are wider
 # and have heavier tails: they bound the weights where the posterior is wider than its fit.
@@ -22,19 +24,18 @@ class StudentMixture(TorchDistribution):
         loc: locations, `(B, C, d)`.
         scale_tril: lower Cholesky factors of the scatter matrices, `(B, C, d, d)`.
         log_mixture_weights: `(B, C)`; -inf switches a component off.
-        dtype: of the samples. Parameters and densities are float64, since scatter matrices span
-            many orders of magnitude. A density is always that of the sample as rounded.
+        like: samples have its dtype and device. Parameters and densities are float64, since scatter
+            matrices span many orders of magnitude; they lie on the CPU where the device has no
+            float64. A density is always that of the sample as rounded.
     """
 
     arg_constraints: dict = {}  # noqa: RUF012  (the name and type that torch asks for)
     support = constraints.real_vector
     has_rsample = False
 
-    def __init__(
-        self, loc: Tensor, scale_tril: Tensor, log_mixture_weights: Tensor, dtype: torch.dtype
-    ):
+    def __init__(self, loc: Tensor, scale_tril: Tensor, log_mixture_weights: Tensor, like: Tensor):
         self.loc, self.scale_tril, self.log_mixture_weights = loc, scale_tril, log_mixture_weights
-        self.dtype = dtype
+        self.like = like.new_empty(0)
         self.inverse = torch.linalg.inv(scale_tril)
         self.log_det = scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)  # (B, C)
         super().__init__(loc.shape[:1], loc.shape[-1:], validate_args=False)
@@ -44,7 +45,7 @@ class StudentMixture(TorchDistribution):
         d = self.loc.shape[-1]
         parts = []
         for c in range(self.loc.shape[1]):
-            centred = value.double() - self.loc[:, c]
+            centred = to_float64_device(value).double() - self.loc[:, c]
             white = torch.einsum("bij,...bj->...bi", self.inverse[:, c], centred)
             radius = white.square().sum(-1)  # squared, (*, B)
             parts.append(torch.stack([_log_t(radius, d, *spec) for spec in T_COMPONENTS]))
@@ -53,7 +54,7 @@ class StudentMixture(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log density at `value`, `(*, B, d)`: `(*, B)`."""
-        return self.component_log_prob(value).logsumexp(-1)
+        return return_to(value, self.component_log_prob(value).logsumexp(-1))
 
     def sample(self, sample_shape: tuple[int, ...] = ()) -> Tensor:
         """Draw `(*sample_shape, B, d)`."""
@@ -61,17 +62,18 @@ class StudentMixture(TorchDistribution):
         component = torch.distributions.Categorical(logits=self.log_mixture_weights).sample(
             sample_shape
         )
-        weights, degrees, factors = torch.tensor(T_COMPONENTS).to(self.loc).T
+        on_cpu = {"dtype": torch.float32, "device": "cpu"}
+        weights, degrees, factors = torch.tensor(T_COMPONENTS, **on_cpu).to(self.loc).T
         t = torch.multinomial(weights, math.prod(shape), replacement=True).view(shape)
         df, factor = degrees[t], factors[t]
         chi2 = torch.distributions.Chi2(df).sample()
-        noise = torch.randn(*shape, self.loc.shape[-1]).to(self.loc)
+        noise = torch.randn(*shape, self.loc.shape[-1], **on_cpu).to(self.loc)
         noise = noise * (factor * (df / chi2).sqrt())[..., None]
         value = torch.empty_like(noise)
         for c in range(self.loc.shape[1]):
             drawn = self.loc[:, c] + torch.einsum("bij,...bj->...bi", self.scale_tril[:, c], noise)
             value = torch.where((component == c)[..., None], drawn, value)
-        return value.to(self.dtype)
+        return value.to(self.like)
 
 
 def _log_t(radius: Tensor, d: int, weight: float, df: float, factor: float) -> Tensor:

@@ -252,7 +252,8 @@ def _within_supports(coordinates: list[Coordinate], u: Tensor) -> Tensor:
 def _schedule(num_chains: int, num_steps: int) -> Tensor:
     """Return b_0 = 0 to b_T = 1 along a sigmoid: small steps at both ends (Wu et al., sec. 4.2)."""
     check_counts(num_chains=num_chains, num_steps=num_steps)
-    sigmoid = torch.sigmoid(torch.linspace(-4, 4, num_steps + 1).double())
+    ticks = torch.linspace(-4, 4, num_steps + 1, dtype=torch.float32, device="cpu")
+    sigmoid = torch.sigmoid(ticks.double())
     return (sigmoid - sigmoid[0]) / (sigmoid[-1] - sigmoid[0])
 
 
@@ -264,14 +265,14 @@ def _anneal(
     Fixed `steps` leave each density exactly invariant. `steps=None` adapts to 75% acceptance, which
     breaks invariance: for pilot runs only.
     """
-    gain = torch.zeros(z.shape[:-1], dtype=torch.float64)
-    step = torch.full(path.scale.shape[:1], 0.3).to(path.scale)
+    gain = torch.zeros(z.shape[:-1], dtype=torch.float64, device="cpu")
+    step = path.scale.new_full(path.scale.shape[:1], 0.3)
     used = []
     ends, gradients = _evaluate(path, z)
     pairs = list(pairwise(betas.tolist()))
     for t, (now, then) in enumerate(pairs):
         bar.update()
-        log_q, log_p = ends.double().cpu()
+        log_q, log_p = ends.cpu().double()
         gain += (then - now) * (log_p - log_q)
         if t + 1 == len(pairs):
             break  # a last move would change no weight
@@ -302,7 +303,7 @@ def _hmc(
 
     Returns z, its log q and log p, their gradients, and which chains accepted, `(K, B)`.
     """
-    mix = torch.tensor([1 - beta, beta]).to(z)
+    mix = z.new_tensor([1 - beta, beta])
     length = (step[:, None] * path.scale).to(z)  # (B, d)
     momentum = torch.randn_like(z)
     kinetic = momentum.square().sum(-1)

@@ -49,8 +49,11 @@ def coordinates_of(program: Program, batch: list[Tensor], names: list[str]) -> l
     coordinates = []
     for name in names:
         first, second = (_coordinate(sites[name]) for sites in runs)
-        at = torch.linspace(-1, 1, max(1, first.shape.numel())).view(first.shape)
-        a, b = torch.broadcast_tensors(first.transform(at), second.transform(at))
+        like = runs[0][name].value
+        at = torch.linspace(
+            -1, 1, max(1, first.shape.numel()), device=like.device, dtype=like.dtype
+        )
+        a, b = torch.broadcast_tensors(*(c.transform(at.view(c.shape)) for c in (first, second)))
         if not torch.allclose(a, b):
             raise InputError(
                 f"the support of latent {name!r} depends on other latents: let another latent, of "

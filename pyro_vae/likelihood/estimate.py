@@ -84,7 +84,7 @@ def estimate(log_w: Tensor | np.ndarray) -> Estimate:
     >>> estimate(log_w).value.round(1)  # log E[w] = -90 + 0.5 ** 2 / 2
     array([-89.9, -89.9, -89.9])
     """
-    log_w = check_log_weights(log_w).detach().double().cpu()
+    log_w = check_log_weights(log_w).detach().cpu().double()
     num_samples = len(log_w)
     value = log_w.logsumexp(0) - math.log(num_samples)
     # relative weights w / mean(w); where every weight is zero the estimate is log 0 = -inf

@@ -232,7 +232,7 @@ def weighted_draws(
         batch = without_inference_mode(batch)
         latents, log_q = draw(guide, batch, num_samples)
         log_p = log_joint_in_chunks(model, batch, latents, chunk_size)
-        return latents, log_p - log_q.double().cpu()
+        return latents, log_p - log_q.cpu().double()
 
 
 def resampled(latents: dict[str, Tensor], weights: Tensor, num_draws: int) -> dict[str, Tensor]:
@@ -262,7 +262,7 @@ def log_joint_in_chunks(
     num_samples, images = next(iter(latents.values())).shape[:2]
     depth = min(num_samples, chunk_size)  # samples at a time
     width = max(1, chunk_size // num_samples)  # images at a time
-    log_p = torch.empty(num_samples, images, dtype=torch.float64)
+    log_p = torch.empty(num_samples, images, dtype=torch.float64, device="cpu")
     for i in range(0, images, width):
         part = [tensor[i : i + width] for tensor in batch]
         for k in range(0, num_samples, depth):

@@ -49,7 +49,7 @@ def pareto_khat(log_w: Tensor | np.ndarray) -> np.ndarray:
     References:
         Vehtari, Simpson, Gelman, Yao, Gabry (2024), Pareto smoothed importance sampling, JMLR 25.
     """
-    weights = check_log_weights(log_w).detach().double().cpu().numpy().T
+    weights = check_log_weights(log_w).detach().cpu().double().numpy().T
     highest, lowest = weights.max(axis=1, keepdims=True), weights.min(axis=1, keepdims=True)
     khat = np.full((len(weights), 1), np.inf)
     num_samples = weights.shape[1]
@@ -121,7 +121,7 @@ def check_log_weights(log_w: Tensor | np.ndarray) -> Tensor:
     """
     if isinstance(log_w, np.ndarray) and log_w.dtype.kind == "f":
         # torch takes neither read-only arrays (JAX's) nor floats of over 8 bytes
-        log_w = torch.as_tensor(np.require(log_w, f"f{min(log_w.itemsize, 8)}", ["C", "W"]))
+        log_w = torch.from_numpy(np.require(log_w, f"f{min(log_w.itemsize, 8)}", ["C", "W"]))
     tensor = isinstance(log_w, Tensor) and log_w.is_floating_point()
     if not tensor or log_w.dim() != 2 or log_w.numel() == 0:
         raise InputError(f"log_w must be floats (K, B), K and B >= 1, not {describe(log_w)}")

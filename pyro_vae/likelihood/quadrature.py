@@ -63,7 +63,7 @@ def integrate_plane(
     check_grid(points, half_width)
     check_rows(x, *labels)
     name = _latent_in_the_plane(model, [tensor[:1] for tensor in (x, *labels)])
-    ticks = torch.arange(points, dtype=torch.float64)
+    ticks = torch.arange(points, dtype=torch.float64, device="cpu")
     nodes = torch.cartesian_prod(ticks, ticks)  # (n * n, 2)
 
     def grid(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -71,7 +71,7 @@ def integrate_plane(
         z = low + nodes[:, None] * step  # (n * n, B, 2)
         return z, step, log_joint_in_chunks(model, [x, *labels], {name: z.to(x)})
 
-    corner = torch.full((len(x), 2), half_width, dtype=torch.float64)
+    corner = nodes.new_full((len(x), 2), half_width)
     z, step, log_p = grid(-corner, corner)
     border = ((nodes == 0) | (nodes == points - 1)).sum(1)  # 1 at the edge, 2 in a corner
     at_edge = (log_p[border > 0].logsumexp(0) - log_p.logsumexp(0)).exp()

@@ -230,7 +230,7 @@ def _sites_of_rows(program: Program, batch: list[Tensor], num_samples: int) -> l
 
 def _total(sites: list[Site], num_samples: int, images: int) -> Tensor:
     """Add up the sites' log probabilities, `(K, b)`."""
-    total = torch.zeros(num_samples, images)
+    total = torch.zeros(num_samples, images, device="cpu")
     for site in sites:
         total = total.to(site.log_prob) + site.log_prob
     return total

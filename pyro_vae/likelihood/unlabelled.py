@@ -70,7 +70,7 @@ def unlabelled_log_likelihood(
     if mask is not None:  # x may be anything where it is not seen
         program, _, rows = masked(model, guide, x, mask, ())
     prior = _log_prior(program, rows, labels, prior)
-    total = torch.full((num_samples, len(x)), -math.inf, dtype=torch.float64)
+    total = prior.new_full((num_samples, len(x)), -math.inf)
     with progress_bar(progress, len(x) * len(labels), "img") as bar:
         for v, value in enumerate(labels.to(x.device)):
             y = value.expand(len(x), *value.shape)
@@ -85,13 +85,15 @@ def _log_prior(model: Program, rows: list[Tensor], labels: Tensor, prior: Tensor
     observes_y = _observes_y(model, rows, labels)
     if observes_y and prior is not None:
         raise InputError("prior must be None: the model observes y, and has a p(y) of its own")
+    zeros = torch.zeros(len(labels), dtype=torch.float64, device="cpu")
     if observes_y:
-        return torch.zeros(len(labels), dtype=torch.float64)
+        return zeros
     if prior is None:
-        return torch.full((len(labels),), -math.log(len(labels)), dtype=torch.float64)
+        return zeros - math.log(len(labels))
     if prior.shape != labels.shape[:1] or not (prior >= 0).all() or not prior.sum() > 0:
         raise InputError(f"prior must be {len(labels)} shares >= 0, not {describe(prior)}")
-    return (prior.double().cpu() / prior.double().cpu().sum()).log()
+    prior = prior.cpu().double()
+    return (prior / prior.sum()).log()
 
 
 def _observes_y(model: Program, rows: list[Tensor], labels: Tensor) -> bool:

@@ -12,6 +12,8 @@ from torch.nn import functional
 
 from pyro_vae.errors import InputError, checked
 
+WITHOUT_FLOAT64 = ("mps",)  # kinds of devices
+
 
 @checked
 def resolve_precision(precision: str, device: str = "cpu") -> str:
@@ -20,7 +22,9 @@ def resolve_precision(precision: str, device: str = "cpu") -> str:
     Elsewhere bfloat16 is emulated, and slower. The other two names are returned as they are.
     """
     if precision == "auto":
-        if device.startswith("cuda"):
+        if device.startswith("mps"):
+            native = False  # not known of any
+        elif device.startswith("cuda"):
             native = torch.cuda.is_bf16_supported(including_emulation=False)
         else:
             # AVX512-BF16 (recent AMD and Intel) or AMX (Intel server); absent from older torch
@@ -50,13 +54,32 @@ def without_tf32(like: Tensor) -> AbstractContextManager:
     return now.flags(now.enabled, now.benchmark, now.benchmark_limit, now.deterministic, False)
 
 
+def to_float64_device(tensor: Tensor) -> Tensor:
+    """Return `tensor`, copied to the CPU where its device has no float64: Apple's mps.
+
+    Fits and the densities of proposals are computed there, and `return_to` brings them back.
+    """
+    return tensor.cpu() if tensor.device.type in WITHOUT_FLOAT64 else tensor
+
+
+def return_to(like: Tensor, result: Tensor) -> Tensor:
+    """Return `result` on the device of `like`, in float32 where that has no float64."""
+    if like.device.type in WITHOUT_FLOAT64 and result.dtype == torch.float64:
+        result = result.float()
+    return result.to(like.device)
+
+
 def channels_last(x: Tensor) -> Tensor:
     """Copy `x`, `(B, C, H, W)`, into the memory layout in which the CPU convolves fastest.
+
+    On mps it stays as it is: torch's convolutions have been slow or wrong there in this layout.
 
     Tensor.contiguous would return an `x` of one channel as it is, since both layouts agree there,
     and the convolution would go on in the slower one. The weights keep the usual layout: Pyro's
     parameter store copies weights of any other layout, and then trains the copy.
     """
+    if x.is_mps:
+        return x
     return torch.empty_like(x, memory_format=torch.channels_last).copy_(x)
 
 
@@ -76,9 +99,10 @@ def flat_linear(maps: Tensor, dense: nn.Linear) -> Tensor:
 def last_layers(layers: nn.Sequential, planes: Tensor) -> Tensor:
     """Apply the decoder's last layers to `planes`, `(B, 4, 30, 30)`: logits `(B, 1, 28, 28)`.
 
-    Without gradients they are computed in blocks: faster forwards, but slower backwards.
+    Without gradients they are computed in blocks: faster forwards, but slower backwards. Not on
+    mps, which has written outputs with gaps, as the blocks need them, wrongly.
     """
-    if torch.is_grad_enabled():
+    if torch.is_grad_enabled() or planes.is_mps:
         return layers(channels_last(planes))
     return in_blocks(planes, *layers)
 

@@ -52,12 +52,13 @@ def epoch_batches(
     """
     batches = []
     for group, size in enumerate(sizes):
-        order = torch.arange(size)
+        order = torch.arange(size, device="cpu")
         if shuffle is not None:
-            order = torch.randperm(size, generator=shuffle)
+            order = torch.randperm(size, generator=shuffle, device=shuffle.device)
         batches += [(group, rows) for rows in order.split(batch_size)]
     if shuffle is not None and len(sizes) > 1:
-        batches = [batches[i] for i in torch.randperm(len(batches), generator=shuffle)]
+        mixed = torch.randperm(len(batches), generator=shuffle, device=shuffle.device)
+        batches = [batches[i] for i in mixed]
     return batches
 
 

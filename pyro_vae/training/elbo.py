@@ -6,6 +6,7 @@ from torch import Tensor
 
 from pyro_vae import parallel
 from pyro_vae.errors import InputError
+from pyro_vae.networks.precision import to_float64_device
 from pyro_vae.programs import Program
 from pyro_vae.seeds import derive_seed, set_seed
 from pyro_vae.training.stopping import StopRequest
@@ -26,7 +27,7 @@ class PartitionedELBO:
     def loss_and_grads(self, model: Program, guide: Program, *batch: Tensor) -> float:
         """Return minus the ELBO of the batch, nats; the gradients are of this process's parts."""
         parts = list(zip(*(rows.tensor_split(self.batch_parts) for rows in batch), strict=True))
-        loss, stops = torch.zeros(2, 1, dtype=torch.float64, device=batch[0].device)
+        loss, stops = to_float64_device(batch[0][:1]).new_zeros(2, 1, dtype=torch.float64)
         for part in parallel.parts_of_this_rank(self.batch_parts):
             set_seed(derive_seed(*self.seeds, part), batch[0])
             term = self.elbo.loss_and_grads(model, guide, *parts[part])

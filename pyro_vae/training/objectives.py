@@ -203,7 +203,7 @@ def _sample_sites(trace: Trace) -> list[dict]:
 
 def _log_density(sites: Iterable[dict], shared: list[int]) -> Tensor:
     """Add up the sites' log densities, summed over the plates `shared` that not all sites have."""
-    total = torch.zeros(())
+    total = torch.zeros((), device="cpu")
     for site in sites:
         log_prob = site["log_prob"]
         for dim in shared:

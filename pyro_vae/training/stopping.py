@@ -58,6 +58,6 @@ class StopRequest:
 
 def any_process(flag: bool, device: torch.device) -> bool:
     """Return whether `flag` is true in any process. Every process must call it, or others wait."""
-    flags = torch.full((1,), float(flag), device=device)
+    flags = torch.full((1,), float(flag), dtype=torch.float32, device=device)
     parallel.all_reduce_sum([flags])
     return bool(flags)

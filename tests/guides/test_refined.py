@@ -35,7 +35,7 @@ def mixture():
     loc = torch.tensor([[[0.0, 0.0], [2.0, 1.0]], [[1.0, -1.0], [0.0, 0.0]]]).double()
     tril = torch.tensor([[[0.5, 0.0], [0.3, 0.4]], [[1.0, 0.0], [-0.5, 0.7]]]).double()
     share = torch.tensor([[0.7, 0.3], [1.0, 0.0]]).double()
-    return StudentMixture(loc, tril.expand(2, 2, 2, 2), share.log(), torch.float64)
+    return StudentMixture(loc, tril.expand(2, 2, 2, 2), share.log(), loc)
 
 
 def test_density_equals_that_of_pyros_student_t():
