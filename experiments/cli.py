@@ -57,6 +57,8 @@ OPTIONS = {
     'device="cpu"': "--device cpu",
 }
 
+DEVICES = "cpu, cuda, cuda:N or mps"
+
 
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, and that refuses the options in `fixed`."""
@@ -141,7 +143,7 @@ def _add_data_options(group: argparse._ArgumentGroup) -> None:
         help="folder to write to (default: %(default)s); results has those of record",
     )
     group.add_argument(
-        "--device", default="cpu", help="cpu, cuda, cuda:1 and so on (default: %(default)s)"
+        "--device", default="cpu", help="cpu, cuda, cuda:1 and so on, or mps (default: %(default)s)"
     )
 
 
@@ -337,9 +339,13 @@ def check_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise InputError(f"--device {name!r} is unknown: use cpu, cuda or cuda:N") from error
-    if device.type not in ("cpu", "cuda") or (device.type == "cpu" and name != "cpu"):
-        raise InputError(f"--device {name!r} is not supported: use cpu, cuda or cuda:N")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"--device {name!r} is unknown: use {DEVICES}") from error
+    if name not in ("cpu", "mps") and device.type != "cuda":
+        raise InputError(f"--device {name!r} is not supported: use {DEVICES}")
+    if device.type == "mps":
+        there = torch.backends.mps.is_available()
+    else:
+        there = device.type == "cpu" or (device.index or 0) < torch.cuda.device_count()
+    if not there:
         raise InputError(f"--device {name!r} is not on this machine: use --device cpu")
     return device

@@ -3,7 +3,6 @@
 import argparse
 import json
 import math
-import os
 import platform
 import subprocess
 from importlib.metadata import version
@@ -18,7 +17,7 @@ from pyro_vae import parallel
 from pyro_vae.analysis.plots import save_figure
 from pyro_vae.data.datasets import Dataset
 from pyro_vae.networks.precision import resolve_precision
-from pyro_vae.storage.files import atomic_write, check_folder, lock_folder
+from pyro_vae.storage.files import atomic_write, check_folder, lock_folder, replace
 
 ARVIZ = "arviz-stats" if find_spec("arviz_stats") else "arviz"  # as likelihood/psis.py takes them
 PACKAGES = ("torch", "torchvision", "pyro-ppl", ARVIZ, "numpy", "scipy", "scikit-learn")
@@ -61,11 +60,12 @@ class Results:
             "provenance": self.provenance,
         }
         with atomic_write(self.unfinished) as partial:
-            partial.write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
+            text = json.dumps(_finite(content), indent=2, allow_nan=False) + "\n"
+            partial.write_text(text, "utf-8", newline="\n")
 
     def finish(self) -> None:
         """Put the metrics in the place of those of the last run."""
-        os.replace(self.unfinished, self.folder / "metrics.json")
+        replace(self.unfinished, self.folder / "metrics.json")
 
     def draw(self, **figures: Figure) -> None:
         """Write figures by their names."""
@@ -79,7 +79,7 @@ def provenance() -> dict[str, object]:
 
     def ask(*words: str) -> str:
         return subprocess.run(
-            [*git, *words], capture_output=True, text=True, check=True, timeout=10
+            [*git, *words], capture_output=True, encoding="utf-8", check=True, timeout=10
         ).stdout.strip()
 
     try:

@@ -27,7 +27,7 @@ def entry(results: Path, experiment: str, path: str) -> float:
     Raises InputError if there is no number.
     """
     try:
-        metrics = json.loads((results / experiment / "metrics.json").read_text())
+        metrics = json.loads((results / experiment / "metrics.json").read_text("utf-8"))
         number = reduce(
             lambda value, key: value[int(key)] if isinstance(value, list) else value[key],
             path.split("/"),
@@ -92,7 +92,7 @@ def main() -> None:
         ]
         if renewed[path] != before:
             with atomic_write(path) as partial:
-                partial.write_text(renewed[path], "utf-8")
+                partial.write_text(renewed[path], "utf-8", newline="\n")
     print("\n".join([*changed, f"{len(changed)} of {num_quoted} numbers changed in {report}"]))
 
 

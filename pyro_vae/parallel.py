@@ -21,6 +21,8 @@ def join_group(device: str = "cpu") -> None:
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ or distributed.is_initialized():
         return
+    if device.startswith("mps"):
+        raise InputError('device mps: several processes take device="cpu", or a GPU each by "cuda"')
     patience = timedelta(days=1)  # a process may wait long for another's longer share
     if device.startswith("cuda"):
         number = int(os.environ["LOCAL_RANK"])

@@ -759,13 +759,13 @@ CASES = [
         lambda: leave_out_seed("--seed", "0"),
         "--seed: this script sets it",
     ),
-    ("check_device", "unknown", lambda: cli.check_device("tpu"), "use cpu, cuda or cuda:N"),
+    ("check_device", "unknown", lambda: cli.check_device("tpu"), "use cpu, cuda, cuda:N or mps"),
 ]
 
 # Held elsewhere, or with nothing to get wrong that is not the same as above.
 ELSEWHERE = {
     # files and options: test_files, test_faults, test_script
-    *("atomic_write", "lock_file", "lock_folder", "check_folder"),
+    *("atomic_write", "replace", "lock_file", "lock_folder", "check_folder"),
     *("data_root", "load_digits", "make_parser"),
     # the data sets and folders of images: tests/data
     *("load_images", "load_member", "missing_files", "raw_folder", "dataset_name"),

@@ -88,6 +88,8 @@ def test_a_process_without_a_gpu_of_its_own_is_refused(monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", str(torch.cuda.device_count()))
     with pytest.raises(InputError, match='use device="cuda" and as many processes, or device="c'):
         parallel.join_group("cuda")
+    with pytest.raises(InputError, match='device mps: several processes take device="cpu", or'):
+        parallel.join_group("mps")
 
 
 def test_seeds_differ_by_every_number():

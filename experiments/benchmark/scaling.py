@@ -67,7 +67,7 @@ def _seconds(
         if done.returncode:
             raise SystemExit(f"error: {processes} processes died: {done.stderr[-1000:]}")
         (path,) = Path(folder).rglob("metrics.json")
-        return json.loads(path.read_text())["seconds"]
+        return json.loads(path.read_text("utf-8"))["seconds"]
 
 
 def available_cores() -> int:

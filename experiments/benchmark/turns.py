@@ -100,7 +100,9 @@ def _alive(name: str) -> Iterator[None]:
 
 def finish(device: str) -> None:
     """Wait for the device's work to end: a GPU's goes on after the call that asked for it."""
-    if device != "cpu":
+    if device == "mps":
+        torch.mps.synchronize()
+    elif device != "cpu":
         torch.cuda.synchronize(device)
 
 
@@ -110,10 +112,12 @@ def peak_mib(device: str = "cpu") -> float | None:
     For the CPU it is known on Linux alone. getrusage would not do: in a new process its peak
     starts at the parent's.
     """
+    if device == "mps":
+        return None
     if device != "cpu":
         return torch.cuda.max_memory_allocated(device) / 2**20
     try:
-        status = Path("/proc/self/status").read_text()
+        status = Path("/proc/self/status").read_text("utf-8")
     except OSError:
         return None
     return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024

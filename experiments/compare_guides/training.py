@@ -79,7 +79,7 @@ def train_all(
 def known_seconds(folder: Path, name: str, history: list[dict]) -> float | None:
     """Return the seconds of the training that has this history, from the metrics in `folder`."""
     try:
-        row = json.loads((folder / "metrics.json").read_text())["rows"][name]
+        row = json.loads((folder / "metrics.json").read_text("utf-8"))["rows"][name]
         return row["seconds"]["train"] if row["history"] == history else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

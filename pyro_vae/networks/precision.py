@@ -99,8 +99,8 @@ def flat_linear(maps: Tensor, dense: nn.Linear) -> Tensor:
 def last_layers(layers: nn.Sequential, planes: Tensor) -> Tensor:
     """Apply the decoder's last layers to `planes`, `(B, 4, 30, 30)`: logits `(B, 1, 28, 28)`.
 
-    Without gradients they are computed in blocks: faster forwards, but slower backwards. Not on
-    mps, which has written outputs with gaps, as the blocks need them, wrongly.
+    Without gradients they are computed in blocks: faster forwards, but slower backwards. Not so on
+    mps, where torch has written outputs with gaps, as blocks are, wrongly.
     """
     if torch.is_grad_enabled() or planes.is_mps:
         return layers(channels_last(planes))

@@ -2,7 +2,9 @@
 
 import atexit
 import os
+import sys
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,6 +12,15 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from pyro_vae.errors import InputError
+
+WINDOWS = sys.platform == "win32"
+DEVICES = {
+    "CON",
+    "PRN",
+    "AUX",
+    "NUL",
+    *(f"{port}{n}" for port in ("COM", "LPT") for n in "123456789"),
+}
 
 
 @contextmanager
@@ -27,6 +38,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     if not path.name or "\0" in str(path):
         raise InputError(f"path must name a file, not {str(path)!r}")
+    if WINDOWS:
+        _check_name(path.name)
     if os.path.islink(path):  # what it points to is replaced, and not the link
         path = Path(os.path.realpath(path))
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
@@ -35,12 +48,33 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         yield partial
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
-        os.replace(partial, path)
+        replace(partial, path)
     except OSError as error:
         raise _cannot_write(path, error) from error
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def replace(source: Path, path: Path) -> None:
+    """Rename the file `source` to `path`, in the place of one that is there.
+
+    Windows refuses while another program has it open. Virus scanners and indexers do so for some
+    milliseconds after each write, so it is tried for a second and a half.
+    """
+    for pause in (0.02, 0.05, 0.1, 0.2, 0.4, 0.8) if WINDOWS else ():
+        with suppress(PermissionError):
+            os.replace(source, path)
+            return
+        time.sleep(pause)
+    os.replace(source, path)
+
+
+def _check_name(name: str) -> None:
+    """Raise InputError for a name that Windows takes for a device, a stream or another name."""
+    device = name.split(".")[0].rstrip().upper() in DEVICES
+    if device or set(name) & set('<>:"/\\|?*') or name[-1] in ". ":
+        raise InputError(f"path must be a name that Windows has for a file, not {name!r}")
 
 
 @contextmanager
@@ -129,7 +163,16 @@ def _remove(partials: Iterable[Path]) -> None:
 
 
 def _cannot_write(path: Path, error: OSError) -> InputError:
-    return InputError(
-        f"cannot write {path}: {error.strerror or error}; "
-        "free some space, or name a folder that can be written"
+    reason, remedy = (
+        error.strerror or error,
+        "free some space, or name a folder that can be written",
     )
+    length = len(os.path.abspath(path)) + len(f".{os.getpid()}.partial")
+    if WINDOWS and length > 259:
+        reason, remedy = (
+            f"Windows takes 259 characters, and this needs {length}",
+            "shorten the path",
+        )
+    elif WINDOWS and isinstance(error, PermissionError):
+        remedy = "close the program that has it open, or name a folder that can be written"
+    return InputError(f"cannot write {path}: {reason}; {remedy}")

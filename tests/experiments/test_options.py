@@ -20,6 +20,7 @@ SHARED = {
     "--device": [
         ("tpu", "--device 'tpu' is unknown"),
         ("cuda:99", "--device 'cuda:99' is not on this machine"),
+        ("mps:1", "--device 'mps:1' is not supported: use cpu, cuda, cuda:N or mps"),
         ("cpu:3", "--device 'cpu:3' is not supported"),
         ("cpu:0", "--device 'cpu:0' is not supported"),
     ],
