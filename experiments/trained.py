@@ -106,9 +106,11 @@ def _found(
         return None
     if not there:
         if named and not (inside and args.resume):
-            seen = "" if path.is_absolute() else f", seen from the working directory {os.getcwd()}"
             mend = "add --train to train it" if inside else "leave out --checkpoint"
-            raise InputError(f"--checkpoint {path} is not a file{seen}: name another, or {mend}")
+            raise InputError(
+                f"--checkpoint {path} is not a file, seen from the working directory "
+                f"{os.getcwd()}: give its full path, name another, or {mend}"
+            )
         return None
     vae = Vae.load(there)
     other = _differences(vae, wanted)
@@ -157,7 +159,7 @@ def _differences(vae: Vae, wanted: dict) -> dict[str, tuple[object, object]]:
 
 def _how_it_differs(which: object, other: dict[str, tuple[object, object]]) -> str:
     pairs = [f"{option}={stored}, not {value}" for option, (stored, value) in other.items()]
-    return f"{which} was trained with {' and '.join(pairs)}"
+    return f"{which} was trained with {'; '.join(pairs)}"
 
 
 def _remedy(

@@ -109,7 +109,7 @@ def main() -> None:
     builders = find_guides(args.guides)
     data = announce_and_load(
         args,
-        f"guides: {len(builders)}, epochs of each: {args.guide_epochs}. "
+        f"guides, trained for {args.guide_epochs} epochs each and compared: {len(builders)}. "
         f"About {args.guide_epochs + 2} minutes a guide on 2 cores, six times "
         "that for a semi-amortised one, up to 40 more for the gaps of a spline flow in 20 "
         "dimensions, and 5 for the refined guide. --resume goes on where a run was stopped.",

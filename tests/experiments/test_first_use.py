@@ -68,7 +68,7 @@ def test_the_autoencoder_of_record_is_used_and_said(record, digits, capsys):
     ("options", "said"),
     [
         (["--train", "--epochs", 1], ""),
-        (["--seed", 1, "--epochs", 2], "record was trained with epochs=1, not 2 and seed=0, not 1"),
+        (["--seed", 1, "--epochs", 2], "record was trained with epochs=1, not 2; seed=0, not 1"),
     ],
 )
 def test_another_is_trained_in_runs(record, digits, capsys, options, said):
@@ -157,11 +157,11 @@ def test_a_checkpoint_that_does_not_say_its_data_set_is_not_asked_for_by_none(re
 
 
 def test_a_checkpoint_that_is_not_there_says_where_it_was_looked_for(record, digits, tmp_path):
-    seen = f"typo.pt is not a file, seen from the working directory {tmp_path}: name another, or"
+    seen = f"typo.pt is not a file, seen from the working directory {tmp_path}: give its full path"
     for folder, remedy in (("runs/", "add --train to train it"), ("", "leave out --checkpoint")):
         with pytest.raises(InputError) as error:
             train_or_load(digits, "--checkpoint", f"{folder}typo.pt")
-        assert str(error.value) == f"--checkpoint {folder}{seen} {remedy}"
+        assert str(error.value) == f"--checkpoint {folder}{seen}, name another, or {remedy}"
 
 
 def test_the_record_is_found_from_another_folder(digits, tmp_path, monkeypatch):
