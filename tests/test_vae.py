@@ -228,9 +228,9 @@ def test_programs_of_ones_own_are_saved_as_weights(own, tmp_path):
             {},
             "of your own, PyroStyle.model and PyroStyle.guide: give them",
         ),
-        ({"model": other.model}, "not of {'model': 'PyroStyle.model'}"),
-        ({"model": named.model, "guide": named.guide}, "not of {'model': 'Another.model'"),
-        ({"model": other.guide, "guide": other.model}, "not of {'model': 'PyroStyle.guide'"),
+        ({"model": other.model}, "not of model PyroStyle.model: give"),
+        ({"model": named.model, "guide": named.guide}, "not of model Another.model, guide Ano"),
+        ({"model": other.guide, "guide": other.model}, "not of model PyroStyle.guide, guide P"),
         ({"model": wide.model, "guide": wide.guide}, "holds another architecture: decoder.0.weig"),
         ({"model": linear, "guide": linear_guide}, "linear has no weights to store or load"),
     ):

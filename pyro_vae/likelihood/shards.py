@@ -79,11 +79,17 @@ def _read(path: Path, settings: dict, block: slice) -> Estimate:
     """Read the estimates of one block of images."""
     remedy = f"delete {path.parent}, whose blocks are then made again, or name another folder"
     content = load_tensors(path, "a block of log-likelihoods", {"block", "settings"}, remedy)
-    if content["settings"] != settings:
-        raise InputError(
-            f"{path} is of another run ({content['settings']}, not {settings}): {remedy}"
-        )
     with blaming(path, remedy):
+        stored = content["settings"]
+        other = [
+            f"{name}={stored.get(name, 'unset')}, not {settings.get(name, 'unset')}"
+            if name != "of"
+            else "other images, labels, model or guide"
+            for name in sorted(stored.keys() | settings.keys())
+            if stored.get(name, "unset") != settings.get(name, "unset")
+        ]
+        if other:
+            raise InputError(f"{path} is of another run, with {'; '.join(other)}: {remedy}")
         arrays = {name: tensor.numpy() for name, tensor in content["block"].items()}
         result = Estimate(**arrays, num_samples=settings["num_samples"])
         if {array.shape for array in arrays.values()} != {(block.stop - block.start,)}:

@@ -38,4 +38,5 @@ def check_programs(stored: dict[str, str], given: dict[str, Program], path: str 
     if here and not stored:
         raise InputError(f"{path} holds what Vae.build builds: load it without model and guide")
     if here != stored:
-        raise InputError(f"{path} holds the weights of {stored}, not of {here}: give these")
+        there, ours = (", ".join(f"{k} {v}" for k, v in each.items()) for each in (stored, here))
+        raise InputError(f"{path} holds the weights of {there}, not of {ours}: give the first")

@@ -181,8 +181,10 @@ def test_blocks_of_another_model_or_guide_are_refused(tmp_path):
     ]
     found = sharded_log_likelihood(tmp_path, MODEL, refined(), X, num_samples=2)
     for model, guide in others:
-        with pytest.raises(InputError, match="is of another run"):
+        with pytest.raises(InputError, match="of another run, with other images, labels, model or"):
             sharded_log_likelihood(tmp_path, model, guide, X, num_samples=2)
+    with pytest.raises(InputError, match="is of another run, with num_samples=2, not 3: delete"):
+        sharded_log_likelihood(tmp_path, MODEL, refined(), X, num_samples=3)
     again = sharded_log_likelihood(tmp_path, MODEL, refined(), X, num_samples=2)
     np.testing.assert_array_equal(found.value, again.value)
 
