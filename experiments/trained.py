@@ -255,7 +255,7 @@ def _stored_config(path: Path, vae: Vae) -> dict:
 def trained_classifier(args: argparse.Namespace, data: Dataset) -> Classifier:
     """Return the independent classifier of the data set: from its checkpoint, or trained now."""
     path = results_root(args, data) / "checkpoints" / "classifier.pt"
-    classifier = Classifier()
+    classifier = Classifier(len(data.classes))
     if path.exists():
         content = load_tensors(path, "a classifier", {"classifier", "config"})
         with blaming(path):

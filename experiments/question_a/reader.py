@@ -23,4 +23,4 @@ class Reader(NamedTuple):
 
 
 def _read_as(name: str) -> str:
-    return f"read as {name}" if len(name) < 4 else f"read as\n{name}"
+    return f"read as {name}" if len(name) < 6 else f"read as\n{name}"

@@ -55,6 +55,7 @@ def main() -> None:
         args,
         f"question (c): three autoencoders, trainings of each: {args.seeds}. About 40 minutes on 2 "
         "cores, and 6 more for each training with the appendix's networks that is not there yet.",
+        labels=True,
     )
     results = Results(args, data, "question_c")
     vaes = load_all(args, data)
@@ -71,7 +72,7 @@ def main() -> None:
     results.add("classifier", {"test_accuracy": accuracy})
     results.add(
         "scores",
-        scores.measure(trained, chosen, labels),
+        scores.measure(trained, chosen, np.array(data.classes)[labels]),
         preferences=scores.preferences_figure(trained, x),
     )
     results.add("other_pixels", pixels.measure(trained, fifth))
@@ -87,7 +88,7 @@ def main() -> None:
     results.add("cost", cost.measure(trained, data))
     count = min(10_000, 10 * args.images, len(data.test_images))
     quality, shown = samples.measure(vaes, data, classifier, count)
-    results.add("samples", quality, samples=samples.figure(shown, quality))
+    results.add("samples", quality, samples=samples.figure(shown, quality, data.classes))
     results.draw(maps=maps.figure(vaes, data), overview=overview.figure(results.metrics))
     print(overview.as_text(results.metrics))
     results.finish()

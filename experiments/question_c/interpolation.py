@@ -1,4 +1,4 @@
-"""Does the straight line between two latents pass through digits, and only through the two?
+"""Does the straight line between two latents pass through classes, and only through the two?
 
 A line in latent space that stays in digits shows that neighbouring latents draw similar images. On
 the way from one digit to another the classifier may read a third, or nothing for sure. The mix of
@@ -63,8 +63,8 @@ def panel(ax: Axes, metrics: dict) -> None:
     for key in CONTENDERS:
         plot_mean_and_sd(ax, t, metrics[key]["third_digit"], COLOURS[key])
     ax.set(
-        xlabel="t, from one image to another digit's",
-        ylabel="read as neither of the two digits",
+        xlabel="t, from one image to another of another class",
+        ylabel="read as neither of the two classes",
         title=f"Interpolation, {metrics['pairs']} pairs",
     )
     ax.yaxis.set_major_formatter("{x:.0%}")

@@ -54,7 +54,7 @@ def panel(ax: Axes, metrics: dict) -> None:
     ax.set(
         xlabel="level of Gaussian noise",
         ylim=(0, 1.02),
-        ylabel="read as the true digit",
+        ylabel="read as the true class",
         title="Reconstructions of noisy images",
     )
     ax.yaxis.set_major_formatter("{x:.0%}")

@@ -52,6 +52,6 @@ def panel(ax: Axes, metrics: dict) -> None:
     ends = np.array([-0.36, 0.36])
     ax.hlines(pixels, *(np.arange(2) + ends[:, None]), color=REAL, ls="--", label="from the pixels")
     ax.set_xticks(range(2), names.values())
-    ax.set(ylabel="test images misread", title="What z knows of the digit")
+    ax.set(ylabel="test images misread", title="What z knows of the class")
     ax.yaxis.set_major_formatter("{x:.0%}")
     ax.legend(fontsize=8.5)

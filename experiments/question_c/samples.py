@@ -20,7 +20,7 @@ from experiments.question_c.spread import COLOURS, REAL, over_seeds
 from pyro_vae.analysis.features import nearest_distance
 from pyro_vae.analysis.fidelity import frechet_distance, precision_recall
 from pyro_vae.analysis.judges import Classifier, class_features, class_probabilities
-from pyro_vae.analysis.plots import show_image
+from pyro_vae.analysis.plots import short_name, show_image
 from pyro_vae.analysis.sampling import decode
 from pyro_vae.data.datasets import Dataset
 from pyro_vae.seeds import derive_seed
@@ -85,7 +85,7 @@ def fidelity(images: Tensor, real_features: np.ndarray, classifier: Classifier) 
     """Compare images with real ones by the classifier's features, and say what it reads."""
     features = class_features(classifier, images)
     p = class_probabilities(classifier, images)
-    share = np.bincount(p.argmax(1), minlength=10) / len(p)
+    share = np.bincount(p.argmax(1), minlength=p.shape[1]) / len(p)
     precision, recall = precision_recall(real_features[:MOST], features[:MOST])
     return {
         "frechet": frechet_distance(real_features, features),
@@ -98,7 +98,7 @@ def fidelity(images: Tensor, real_features: np.ndarray, classifier: Classifier) 
 
 
 def confidence(p: np.ndarray) -> dict[str, float]:
-    """Return how sure a classifier is, from its probabilities of the digits, `(B, 10)`."""
+    """Return how sure a classifier is, from its probabilities of the classes, `(B, C)`."""
     highest = p.max(1)
     return {
         "confidence": float(highest.mean()),
@@ -139,8 +139,9 @@ def panel(ax: Axes, metrics: dict) -> None:
     ax.legend(fontsize=8.5)
 
 
-def figure(shown: Shown, metrics: dict) -> Figure:
-    """Draw samples under the digit that the classifier reads, and how often it reads each digit."""
+def figure(shown: Shown, metrics: dict, classes: tuple[str, ...]) -> Figure:
+    """Draw samples under the class that the classifier reads, and how often it reads each class."""
+    names = [short_name(name) for name in classes]
     figure = Figure(figsize=(14, 9.6))
     figure.set_layout_engine("constrained")
     above, below = figure.subfigures(2, 1, height_ratios=[6.9, 2.7])
@@ -149,32 +150,32 @@ def figure(shown: Shown, metrics: dict) -> Figure:
         above.subfigures(1, len(shown)), shown.items(), strict=True
     ):
         for ax, image, row in zip(part.subplots(6, 4).flat, images, p, strict=True):
-            show_image(ax, image, f"{row.argmax()}: {row.max():.0%}")
+            show_image(ax, image, f"{names[row.argmax()]}: {row.max():.0%}")
         prior = metrics[key]["prior"]
         part.suptitle(
             f"{CONTENDERS[key].label}: {prior['share_confident']['mean']:.0%} read with > 95%\n"
             f"precision {prior['precision']['mean']:.2f}, recall {prior['recall']['mean']:.2f}",
             fontsize=11,
         )
-    class_shares(below.subplots(), metrics)
+    class_shares(below.subplots(), metrics, names)
     return figure
 
 
-def class_shares(ax: Axes, metrics: dict) -> None:
-    """Draw the share of the samples that is read as each digit."""
-    digits = np.arange(10)
+def class_shares(ax: Axes, metrics: dict, names: list[str]) -> None:
+    """Draw the share of the samples that is read as each class."""
+    places = np.arange(len(names))
     for offset, (key, contender) in zip((-0.25, 0, 0.25), CONTENDERS.items(), strict=True):
         share = metrics[key]["prior"]["class_share"]
-        ax.bar(digits + offset, share["mean"], 0.23, color=COLOURS[key], label=contender.label)
+        ax.bar(places + offset, share["mean"], 0.23, color=COLOURS[key], label=contender.label)
         for seed in share["seeds"]:
-            ax.plot(digits + offset, seed, "k.", ms=3)
+            ax.plot(places + offset, seed, "k.", ms=3)
     real = metrics["training images"]["class_share"]
-    ax.hlines(real, digits - 0.4, digits + 0.4, color=REAL, ls="--", label="real")
+    ax.hlines(real, places - 0.4, places + 0.4, color=REAL, ls="--", label="real")
+    ax.set_xticks(places, names)
     ax.set(
-        xticks=range(10),
-        xlabel="digit that the classifier reads",
+        xlabel="class that the classifier reads",
         ylabel="share of the samples",
-        title="As which digits samples are read (bars: mean of the trainings, dots: each)",
+        title="As which classes samples are read (bars: mean of the trainings, dots: each)",
     )
     ax.yaxis.set_major_formatter("{x:.0%}")
     ax.legend(fontsize=9, ncols=4)

@@ -2,7 +2,7 @@
 
 A bound is lower than log p(x) by a gap that differs between models: the ELBO and IWAE-100 of a
 model with a poor encoder understate it. So models are ranked by the refined guide, and the two
-bounds stand beside it. The differences are paired image by image, and given digit by digit.
+bounds stand beside it. The differences are paired image by image, and given class by class.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from experiments.question_c.autoencoders import CONTENDERS, PAIRS, Trainings
 from experiments.question_c.spread import COLOURS, over_seeds, over_trainings
-from pyro_vae.analysis.plots import show_image
+from pyro_vae.analysis.plots import short_name, show_image
 from pyro_vae.analysis.sampling import decode, posterior_moments
 from pyro_vae.likelihood.intervals import mean_interval
 
@@ -81,18 +81,18 @@ def compare(a: list[Scores], b: list[Scores], labels: np.ndarray) -> dict:
 
 
 def by_class(difference: np.ndarray, log_p: list[list[np.ndarray]], labels: np.ndarray) -> dict:
-    """Compare two contenders on the images of each digit.
+    """Compare two contenders on the images of each class, by the names of the classes in `labels`.
 
     `difference`, `(B,)`, is of the means over trainings; `log_p` has that of each training, `(B,)`,
     of both contenders.
     """
     metrics = {}
-    for digit in np.unique(labels):
-        of_digit = labels == digit
-        metrics[str(digit)] = mean_interval(difference[of_digit]) | {
-            "over_trainings": over_trainings(*([run[of_digit] for run in runs] for runs in log_p)),
-            "median": float(np.median(difference[of_digit])),
-            "preferring_second": int((difference[of_digit] < 0).sum()),
+    for name in np.unique(labels):
+        of_class = labels == name
+        metrics[str(name)] = mean_interval(difference[of_class]) | {
+            "over_trainings": over_trainings(*([run[of_class] for run in runs] for runs in log_p)),
+            "median": float(np.median(difference[of_class])),
+            "preferring_second": int((difference[of_class] < 0).sum()),
         }
     return metrics
 
@@ -123,19 +123,19 @@ def bounds_panel(ax: Axes, metrics: dict) -> None:
 
 
 def by_class_panel(ax: Axes, pairs: dict) -> None:
-    """Draw how far d = 20 is above each of the others, digit by digit and over all."""
+    """Draw how far d = 20 is above each of the others, class by class and over all."""
     sides = (
         ("d4", pairs["d20 - d4"], 1, -0.14, "0.25"),
         ("example", pairs["example - d20"], -1, 0.14, "0.6"),
     )
     for other, pair, sign, offset, colour in sides:
-        digits = sorted(pair["by_class"])
-        intervals = [*(pair["by_class"][digit] for digit in digits), pair["log_p"]]
+        names = sorted(pair["by_class"])
+        intervals = [*(pair["by_class"][name] for name in names), pair["log_p"]]
         means = sign * np.array([interval["mean"] for interval in intervals])
         half = np.array([interval["ci95"][1] - interval["mean"] for interval in intervals])
         ax.errorbar(
             means,
-            np.array([*range(len(digits)), len(digits) + 0.5]) + offset,
+            np.array([*range(len(names)), len(names) + 0.5]) + offset,
             xerr=half,
             fmt="o",
             ms=4,
@@ -143,12 +143,12 @@ def by_class_panel(ax: Axes, pairs: dict) -> None:
             label=f"{CONTENDERS['d20'].label} minus {CONTENDERS[other].label}",
         )
     ax.axvline(0, color="0.2", lw=0.9)
-    ax.set_yticks([*range(len(digits)), len(digits) + 0.5], [*digits, "all"])
+    ax.set_yticks([*range(len(names)), len(names) + 0.5], [*map(short_name, names), "all"])
     ax.set(
-        ylim=(len(digits) + 1.2, -2.6),  # room for the legend above the digits
+        ylim=(len(names) + 1.2, -2.6),  # room for the legend above the classes
         xlabel="log p(x), nats per image (95%, paired)",
-        ylabel="digit",
-        title="By digit: what d = 20 gains",
+        ylabel="class",
+        title="By class: what d = 20 gains",
     )
     ax.legend(fontsize=8.5, loc="upper right")
 

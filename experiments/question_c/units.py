@@ -116,7 +116,7 @@ def use_panels(kl: Axes, changes: Axes, metrics: dict) -> None:
     changes.set(
         xlabel="unit, the most telling (above), the most changing (below) first",
         ylabel="images",
-        title="Read as another digit when the unit moves by 2",
+        title="Read as another class when the unit moves by 2",
     )
     changes.xaxis.get_major_locator().set_params(integer=True)
     changes.yaxis.set_major_formatter("{x:.0%}")

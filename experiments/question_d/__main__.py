@@ -22,6 +22,7 @@ from experiments.question_d import (
     disentanglement,
     failures,
     label_worth,
+    mistakes,
     styles,
     theory,
     transfer,
@@ -44,7 +45,9 @@ def main() -> None:
         "question (d): style and digit apart. About an hour on 2 cores, or half with --images 200, "
         "and 25 minutes for each of two autoencoders, with labels and without, that is not there "
         "yet.",
+        labels=True,
     )
+    styles.check_images_of_each_class(data)
     device = check_device(args.device)
     name = "question_d" if args.guide == "mean_field" else f"question_d_{args.guide}"
     results = Results(args, data, folder_name(args, name, DIM))
@@ -56,12 +59,12 @@ def main() -> None:
     metrics, *shown = theory.measure(plane, data)
     results.add("theory", metrics, theory=theory.figure(data, *shown))
 
-    metrics, *shown = styles.measure(vae, classifier)
-    results.add("samples_shown", metrics, digits=styles.figure(*shown))
-    results.draw(styles=styles.sets_figure(vae), ways=styles.ways_figure(vae, data))
+    metrics, *shown = styles.measure(vae, data, classifier)
+    results.add("samples_shown", metrics, digits=styles.figure(data, *shown))
+    results.draw(styles=styles.sets_figure(vae, data), ways=styles.ways_figure(vae, data))
 
     metrics, order = units.measure(vae, data)
-    results.add("units", metrics, units=units.figure(vae, metrics, order))
+    results.add("units", metrics, units=units.figure(vae, data, metrics, order))
 
     metrics = disentanglement.measure(vae, data, classifier, drawn)
     results.add("measures", metrics)
@@ -76,17 +79,18 @@ def main() -> None:
         "classification",
         metrics,
         classification=classification.figure(metrics),
-        mistakes=classification.mistakes_figure(data.test_images, metrics["mistakes"]),
+        mistakes=mistakes.figure(data, metrics["mistakes"]),
     )
     bayes = metrics["with_refined"]["accuracy"]["mean"]
 
     metrics, difference = label_worth.measure(vae, plain, data, log_p, args.images)
-    results.add("label_worth", metrics, label_worth=label_worth.figure(metrics, difference))
+    worth = label_worth.figure(metrics, difference, data.noun)
+    results.add("label_worth", metrics, label_worth=worth)
 
     metrics, shown = failures.measure(
         data, classifier, vae.config, args.failure_epochs, drawn // 5, device
     )
-    results.add("failures", metrics, failures=failures.figure(metrics, shown))
+    results.add("failures", metrics, failures=failures.figure(data, metrics, shown))
     results.finish()
     print(
         f"f(z, y) is read as y for {generated:.1%}; Bayes' rule reads {bayes:.2%} of the test "
@@ -127,13 +131,14 @@ def parse_options() -> argparse.Namespace:
 
 def autoencoders(args: argparse.Namespace, data: Dataset) -> tuple[Vae, Vae, Vae]:
     """Return the autoencoder asked for, one of equal d without labels, and one of d = 2."""
+    classes = len(data.classes)
     name = "conditional" if args.latent_dim == DIM else f"conditional_d{args.latent_dim}"
     name += "" if args.guide == "mean_field" else f"_{args.guide}"
-    spec = Spec(args.latent_dim, "per_label", 10, args.guide, "learned", "cosine")
+    spec = Spec(args.latent_dim, "per_label", classes, args.guide, "learned", "cosine")
     vae = load_or_train(args, data, spec, name, path=args.checkpoint)
     without_labels = Spec(args.latent_dim, prior="learned", schedule="cosine")
     plain = load_or_train(args, data, without_labels, f"unconditional_d{args.latent_dim}")
-    of_the_plane = Spec(2, "per_label", 10, schedule="cosine")
+    of_the_plane = Spec(2, "per_label", classes, schedule="cosine")
     epochs = min(args.epochs, 5)  # a posterior to look at needs no more
     plane = load_or_train(args, data, of_the_plane, "conditional_plane", epochs=epochs)
     return vae, plain, plane.to("cpu")

@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from experiments.question_d import SEED
+from experiments.question_d import SEED, mistakes
+from experiments.question_d.styles import every_class
 from pyro_vae.analysis.classification import (
     class_log_likelihoods,
     label_mutual_information,
@@ -24,7 +25,7 @@ from pyro_vae.analysis.classification import (
     reliability,
 )
 from pyro_vae.analysis.judges import Classifier, class_probabilities
-from pyro_vae.analysis.plots import COLOURS, show_image
+from pyro_vae.analysis.plots import COLOURS
 from pyro_vae.data.datasets import Dataset
 from pyro_vae.guides.semi_amortised import maximise_elbo
 from pyro_vae.likelihood.estimate import Estimate
@@ -32,7 +33,7 @@ from pyro_vae.likelihood.intervals import mcnemar, mean_interval, proportion_int
 from pyro_vae.programs import Program
 from pyro_vae.vae import Vae
 
-EDGES = np.array([0.1, 0.5, 0.8, 0.95, 0.99, 0.999, 0.9999, 1.0])  # of the bins of confidence
+EDGES = (0.5, 0.8, 0.95, 0.99, 0.999, 0.9999, 1.0)  # of the bins of confidence; the first is 1 / C
 NAMES = {
     "1": "guide, 1 sample",
     "10": "guide, 10 samples",
@@ -47,8 +48,8 @@ def measure(
 ) -> tuple[dict, np.ndarray]:
     """Read all test images by Bayes' rule, and see what samples and proposal change.
 
-    `few` images get all ten labels by the refined guide, and the `doubtful` closest calls their
-    three best ones. Also returns log p(x | y), `(B, 10)`: the refined guide's score for
+    `few` images get every label by the refined guide, and the `doubtful` closest calls their
+    three best ones. Also returns log p(x | y), `(B, C)`: the refined guide's score for
     these three labels, and the score of 100 samples for all others.
     """
     x, labels = data.test_images, data.test_labels.numpy()
@@ -78,23 +79,30 @@ def measure(
         "binarised": binarised(vae, data),
         "classifier": accuracy_of(np.log(of_classifier.clip(1e-30)), labels),
         "calibration": {
-            "bayes": reliability(label_probabilities(log_p), labels, EDGES),
-            "classifier": reliability(of_classifier, labels, EDGES),
+            "bayes": bins_of_confidence(label_probabilities(log_p), labels),
+            "classifier": bins_of_confidence(of_classifier, labels),
         },
         "information": label_mutual_information(log_p, labels),
-        "mistakes": mistakes(log_p, labels, of_classifier.argmax(1)),
+        "mistakes": mistakes.measure(log_p, labels, of_classifier.argmax(1)),
     }
     return metrics, log_p
+
+
+def bins_of_confidence(p: np.ndarray, labels: np.ndarray) -> list[dict]:
+    """Compare confidence with accuracy; the least confidence of `p`, `(B, C)`, is 1 / C."""
+    least = 1 / p.shape[1]
+    return reliability(p, labels, np.array([least, *(edge for edge in EDGES if edge > least)]))
 
 
 def label_log_p(
     vae: Vae, x: Tensor, num_samples: int, progress: str, guide: Program | None = None
 ) -> Estimate:
-    """Estimate log p(x | y) of each image with each label: the arrays are `(B, 10)`."""
+    """Estimate log p(x | y) of each image with each label: the arrays are `(B, C)`."""
     estimates = class_log_likelihoods(
         vae.model,
         guide or vae.guide,
         *vae.here(x),
+        num_classes=vae.model.decoder.num_classes,
         num_samples=num_samples,
         seed=SEED,
         progress=progress,
@@ -127,11 +135,11 @@ def rescored(vae: Vae, data: Dataset, log_p: np.ndarray, doubtful: int) -> tuple
 
     They are the `doubtful` close calls, whose best label leads the second by least; of the other
     errors, at most as many; and a random check of the rest, half as many, which says how many of
-    those that keep their scores would be spoilt. Returns `log_p`, `(B, 10)`, with the new scores in
+    those that keep their scores would be spoilt. Returns `log_p`, `(B, C)`, with the new scores in
     place, and what they change.
     """
     labels = data.test_labels.numpy()
-    ranked, lead = np.argsort(-log_p, 1), leads(log_p)
+    ranked, lead = np.argsort(-log_p, 1), mistakes.leads(log_p)
     before = ranked[:, 0] == labels
     close, clear = np.split(np.argsort(lead), [doubtful])
     right, wrong = (
@@ -144,11 +152,11 @@ def rescored(vae: Vae, data: Dataset, log_p: np.ndarray, doubtful: int) -> tuple
     estimates = refined_log_p(
         vae,
         "refined log p(x | y), the three labels that lead",
-        data.test_images[images].repeat_interleave(3, 0),
+        data.test_images[images].repeat_interleave(best.shape[1], 0),
         torch.from_numpy(best.reshape(-1)),
     )
     log_p = log_p.copy()
-    log_p[images[:, None], best] = estimates.value.reshape(-1, 3)
+    log_p[images[:, None], best] = estimates.value.reshape(best.shape)
     after = log_p.argmax(1) == labels
     fifths = np.array_split(close, 5)  # in the order of the lead
     return log_p, accuracy_of(log_p, labels) | {
@@ -167,19 +175,18 @@ def rescored(vae: Vae, data: Dataset, log_p: np.ndarray, doubtful: int) -> tuple
 
 
 def every_label(vae: Vae, data: Dataset, log_p: np.ndarray, count: int) -> dict:
-    """Score `count` random images with all ten labels by the refined guide.
+    """Score `count` random images with every label by the refined guide.
 
-    The rises say what the 100 samples behind `log_p`, `(B, 10)`, miss of right and wrong labels.
+    The rises say what the 100 samples behind `log_p`, `(B, C)`, miss of right and wrong labels.
     """
     chosen = np.random.default_rng(SEED).permutation(len(log_p))[:count]
     labels, loose = data.test_labels[chosen].numpy(), log_p[chosen]
     estimates = refined_log_p(
         vae,
         "refined log p(x | y), every label",
-        data.test_images[chosen].repeat_interleave(10, 0),
-        torch.arange(10).repeat(len(chosen)),
+        *every_class(data.test_images[chosen], log_p.shape[1]),
     )
-    tight = estimates.value.reshape(-1, 10)
+    tight = estimates.value.reshape(loose.shape)
     own, others = own_and_others(tight - loose, labels)
     best_other = own_and_others(loose, labels)[1].argmax(1)
     return accuracy_of(tight, labels) | {
@@ -200,38 +207,17 @@ def binarised(vae: Vae, data: Dataset) -> dict:
     log_p = label_log_p(vae, x, 100, "Bayes' rule, binarised images").value
     return accuracy_of(log_p, labels) | {
         "information": label_mutual_information(log_p, labels),
-        "calibration": reliability(label_probabilities(log_p), labels, EDGES),
+        "calibration": bins_of_confidence(label_probabilities(log_p), labels),
     }
 
 
-def mistakes(log_p: np.ndarray, labels: np.ndarray, of_classifier: np.ndarray) -> list[dict]:
-    """List the images that `log_p`, `(B, 10)`, misreads, the surest first."""
-    lead, read_as = leads(log_p), log_p.argmax(1)
-    wrong = np.flatnonzero(read_as != labels)
-    return [
-        {
-            "image": int(i),
-            "digit": int(labels[i]),
-            "read_as": int(read_as[i]),
-            "lead_nats": float(lead[i]),
-            "classifier": int(of_classifier[i]),
-        }
-        for i in wrong[np.argsort(-lead[wrong])]
-    ]
-
-
-def leads(log_p: np.ndarray) -> np.ndarray:
-    """Return by how many nats the best label of each image leads the second, `(B,)`."""
-    return np.diff(np.sort(log_p, 1)[:, -2:])[:, 0]
-
-
 def own_and_others(table: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Split `table`, `(B, 10)`, into the entries of each image's own label and of the others.
+    """Split `table`, `(B, C)`, into the entries of each image's own label and of the others.
 
-    They are `(B,)` and `(B, 9)`.
+    They are `(B,)` and `(B, C - 1)`.
     """
-    own = np.arange(10) == labels[:, None]
-    return table[own], table[~own].reshape(-1, 9)
+    own = np.arange(table.shape[1]) == labels[:, None]
+    return table[own], table[~own].reshape(len(table), -1)
 
 
 def accuracy_of(log_p: np.ndarray, labels: np.ndarray) -> dict:
@@ -259,7 +245,7 @@ def figure(metrics: dict) -> Figure:
         right.bar(place, mean, 0.55, color=COLOURS["posterior"])
         right.errorbar(place, mean, yerr=high - mean, color="k", lw=1)
     right.set_xticks(
-        range(3), ["the image's\nown label", "the best\nother label", "all nine\nothers"]
+        range(3), ["the image's\nown label", "the best\nother label", "all the\nothers"]
     )
     right.set(
         ylabel="nats",
@@ -321,26 +307,3 @@ def _logit(p: list) -> np.ndarray:
     """Return log p / (1 - p), with p kept a third of 1e-5 away from 0 and 1."""
     p = np.clip(p, 1e-5 / 3, 1 - 1e-5 / 3)
     return np.log(p / (1 - p))
-
-
-def mistakes_figure(images: Tensor, mistakes: list[dict], most: int = 24) -> Figure:
-    """Show the `most` surest mistakes of Bayes' rule on the test images."""
-    count, mistakes, columns = len(mistakes), mistakes[:most], 8
-    rows = max(1, -(-len(mistakes) // columns))
-    figure = Figure(figsize=(1.4 * columns, 1.95 * rows + 1.0))
-    figure.set_layout_engine("constrained")
-    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for ax in axes[len(mistakes) :]:
-        ax.axis("off")
-    for ax, wrong in zip(axes, mistakes, strict=False):
-        show_image(ax, images[wrong["image"]], f"a {wrong['digit']}, read as {wrong['read_as']}")
-        ax.set_xlabel(
-            f"by {wrong['lead_nats']:.1f} nats\nclassifier: {wrong['classifier']}",
-            fontsize=8,
-            labelpad=2,
-        )
-    figure.suptitle(
-        f"What Bayes' rule misreads: {len(mistakes)} of {count} test images, the surest first\n"
-        "(by how many nats the wrong label leads, and what the classifier reads)"
-    )
-    return figure

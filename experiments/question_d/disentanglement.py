@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from experiments.question_d import SEED
-from experiments.question_d.styles import draw_styles, every_digit
+from experiments.question_d.styles import draw_styles, every_class
 from pyro_vae.analysis.features import height, slant, stroke_width, width
 from pyro_vae.analysis.judges import Classifier, class_probabilities
 from pyro_vae.analysis.probes import linear_probe, neighbour_probe, tree_probe
@@ -35,7 +35,7 @@ def measure(vae: Vae, data: Dataset, classifier: Classifier, count: int) -> dict
     e, z = codes(vae, data.train_images[:PROBED], y)
     other_e, other_z = codes(vae, data.test_images, other_y)
     return {
-        **generated(vae, classifier, count),
+        **generated(vae, classifier, count, len(data.classes)),
         "probes": probes(e, y, other_e, other_y),
         "probes_of_z": probes(z, y, other_z, other_y),
         "styles": count // 20,
@@ -43,16 +43,19 @@ def measure(vae: Vae, data: Dataset, classifier: Classifier, count: int) -> dict
     }
 
 
-def generated(vae: Vae, classifier: Classifier, count: int) -> dict:
-    """Count how many of `count` images f(e, y), y = 0, 1, ..., 9, 0, ..., are read as their y."""
-    y = torch.arange(count) % 10
-    images = decode_style(vae.model, draw_styles(vae, count, seed=SEED + 2), y)
+def generated(vae: Vae, classifier: Classifier, count: int, classes: int) -> dict:
+    """Count how many of `count` images f(e, y), y = 0, 1, ..., C - 1, 0, ..., are read as their y.
+
+    There is one of each class at least.
+    """
+    y = torch.arange(max(count, classes)) % classes
+    images = decode_style(vae.model, draw_styles(vae, len(y), seed=SEED + 2), y)
     read_as = class_probabilities(classifier, images).argmax(1)
-    by_digit = [read_as[y.numpy() == digit] for digit in range(10)]
+    by_digit = [read_as[y.numpy() == digit] for digit in range(classes)]
     return {
         "generated": proportion_interval(read_as == y.numpy())
         | {"by_digit": [float((part == digit).mean()) for digit, part in enumerate(by_digit)]},
-        "read_as": [np.bincount(part, minlength=10).tolist() for part in by_digit],
+        "read_as": [np.bincount(part, minlength=classes).tolist() for part in by_digit],
     }
 
 
@@ -63,11 +66,11 @@ def consistency(vae: Vae, data: Dataset, count: int) -> dict:
     images show how much it varies in real ones.
     """
     styles = draw_styles(vae, count // 20, seed=SEED + 3)
-    images = decode_style(vae.model, *every_digit(styles))
+    images = decode_style(vae.model, *every_class(styles, len(data.classes)))
     real, labels = data.test_images[:count], data.test_labels[:count].numpy()
     metrics = {}
     for name, feature in STYLE_FEATURES.items():
-        values, of_real = feature(images).reshape(-1, 10), feature(real)
+        values, of_real = feature(images).reshape(len(styles), -1), feature(real)
         by_chance = [shared_correlation(shuffled(values, seed)) for seed in range(20)]
         metrics[name] = {
             "shared": shared_correlation(values),

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from experiments.question_d import SEED, disentanglement
 from experiments.question_d.classification import accuracy_of, label_log_p
-from experiments.question_d.styles import draw_styles, every_digit
+from experiments.question_d.styles import IN_A_ROW, draw_styles, every_class, title_of
 from pyro_vae.analysis.classification import label_mutual_information
 from pyro_vae.analysis.judges import Classifier
 from pyro_vae.analysis.plots import COLOURS, show_image
@@ -42,7 +42,7 @@ def measure(
 ) -> tuple[dict, dict[str, Tensor]]:
     """Train each model for `epochs` epochs, otherwise as `config` says, and measure it.
 
-    Also returns two styles on all ten digits from each model, `(2, 10, 1, 28, 28)`, by its name.
+    Also returns two styles on ten classes from each model, `(2, 10, 1, 28, 28)`, by its name.
     """
     options = {
         name: config[name] for name in ("batch_size", "learning_rate", "schedule", "batch_parts")
@@ -64,7 +64,8 @@ def measure(
             "information": label_mutual_information(log_p, y),
         }
         styles = draw_styles(vae, 2)
-        sets[name] = decode_style(vae.model, *every_digit(styles)).unflatten(0, (2, 10))
+        pairs = every_class(styles, min(IN_A_ROW, len(data.classes)))
+        sets[name] = decode_style(vae.model, *pairs).unflatten(0, (2, -1))
     return {"epochs": epochs, **metrics}, sets
 
 
@@ -85,15 +86,15 @@ def _designs(data: Dataset, config: dict) -> dict[str, tuple[dict, bool, Tensor]
     }
 
 
-def figure(metrics: dict, sets: dict[str, Tensor]) -> Figure:
-    """Show two styles over ten digits from each model, and the measures that tell them apart."""
+def figure(data: Dataset, metrics: dict, sets: dict[str, Tensor]) -> Figure:
+    """Show two styles over ten classes from each model, and the measures that tell them apart."""
     figure = Figure(figsize=(13.2, 2.35 * len(sets) + 0.7))
     figure.set_layout_engine("constrained")
     for part, (name, images) in zip(figure.subfigures(len(sets), 1), sets.items(), strict=True):
         left, right = part.subfigures(1, 2, width_ratios=[2.1, 1])
         for axes, row in zip(left.subplots(*images.shape[:2]), images, strict=True):
-            for digit, (ax, image) in enumerate(zip(axes, row, strict=True)):
-                show_image(ax, image, f"y = {digit}")
+            for label, (ax, image) in enumerate(zip(axes, row, strict=True)):
+                show_image(ax, image, title_of(data, label))
         left.suptitle(name, fontsize=11.5)
         ax = right.subplots()
         result = metrics[name]
@@ -115,6 +116,6 @@ def figure(metrics: dict, sets: dict[str, Tensor]) -> Figure:
     figure.suptitle(
         "Made to fail: what the pictures and the measures show\n"
         "(blue bars should be long, the orange one at chance, dashed; "
-        "a slant that all digits share proves nothing alone)"
+        "a slant that all classes share proves nothing alone)"
     )
     return figure

@@ -3,7 +3,8 @@
 log p(x | y) of the conditional autoencoder is held against log p(x) of one without labels, of equal
 d and trained as long, image by image. The difference has two parts. One is what the label says
 under the conditional model alone, log p(x | y) - log p(x) with p(x) = mean_y p(x | y): at most
-log 10. The other is how far that p(x) is from the other model's, which is no merit of the label.
+log C of C classes. The other is how far that p(x) is from the other model's, which is no merit of
+the label.
 """
 
 import numpy as np
@@ -12,7 +13,7 @@ from scipy.special import logsumexp
 
 from experiments.question_d import SEED
 from experiments.question_d.classification import refined_log_p
-from pyro_vae.analysis.plots import COLOURS
+from pyro_vae.analysis.plots import COLOURS, short_name
 from pyro_vae.data.datasets import Dataset
 from pyro_vae.likelihood.intervals import mean_interval
 from pyro_vae.vae import Vae
@@ -23,7 +24,7 @@ def measure(
 ) -> tuple[dict, np.ndarray]:
     """Compare `vae` with `plain`, which takes no labels, on `count` random test images.
 
-    `log_p`, `(B, 10)`, is log p(x | y) of all test images. Also returns log p(x | y) - log p(x) of
+    `log_p`, `(B, C)`, is log p(x | y) of all test images. Also returns log p(x | y) - log p(x) of
     the images compared, nats, `(count,)`.
     """
     chosen = np.random.default_rng(SEED).permutation(len(log_p))[:count]
@@ -34,7 +35,8 @@ def measure(
     labels = y.numpy()
     table = log_p[chosen]  # a copy
     table[np.arange(len(table)), labels] = conditional.value
-    marginal = logsumexp(table, 1) - np.log(10)  # log p(x) of the conditional model
+    classes = table.shape[1]
+    marginal = logsumexp(table, 1) - np.log(classes)  # log p(x) of the conditional model
     metrics = {
         "conditional": conditional.summary() | {"pixels": "grey (surrogate score)"},
         "unconditional": unconditional.summary() | {"pixels": "grey (surrogate score)"},
@@ -42,15 +44,16 @@ def measure(
         "by_the_label": mean_interval(conditional.value - marginal),
         "by_the_model": mean_interval(marginal - unconditional.value),
         "by_digit": {
-            str(digit): mean_interval(difference[labels == digit]) for digit in np.unique(labels)
+            data.classes[label]: mean_interval(difference[labels == label])
+            for label in np.unique(labels)
         },
-        "entropy_of_the_label": float(np.log(10)),
+        "entropy_of_the_label": float(np.log(classes)),
     }
     return metrics, difference
 
 
-def figure(metrics: dict, difference: np.ndarray) -> Figure:
-    """Show log p(x | y) - log p(x) image by image, and its mean for each digit."""
+def figure(metrics: dict, difference: np.ndarray, noun: str) -> Figure:
+    """Show log p(x | y) - log p(x) image by image, and its mean for each class."""
     figure = Figure(figsize=(10.6, 3.9))
     figure.set_layout_engine("constrained")
     left, right = figure.subplots(1, 2)
@@ -58,7 +61,8 @@ def figure(metrics: dict, difference: np.ndarray) -> Figure:
     left.hist(difference.clip(low, high), 50, color=COLOURS["posterior"])
     mean, entropy = metrics["difference"]["mean"], metrics["entropy_of_the_label"]
     left.axvline(mean, color="k", lw=1.2, label=f"mean {mean:.2f}")
-    left.axvline(entropy, color="k", ls="--", lw=1.2, label="log 10, the label's entropy")
+    log_classes = f"log {np.exp(entropy):.0f}"
+    left.axvline(entropy, color="k", ls="--", lw=1.2, label=f"{log_classes}, the label's entropy")
     left.set(
         xlabel="$\\log p(x\\,|\\,y) - \\log p(x)$, nats (the end bars: all beyond)",
         ylabel="test images",
@@ -68,9 +72,11 @@ def figure(metrics: dict, difference: np.ndarray) -> Figure:
     by_digit = metrics["by_digit"]
     means = np.array([interval["mean"] for interval in by_digit.values()])
     half = np.array([interval["ci95"][1] for interval in by_digit.values()]) - means
-    right.errorbar(list(map(int, by_digit)), means, yerr=half, fmt="o", color=COLOURS["posterior"])
-    right.axhline(entropy, color="k", ls="--", lw=1.2, label="log 10")
+    places, names = range(len(by_digit)), [short_name(name) for name in by_digit]
+    right.errorbar(places, means, yerr=half, fmt="o", color=COLOURS["posterior"])
+    right.axhline(entropy, color="k", ls="--", lw=1.2, label=log_classes)
     right.legend(fontsize=8.5, loc="lower right")
     right.axhline(0, color="0.4", lw=0.8)
-    right.set(xlabel="digit", ylabel="nats per image (95%)", title="By digit", xticks=range(10))
+    right.set(xlabel=noun, ylabel="nats per image (95%)", title=f"By {noun}")
+    right.set_xticks(places, names, rotation=0 if max(map(len, names)) < 4 else 45)
     return figure

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from experiments.question_d import SEED
-from pyro_vae.analysis.plots import COLOURS, show_image
+from pyro_vae.analysis.plots import COLOURS, short_name, show_image
 from pyro_vae.analysis.sampling import posterior_samples
 from pyro_vae.data.datasets import Dataset
 from pyro_vae.guides.exact import ExactGuide
@@ -80,7 +80,8 @@ def figure(data: Dataset, plane: GridPosterior, drawn: Tensor, log_w: dict[str, 
     exact, excess = (log_w[name] - plane.log_evidence for name in ("perfect", "guide"))
     bins = np.linspace(float(excess.quantile(0.005)), max(float(excess.max()), 1), 80)
     for b, (left, middle, right) in enumerate(axes):
-        show_image(left, data.test_images[b], f"x, y = {int(data.test_labels[b])}")
+        name = short_name(data.classes[data.test_labels[b]])
+        show_image(left, data.test_images[b], f"x, y = {name}")
         density = plane.log_posterior[:, b].exp().view(points, points)
         nodes = plane.z[:, b].view(points, points, 2)
         extent = [*nodes[[0, -1], 0, 0].tolist(), *nodes[0, [0, -1], 1].tolist()]

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from experiments.question_d import SEED
 from experiments.question_d.disentanglement import STYLE_FEATURES
-from experiments.question_d.styles import every_digit
-from pyro_vae.analysis.plots import image_rows
+from experiments.question_d.styles import IN_A_ROW, every_class, some_classes, title_of
+from pyro_vae.analysis.plots import image_rows, name_of_image
 from pyro_vae.analysis.sampling import decode_style, encode_style, posterior_samples
 from pyro_vae.analysis.style import style_correlation
 from pyro_vae.data.datasets import Dataset
@@ -24,26 +24,29 @@ def measure(vae: Vae, data: Dataset, count: int) -> dict:
     """Correlate the features of `count` test images with those of digits drawn in their styles."""
     x, y = data.test_images[:count], data.test_labels[:count]
     styles = encode_style(vae.model, vae.guide, x, y, num_samples=1, seed=SEED)[0]
-    images = decode_style(vae.model, *every_digit(styles))
+    classes = len(data.classes)
+    images = decode_style(vae.model, *every_class(styles, classes))
     correlations = {
-        name: style_correlation(feature(x), feature(images).reshape(-1, 10), y.numpy())
+        name: style_correlation(feature(x), feature(images).reshape(-1, classes), y.numpy())
         for name, feature in STYLE_FEATURES.items()
     }
     return {"images": len(x), **correlations}
 
 
 def figure(vae: Vae, data: Dataset) -> Figure:
-    """Show four real images and their styles, drawn from the posterior, on all ten digits."""
-    shown = torch.stack([(data.test_labels == digit).nonzero()[3, 0] for digit in SHOWN])
+    """Show four real images and their styles, drawn from the posterior, on ten classes."""
+    chosen, classes = some_classes(data, SHOWN), min(IN_A_ROW, len(data.classes))
+    shown = torch.stack([(data.test_labels == label).nonzero()[3, 0] for label in chosen])
     x, y = vae.here(data.test_images[shown], data.test_labels[shown])
     z, _ = posterior_samples(vae.model, vae.refined().guide, x, y, num_draws=1, seed=SEED)
     with torch.no_grad():
         styles = vae.model.prior.style(z[0], y).cpu()
-    images = decode_style(vae.model, *every_digit(styles)).unflatten(0, (-1, 10))
+    images = decode_style(vae.model, *every_class(styles, classes)).unflatten(0, (-1, classes))
     return image_rows(
         [torch.cat([x[i : i + 1].cpu(), row]) for i, row in enumerate(images)],
-        [f"a {digit}" for digit in SHOWN],
-        "The style of a real image on all ten digits: one draw of its posterior for each row",
-        [["image x", *[f"y = {digit}" for digit in range(10)]]] + [[""] * 11] * (len(images) - 1),
+        [name_of_image(data, label) for label in chosen],
+        "The style of a real image on every class: one draw of its posterior for each row",
+        [["image x", *[title_of(data, label) for label in range(classes)]]]
+        + [[""] * (classes + 1)] * (len(images) - 1),
         size=1.0,
     )

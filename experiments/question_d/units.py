@@ -8,6 +8,7 @@ import torch
 from matplotlib.figure import Figure
 
 from experiments.question_d import DRAWS, SEED
+from experiments.question_d.styles import some_classes, title_of
 from pyro_vae.analysis.active_units import ACTIVE_VARIANCE
 from pyro_vae.analysis.plots import show_image
 from pyro_vae.analysis.sampling import decode_style, encode_style
@@ -33,25 +34,26 @@ def measure(vae: Vae, data: Dataset) -> tuple[dict, list[int]]:
     return metrics, order.tolist()
 
 
-def figure(vae: Vae, metrics: dict, order: list[int]) -> Figure:
-    """Show what the most used dimensions do to two digits, all others at zero."""
-    units = order[:UNITS]
+def figure(vae: Vae, data: Dataset, metrics: dict, order: list[int]) -> Figure:
+    """Show what the most used dimensions do to two classes, all others at zero."""
+    units, shown = order[:UNITS], some_classes(data, DIGITS)
     figure = Figure(figsize=(12.6, 6.6))
     figure.set_layout_engine("constrained")
-    for part, digit in zip(figure.subfigures(1, len(DIGITS)), DIGITS, strict=True):
+    for part, label in zip(figure.subfigures(1, len(shown)), shown, strict=True):
         grid = part.subplots(len(units), len(STEPS), squeeze=False)
         for i, (axes, unit) in enumerate(zip(grid, units, strict=True)):
             styles = torch.zeros(len(STEPS), len(order))
             styles[:, unit] = STEPS
-            images = decode_style(vae.model, styles, torch.full((len(STEPS),), digit))
+            images = decode_style(vae.model, styles, torch.full((len(STEPS),), label))
             for ax, image, step in zip(axes, images, STEPS.tolist(), strict=True):
                 show_image(ax, image, f"{step:.1f}".replace("-", "−") if i == 0 else "")
             axes[0].set_ylabel(
                 f"unit {i + 1}\nvar {metrics['activity'][i]:.2f}",
                 rotation=0, ha="right", va="center", labelpad=6, fontsize=8.5,
             )  # fmt: skip
-        part.suptitle(f"y = {digit}", fontsize=11.5)
+        part.suptitle(title_of(data, label), fontsize=11.5)
     figure.suptitle(
-        f"{len(units)} of the {len(order)} dimensions of style, one at a time, on two digits"
+        f"{len(units)} of the {len(order)} dimensions of style, one at a time, on two "
+        + ("digits" if data.noun == "digit" else "classes")
     )
     return figure

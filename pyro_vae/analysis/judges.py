@@ -19,9 +19,9 @@ from pyro_vae.seeds import seeded
 
 
 class Classifier(nn.Module):
-    """A convolutional network from images `(B, 1, 28, 28)` to logits of ten digits, `(B, 10)`."""
+    """A convolutional network from images `(B, 1, 28, 28)` to logits of the classes, `(B, C)`."""
 
-    def __init__(self):
+    def __init__(self, num_classes: int = 10):
         super().__init__()
         self.f = nn.Sequential(
             nn.Conv2d(1, 24, 5),  # (B, 24, 24, 24)
@@ -35,11 +35,11 @@ class Classifier(nn.Module):
             nn.Flatten(1),  # (B, 768)
             nn.Linear(768, 64),
             nn.ReLU(),
-            nn.Linear(64, 10),
+            nn.Linear(64, num_classes),
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the logits of the ten digits, `(B, 10)`."""
+        """Return the logits of the classes, `(B, C)`."""
         return self.f(x)
 
 
@@ -60,7 +60,7 @@ def train_classifier(
     check_counts(epochs=epochs, batch_size=batch_size)
     check_number("learning_rate", learning_rate, 1e-9, 1e3)
     with seeded(seed, data.train_images):
-        classifier = Classifier().to(data.train_images)
+        classifier = Classifier(len(data.classes)).to(data.train_images)
     rng = torch.Generator().manual_seed(seed)
     images, labels = data.train_images, data.train_labels
     optimiser = torch.optim.Adam(classifier.parameters(), lr=learning_rate)
@@ -84,7 +84,7 @@ def train_classifier(
 @in_evaluation_mode
 @torch.no_grad()
 def class_probabilities(classifier: Classifier, x: Tensor) -> np.ndarray:
-    """Return the probability of each digit, `(B, 10)`, for images `(B, 1, 28, 28)`."""
+    """Return the probability of each class, `(B, C)`, for images `(B, 1, 28, 28)`."""
     check_images(x)
     check_pixels(x, classifier.f[0].weight)
     return torch.cat([classifier(part).softmax(1) for part in x.split(1000)]).cpu().double().numpy()

@@ -9,7 +9,14 @@ import pytest
 import torch
 from torch.nn import functional
 
-from experiments.question_d import classification, disentanglement, failures, styles, units
+from experiments.question_d import (
+    classification,
+    disentanglement,
+    failures,
+    mistakes,
+    styles,
+    units,
+)
 from experiments.question_d.disentanglement import STYLE_FEATURES
 from pyro_vae.analysis.judges import Classifier
 from pyro_vae.guides.prior import PriorGuide
@@ -23,13 +30,13 @@ from tests.commands import run_script
 pytestmark = pytest.mark.timeout(600)  # the script takes up to four minutes
 
 
-def test_every_latent_meets_every_digit():
+def test_every_latent_meets_every_class():
     z = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
-    latents, y = styles.every_digit(z)
-    assert latents.shape == (20, 2)
-    assert y.tolist() == [*range(10)] * 2
-    assert (latents[:10] == z[0]).all()
-    assert (latents[10:] == z[1]).all()
+    latents, y = styles.every_class(z, 7)
+    assert latents.shape == (14, 2)
+    assert y.tolist() == [*range(7)] * 2
+    assert (latents[:7] == z[0]).all()
+    assert (latents[7:] == z[1]).all()
 
 
 def test_accuracy_counts_and_scores():
@@ -42,8 +49,7 @@ def test_accuracy_counts_and_scores():
 
 def test_every_mistake_is_shown(digits):
     wrong = {"digit": 2, "read_as": 3, "lead_nats": 0.9, "classifier": 2}
-    mistakes = [{"image": i, **wrong} for i in range(11)]
-    figure = classification.mistakes_figure(digits.test_images, mistakes)
+    figure = mistakes.figure(digits, [{"image": i, **wrong} for i in range(11)])
     shown = [ax.images[0].get_array() for ax in figure.axes if ax.images]
     assert len(figure.axes) == 16
     assert len(shown) == 11
