@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import re
-import resource
 import subprocess
 import sys
 from argparse import Namespace
@@ -26,6 +25,8 @@ from pyro_vae.training.fit import fit
 from tests.autoencoders import build_vae
 from tests.commands import ROOT, check_wrong_option, main_of, run_main
 from tests.storage import faults
+
+resource = pytest.importorskip("resource", reason="Windows has neither fork nor limits of files")
 
 WRITE = """
 import sys
