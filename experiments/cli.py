@@ -55,6 +55,9 @@ OPTIONS = {
     'name="digits"': "--dataset digits",
     'device="cuda"': "--device cuda",
     'device="cpu"': "--device cpu",
+} | {
+    f"{name} must be": f"--{name.replace('_', '-')} must be"
+    for name in (*TRAINING, "latent_dim", "guide_epochs", "seeds")
 }
 
 DEVICES = "cpu, cuda, cuda:N or mps"
@@ -246,7 +249,7 @@ def _reader_has_gone() -> bool:
 def _end(code: int, message: str) -> None:
     """End the script with its exit code, and say why on stderr, by the options' names."""
     for argument, option in OPTIONS.items():
-        message = re.sub(rf"(?<!\w){re.escape(argument)}", option, message)
+        message = re.sub(rf"(?<![\w-]){re.escape(argument)}", option, message)
     print(message, file=sys.stderr)
     sys.exit(code)
 

@@ -25,7 +25,7 @@ SHARED = {
         ("cpu:0", "--device 'cpu:0' is not supported"),
     ],
     "--latent-dim": [
-        ("0", "latent_dim must be a whole number >= 1"),
+        ("0", "--latent-dim must be a whole number >= 1"),
         ("2.5", "argument --latent-dim: invalid int value"),
     ],
     "--checkpoint": [
@@ -34,17 +34,17 @@ SHARED = {
         ("/ --train", "--checkpoint / is a folder: name a file"),
     ],
     "--epochs": [
-        ("-1", "epochs must be a whole number >= 0"),
+        ("-1", "--epochs must be a whole number >= 0"),
         ("two", "argument --epochs: invalid int value"),
     ],
-    "--batch-size": [("0", "batch_size must be a whole number >= 1")],
+    "--batch-size": [("0", "--batch-size must be a whole number >= 1")],
     "--learning-rate": [
-        ("nan", "learning_rate must be a number from"),
-        ("0", "learning_rate must be a number from"),
+        ("nan", "--learning-rate must be a number from"),
+        ("0", "--learning-rate must be a number from"),
     ],
-    "--precision": [("int8", "precision must be 'auto', 'float32' or 'bfloat16'")],
-    "--seed": [("-1", "seed must be a whole number from 0")],
-    "--batch-parts": [("0", "batch_parts must be a whole number >= 1")],
+    "--precision": [("int8", "--precision must be 'auto', 'float32' or 'bfloat16'")],
+    "--seed": [("-1", "--seed must be a whole number from 0")],
+    "--batch-parts": [("0", "--batch-parts must be a whole number >= 1")],
     "--objective": [("vae", "argument --objective: invalid choice: 'vae'")],
     "--particles": [
         ("0", "--particles must be a whole number >= 1, not 0"),
@@ -94,9 +94,9 @@ OWN = {
         "--images": [("19", "--images must be >= 20, not 19")],
         "--seed": [
             *SHARED["--seed"],
-            ("4294967295 --seeds 2", "seed must be a whole number from 0 to 2**32 - 1"),
+            ("4294967295 --seeds 2", "--seed must be a whole number from 0 to 2**32 - 1"),
         ],
-        "--seeds": [("0", "seeds must be a whole number >= 1")],
+        "--seeds": [("0", "--seeds must be a whole number >= 1")],
     },
     "question_d": {
         "--images": [("19", "--images must be >= 20, not 19")],
@@ -117,13 +117,13 @@ OWN = {
         "--epochs": [
             ("3", "--epochs is of a generator that is trained before the guides: use --guide-"),
             ("two", "argument --epochs: invalid int value"),
-            ("-1 --frozen-decoder", "epochs must be a whole number >= 0"),
+            ("-1 --frozen-decoder", "--epochs must be a whole number >= 0"),
         ],
         "--checkpoint": [
             ("typo.pt", "--checkpoint is of a generator that is trained before the guides: add"),
             ("typo.pt --frozen-decoder", "--checkpoint typo.pt is not a file"),
         ],
-        "--guide-epochs": [("0", "guide_epochs must be a whole number >= 1")],
+        "--guide-epochs": [("0", "--guide-epochs must be a whole number >= 1")],
         "--images": [("3", "--images must be >= 20")],
     },
     "distributed": {

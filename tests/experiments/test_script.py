@@ -300,8 +300,8 @@ def test_another_error_is_no_matter_of_memory():
 @pytest.mark.parametrize(
     ("option", "value", "said"),
     [
-        ("--latent-dim", 10**20, "latent_dim must be at most 1,000,000,000"),
-        ("--batch-size", 10**20, "batch_size must be at most 1,000,000,000"),
+        ("--latent-dim", 10**20, "--latent-dim must be at most 1,000,000,000"),
+        ("--batch-size", 10**20, "--batch-size must be at most 1,000,000,000"),
         ("--checkpoint", "a" * 300, "is not a file, seen from"),
         ("--data-root", "a" * 300, "File name too long"),
     ],
