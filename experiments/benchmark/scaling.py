@@ -55,7 +55,7 @@ def _seconds(
         command += [f"--nproc-per-node={processes}", "-m", "experiments.distributed"]
         command += ["--dataset", args.dataset, "--results", folder, "--images", images]
         command += ["--latent-dim", args.latent_dim, "--epochs", 1, "--batch-parts", parts]
-        command += ["--device", torch.device(args.device).type]
+        command += ["--device", torch.device(args.device).type, "--train"]
         if args.data_root:
             command += ["--data-root", args.data_root]
         done = subprocess.run(
