@@ -29,6 +29,7 @@ from pyro_vae.analysis.judges import Classifier
 from pyro_vae.data import datasets
 from pyro_vae.errors import InputError, checked
 from pyro_vae.guides.prior import PriorGuide
+from pyro_vae.guides.refined import Refined
 from pyro_vae.likelihood.estimate import estimate
 from pyro_vae.models import GreyBernoulli
 from pyro_vae.training.stopping import TrainingError
@@ -108,10 +109,13 @@ RIGHT = {
         "num_samples": 100, "gap_images": 1, "seed": 0, "progress": None,
     },
     "completion.complete": of(
+        guide=Refined(MODEL, GUIDE, num_starts=1, newton_steps=1, samples_per_round=(10,)),
         x=X[:1], mask=torch.ones(28, 28, dtype=torch.bool), num_draws=2, num_samples=10,
-        pixels=True, seed=0,
+        pixels=True, seed=0, progress=None,
     ),
-    "comparison.compare": {"model": MODEL, "guides": {"prior": PRIOR}, "x": X[:1]},
+    "comparison.compare": {
+        "model": MODEL, "guides": {"prior": PRIOR}, "x": X[:1], "progress": None
+    },
     "conversion.as_images": {"source": X},
     "datasets.load_dataset": {"name": "digits", "root": None},
     "folder.load_images": {

@@ -785,6 +785,7 @@ ELSEWHERE = {
     # programs of the user's own: test_own_programs, test_vae
     *(
         "interpolate",
+        "shared_lead",
         "device_of",
         "rows_like",
         "latent_sites",

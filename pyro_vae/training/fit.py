@@ -111,7 +111,8 @@ def fit(
         True
 
     Args:
-        train: the arguments of model and guide over all images: `(x,)` or `(x, y)`. Or a list of
+        train: the arguments of model and guide over all images: `x`, `(x,)` or `(x, y)`, tensors or
+            arrays; x may be a Dataset or DataLoader, with its labels: see `as_images`. Or a list of
             such groups, `[(x, y), (x_unlabelled,)]`: each batch is of one group, called with its
             arguments, and the batches of all groups are mixed. A guide with numbers of its own for
             each image, such as Pyro's `AutoNormal`, needs all images in one batch.
@@ -125,8 +126,9 @@ def fit(
             gives it for each step, counted from 0 over all epochs: KL warm-up, or a beta-VAE.
             Finite and >= 0.
         transform: applied to the images of each training batch, such as `torch.bernoulli` for
-            images that are binarised anew each time. Its random numbers come from `seed`. The
-            images of `test` stay as they are: transform them yourself to compare the two ELBOs.
+            images that are binarised anew each time. Its random numbers come from `seed`. Tensors
+            reach it as they are given, uint8 too. The images of `test` are not transformed: do it
+            yourself to compare the two ELBOs.
         on_epoch: called, in every process, with the record of each epoch that this call trains,
             when its state is saved. If it returns False, training ends there; resumed with an
             `on_epoch`, it stays ended.
