@@ -47,7 +47,7 @@ def load_images(
     """Load a folder of image files as images like MNIST's, and say in one line what was done.
 
     Subfolders are the classes, as in torchvision's ImageFolder; images that lie in none have no
-    labels. A `test_share` of the images, drawn by `seed`, is to test on, unless the folder itself
+    labels. A `test_share` of each class, drawn by `seed`, is to test on, unless the folder itself
     is made of `train` and `test`.
 
     Each image is made grey and white on black: one whose border is light is inverted, and one whose
@@ -57,11 +57,8 @@ def load_images(
     was made (LeCun and others, "Gradient-based learning applied to document recognition", 1998).
     An image that is 28x28 already is neither resized nor moved. `box=28` fills the frame.
 
-    The name of the data set ends in a mark of its images, so that results on other images of a
-    folder of the same name are told apart.
-
-    >>> from pyro_vae import load_images  # doctest: +SKIP
-    >>> data = load_images("photos")  # doctest: +SKIP
+    The name of the data set ends in a mark of its images and their parts, so that results on others
+    in a folder of the same name are told apart.
     """
     check_number("test_share", test_share, 0, 1)
     check_seed(seed)
@@ -74,14 +71,14 @@ def load_images(
     images, inverted = _white_on_black(pictures)
     classes = tuple(sorted({file.label for file in files} - {None}))
     labels = torch.tensor([classes.index(f.label) if classes else -1 for f in files])
-    test = _chosen_for_test(files, test_share, seed, folder)
+    test = _chosen_for_test(files, labels, test_share, seed, folder)
     name = re.sub(r"[^a-z0-9]+", "-", folder.resolve().name.lower()).strip("-")[:40] or "images"
-    mark = hashlib.sha256(images.numpy().tobytes() + labels.numpy().tobytes()).hexdigest()[:6]
+    mark = hashlib.sha256(b"".join(t.numpy().tobytes() for t in (images, labels, test)))
     kept = sum(picture.as_it_is for picture in pictures)
     _say(folder, len(files), len(classes), inverted, kept, others)
     images = unit_interval(images, 255)
     parts = (images[~test], labels[~test], images[test], labels[test])
-    return Dataset(f"folder-{name}-{mark}", *parts, classes)
+    return Dataset(f"folder-{name}-{mark.hexdigest()[:6]}", *parts, classes)
 
 
 def _say(folder: Path, count: int, classes: int, inverted: int, kept: int, others: list) -> None:
@@ -128,10 +125,12 @@ def _list_files(folder: Path) -> tuple[list[File], list[Path]]:
     return files, others
 
 
-def _chosen_for_test(files: list[File], share: float, seed: int, folder: Path) -> Tensor:
+def _chosen_for_test(
+    files: list[File], labels: Tensor, share: float, seed: int, folder: Path
+) -> Tensor:
     """Return which images are to test on, `(N,)`: as the folder says, or a share drawn by `seed`.
 
-    A share of 0 or 1 leaves one of the two empty.
+    The share is of each class. A share of 0 or 1 leaves one of the two parts empty.
     """
     parts = {file.part for file in files}
     if parts == {0, 1}:
@@ -144,11 +143,14 @@ def _chosen_for_test(files: list[File], share: float, seed: int, folder: Path) -
             f"{folder} holds too few images to train and test on, {len(files)} "
             f"({_some([file.path for file in files])}): add some, {LEAST} at least"
         )
-    count = round(share * len(files))
-    count = min(max(count, share > 0), len(files) - (share < 1))
+    if 0 < share < 1:
+        share = min(max(share, 1 / len(files)), 1 - 1 / len(files))
     order = torch.randperm(len(files), generator=torch.Generator().manual_seed(seed))
+    order = order[labels[order].argsort(stable=True)]
+    # where the share of all images so far passes a whole number, hence evenly over the classes
+    passed = (torch.arange(len(files) + 1).double() * share + 1e-6).floor().diff() > 0
     test = torch.zeros(len(files), dtype=torch.bool)
-    test[order[:count]] = True
+    test[order[passed]] = True
     return test
 
 

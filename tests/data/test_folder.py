@@ -256,6 +256,15 @@ def test_the_split_is_drawn_by_the_seed(write):
     assert [len(part) for part in load_images(folder, test_share=0.01)[1::2][:2]] == [19, 1]
 
 
+def test_every_class_has_its_share_to_test_on(write):
+    for i in range(60):
+        folder = write(f"{min(i // 10, 3)}/{i}.png", stroke(28, 28))
+    for seed in range(5):
+        data = load_images(folder, seed=seed)
+        assert data.test_labels.bincount().tolist() == [2, 2, 2, 6]
+        assert data.train_labels.bincount().tolist() == [8, 8, 8, 24]
+
+
 def test_train_and_test_of_the_folder_stay_as_they_are(write):
     for i in range(6):
         part = "training" if i < 4 else "testing"
@@ -272,6 +281,7 @@ def test_the_name_is_safe_and_tells_images_apart(write, tmp_path):
     first = load_images(folder).name
     assert re.fullmatch("folder-my-photos-[0-9a-f]{6}", first)
     assert load_images(folder).name == first
+    assert load_images(folder, seed=1).name != first
     write("0.png", stroke(40, 40, tall=0.3))
     assert load_images(folder).name != first
     odd = folder.rename(tmp_path / "Fotos: été/..".replace("/", "_"))
