@@ -84,11 +84,10 @@ def labels_of(program: object) -> Labels:
         return Labels(0, math.inf, [], True)
     by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     after = [p for p in parameters if p.kind in by_place][1:]
-    needed = [p.name for p in after if p.default is p.empty]
+    least = len([p for p in after if p.default is p.empty])
+    names = [p.name for p in after if p.default is p.empty or p.default is None]
     several = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-    optional = any(p.default is None for p in after)
-    most = math.inf if several else len(after)
-    return Labels(len(needed), most, needed, bool(needed) or optional or several)
+    return Labels(least, math.inf if several else len(after), names, bool(names) or several)
 
 
 def _named_in(part: object) -> list[object]:

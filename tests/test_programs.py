@@ -1,6 +1,7 @@
 """What is known of a user's program from outside: its modules, and what it leaves behind."""
 
 import copy
+import math
 import pickle
 from functools import partial
 
@@ -10,13 +11,17 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro import poutine
+from pyro.infer.autoguide import AutoNormal
 from torch import nn
 
 from pyro_vae.likelihood.importance import log_likelihood
-from pyro_vae.programs import evaluating, forget, modules_of, nothing_registered
+from pyro_vae.models import Model
+from pyro_vae.programs import evaluating, forget, labels_of, modules_of, nothing_registered
+from tests.autoencoders import build_vae
 
 NET = nn.Linear(1, 1)
 UNUSED = nn.Linear(1, 1)
+ONES = np.ones(2)
 
 
 def names_a_global(x):
@@ -174,3 +179,42 @@ def test_a_scored_program_can_be_pickled_and_has_learnt_nothing():
     same = log_likelihood(vae.model, vae.guide, x, num_samples=30)
     np.testing.assert_array_equal(result.value, same.value)
     assert not vae.training
+
+
+class TakesY(nn.Module):
+    def forward(self, x, y):
+        pass
+
+
+class Decoder(nn.Module):
+    latent_dim = 2
+
+    def forward(self, z):
+        return z
+
+
+@pytest.mark.parametrize(
+    ("program", "labels"),
+    [
+        (lambda x: None, (0, 0, [], False)),
+        (lambda x, y: None, (1, 1, ["y"], True)),
+        (lambda x, y=None: None, (0, 1, ["y"], True)),
+        (lambda x, y, a=None: None, (1, 2, ["y", "a"], True)),
+        (lambda x, beta=1.0: None, (0, 1, [], False)),
+        (lambda x, size=ONES: None, (0, 1, [], False)),
+        (lambda x, *labels: None, (0, math.inf, [], True)),
+        (lambda x, *, beta=1.0: None, (0, 0, [], False)),
+        (TakesY(), (1, 1, ["y"], True)),
+        (TakesY().forward, (1, 1, ["y"], True)),
+        (partial(lambda x, y, scale: None, scale=2), (1, 1, ["y"], True)),
+        (poutine.scale(lambda x: None, 2.0), (0, 0, [], False)),
+        (AutoNormal(lambda x: None), (0, math.inf, [], True)),
+        (build_vae(2, architecture="dense")[0], (0, 0, [], False)),
+        (build_vae(2, architecture="dense", num_classes=3)[0], (1, 1, ["y"], True)),
+        (build_vae(2, architecture="dense", num_classes=3)[1], (0, math.inf, [], True)),
+        (Model(Decoder()), (0, 0, [], False)),
+        (None, (0, math.inf, [], True)),
+    ],
+)
+def test_the_labels_that_a_program_takes_are_read_from_its_signature(program, labels):
+    assert labels_of(program) == labels

@@ -30,7 +30,8 @@ def interpolate(model: Program, guide: Program, steps: int, x: Tensor, *labels: 
     for site in sites:
         if is_discrete(site):
             raise InputError(
-                f"latent {site.name!r} is discrete: there is no line between its values"
+                f"latent {site.name!r} is discrete: there is no line between its values; decode "
+                "them one by one"
             )
     return decode(model, _line(mean, steps), *ends, like=x).to(x.device)
 

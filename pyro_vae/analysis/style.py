@@ -26,7 +26,7 @@ def shared_correlation(values: np.ndarray) -> float:
     """
     check_table(values=values)
     if min(values.shape) < 2:
-        raise InputError(f"values must be (styles, digits), 2 of each at least: {values.shape}")
+        raise InputError(f"values must be (styles, digits), 2 of each at least, not {values.shape}")
     varying = values[:, values.std(0) > 1e-12]
     if varying.shape[1] < 2:
         return float("nan")

@@ -4,6 +4,7 @@ Float tensors stay as they are, and so do tensors of whole numbers but uint8, wh
 What changes numbers or shapes is said once in a `ConversionWarning`.
 """
 
+import sys
 import warnings
 from collections.abc import Iterable
 from typing import Annotated
@@ -77,9 +78,10 @@ def as_batch(
     """
     notes: dict[str, str] = {}
     images, *own = columns(x, name)
-    if not (transformed and isinstance(x, Tensor)):
-        weight = next((w for w in _weights(model)), None)
-        images = _numbers(images, name, notes, weight, isinstance(x, Tensor))
+    tensor = isinstance(x, Tensor)
+    if not tensor or not (transformed or images.is_floating_point()):
+        images = _numbers(images, name, notes, next(iter(_weights(model)), None), tensor)
+    if not (tensor and transformed):
         images = _shaped(images, name, notes, model)
     if own and not labels:
         if labels_of(model).given:
@@ -105,32 +107,38 @@ def check_batch(
         if taken.least <= count <= taken.most:
             continue
         call = "log_likelihood(model, guide, x{})" if name == "x" else f"{name}=(x{{}})"
-        wanted = ", ".join(taken.names) or "y"
+        wanted = ", ".join(taken.names)
+        call = call.format("".join(f", {label}" for label in taken.names))
         if count < taken.least:
-            how = call.format(f", {wanted}")
-            raise InputError(f"the {who} takes labels {wanted}: give them after the images, {how}")
-        takes = f"labels {', '.join(taken.names)} alone" if taken.names else "no labels"
-        more = "".join(f", {label}" for label in taken.names)
-        raise InputError(f"the {who} takes {takes}: leave the others out, {call.format(more)}")
+            raise InputError(f"the {who} takes labels {wanted}: give them after the images, {call}")
+        takes = f"labels {wanted} alone" if taken.names else "no labels"
+        raise InputError(f"the {who} takes {takes}: leave the others out, {call}")
     if not seen:
         check_whole(model, batch[0], name)
 
 
-def _weights(*programs: Program) -> Iterable[Tensor]:
-    """Yield the weights of the programs that are floats."""
-    for module in modules_of(*programs):
+def _weights(program: Program) -> Iterable[Tensor]:
+    """Yield the weights of a program that are floats."""
+    for module in modules_of(program):
         yield from (w for w in module.parameters(recurse=False) if w.is_floating_point())
 
 
 def _say(notes: dict[str, str]) -> None:
     """Warn of those kinds of conversions that were not yet spoken of."""
     new = {kind: note for kind, note in notes.items() if kind not in _SAID}
-    if new:
-        warnings.warn("; ".join(new.values()), ConversionWarning, stacklevel=4)
-        _SAID.update(new)
+    if not new:
+        return
+    level, frame = 1, sys._getframe()  # up to the caller's own line
+    while frame.f_back and frame.f_globals["__name__"].partition(".")[0] in _OURS:
+        level, frame = level + 1, frame.f_back
+    warnings.warn("; ".join(new.values()), ConversionWarning, stacklevel=level)
+    _SAID.update(new)
 
 
-_SAID: set[str] = set()
+_OURS = ("pyro_vae", "contextlib")
+
+
+_SAID: set[str] = set()  # the kinds that were spoken of
 
 
 def _numbers(

@@ -33,7 +33,8 @@ class PartitionedELBO:
             term = self.elbo.loss_and_grads(model, guide, *parts[part])
             if isinstance(term, tuple):
                 raise InputError(
-                    f"elbo must give one loss to minimise, and {type(self.elbo).__name__} does not"
+                    f"elbo must give one loss to minimise, and {type(self.elbo).__name__} does "
+                    "not: use Trace_ELBO() or pyro_vae.objective"
                 )
             loss += term
         stops += self.stop.asked.is_set()
