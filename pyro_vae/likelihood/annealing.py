@@ -22,6 +22,7 @@ References:
 """
 
 from collections.abc import Callable
+from copy import copy
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -205,7 +206,10 @@ def _path(model: Program, guide: Program | None, batch: list[Tensor]) -> Anneali
 
     def draw(num_chains: int) -> Tensor:
         if fn is not None:
-            return from_latents(coordinates, {sites[0].name: fn.sample((num_chains,))})
+            # expanded: asked for a shape, Pyro's MixtureOfDiagNormals draws from the wrong image's
+            # components; copied: Pyro expands some distributions in place
+            z = copy(fn).expand((num_chains, *fn.batch_shape)).sample()
+            return from_latents(coordinates, {sites[0].name: z})
         sampled = sites_of_samples(program, batch, num_chains)
         return from_latents(coordinates, {site.name: site.value for site in sampled})
 

@@ -235,3 +235,23 @@ def test_what_cannot_be_annealed_is_said():
     for score in (annealed_log_likelihood, bidirectional_bounds):
         with pytest.raises(InputError, match="misses the model's latent site 'code'"):
             score(known.linear, other, x)
+
+
+@pytest.mark.parametrize("chains", [3, 16])
+def test_chains_start_from_their_own_image(chains):
+    """Asked for a sample shape, Pyro's mixture draws from another image's components."""
+    problem = LinearGaussian()
+    x = problem.data(4) * torch.tensor([-3.0, -1.0, 1.0, 3.0]).double()[:, None]
+    mean, covariance = problem.posterior(x)
+    scale = covariance.diagonal().sqrt()
+
+    def guide(x):
+        locs = mean[:, None].expand(-1, 2, -1)
+        with pyro.plate("data", len(x)):
+            mixture = dist.MixtureOfDiagNormals(locs, scale.expand(len(x), 2, 2), torch.zeros(4, 2))
+            pyro.sample("z", mixture)
+
+    path = _path(problem.model, guide, [x])
+    drawn = path.draw(chains)
+    assert drawn.shape == (chains, 4, 2)
+    assert (abs(drawn - mean) < 6 * scale).all()  # fails for 1 seed in 10^6
