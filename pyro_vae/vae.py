@@ -205,9 +205,7 @@ class Vae:
     @property
     def device(self) -> torch.device:
         """Where the weights are; without any, where the example is."""
-        return device_of(
-            self.model, torch.empty(0, device="cpu") if self.example is None else self.example
-        )
+        return device_of(self.model, torch.empty(0) if self.example is None else self.example)
 
     @property
     def latent_dim(self) -> int:
