@@ -7,7 +7,7 @@ A program is a Pyro model or guide: a function, a module, or a method of one, ca
 import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial, wraps
 from types import CodeType, ModuleType
 from typing import NamedTuple, TypeVar
@@ -127,15 +127,21 @@ def _is_of_file(part: object, globals_: dict) -> bool:
 
 
 @contextmanager
-def without_autocast() -> Iterator[None]:
-    """Run the block in the precision of its weights and images, whatever autocast is around it.
+def unrounded() -> Iterator[None]:
+    """Run the block in the precision of its weights and images, whatever is set around it.
 
-    An autocast that a program itself enters stays: what it rounds is part of that program.
+    Off are autocast and the rounding of matrix products by `torch.set_float32_matmul_precision`,
+    such as to TF32. An autocast that a program itself enters stays: it is part of that program.
     """
     with ExitStack() as stack:
         for device in ("cpu", "cuda", "mps"):
             if torch.is_autocast_enabled(device):
                 stack.enter_context(torch.autocast(device, enabled=False))
+        with suppress(RuntimeError):  # torch has no one answer where each backend has its own
+            precision = torch.get_float32_matmul_precision()
+            if precision != "highest":
+                torch.set_float32_matmul_precision("highest")
+                stack.callback(torch.set_float32_matmul_precision, precision)
         yield
 
 
@@ -144,9 +150,9 @@ def evaluating(*programs: object) -> Iterator[None]:
     """Run the block in evaluation mode: no dropout, and batch statistics neither used nor learnt.
 
     Afterwards each module has the mode it had, and Pyro's store the parameters it had. Other
-    threads wait, since they might use the same modules. An autocast around the block is off.
+    threads wait, since they might use the same modules. Nothing is rounded: see `unrounded`.
     """
-    with GLOBAL_STATE_LOCK, nothing_registered(), without_autocast():
+    with GLOBAL_STATE_LOCK, nothing_registered(), unrounded():
         modes = [(module, module.training) for module in modules_of(*programs)]
         before = _evaluated[0]
         _evaluated[0] = _stamp(module for module, _ in modes)

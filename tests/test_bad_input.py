@@ -808,7 +808,7 @@ ELSEWHERE = {
     *("modules_of", "own_module", "move", "has_own_numbers", "evaluating", "in_evaluation_mode"),
     *("nothing_registered", "forget", "random_state_kept", "seed_everything"),
     # torch's global settings and other devices: test_torch_settings, test_mps
-    *("without_autocast", "autoregressive", "to_float64_device", "return_to"),
+    *("unrounded", "autoregressive", "to_float64_device", "return_to"),
     # a training's parts: test_objective, test_groups, test_rehearsal, test_isolation
     *("as_trained", "weight_at", "check_kl_weight", "rehearse", "isolated", "fit_options"),
     *("groups_of", "epoch_batches", "take", "transform_seed"),

@@ -216,7 +216,32 @@ def test_an_autocast_within_a_program_stays():
     with torch.autocast("cpu", torch.bfloat16):
         again = pv.log_likelihood(Halved(), VAE.guide, X).value
     np.testing.assert_array_equal(again, rounded)
-    assert (abs(rounded - whole) > 1e-4).all()
+    assert (rounded != whole).all()
+
+
+class Watched(nn.Module):
+    """A model that notes how far matrix products are rounded where it runs."""
+
+    def __init__(self):
+        super().__init__()
+        self.model, self.seen = VAE.model, set()
+
+    def forward(self, x):
+        self.seen.add(torch.get_float32_matmul_precision())
+        self.model(x)
+
+
+def test_products_are_not_rounded_to_tf32():
+    """Nor is the setting lost. No processor here rounds: what is set inside tells."""
+    model = Watched()
+    torch.set_float32_matmul_precision("high")
+    try:
+        pv.log_likelihood(model, VAE.guide, X, num_samples=2)
+        pv.fit(*copy.deepcopy((model, VAE.guide)), (X,), epochs=1, progress=False)
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert model.seen == {"highest"}
 
 
 @pytest.mark.parametrize("architecture", ["appendix", "per_label", "dense"])

@@ -26,7 +26,7 @@ from pyro_vae.errors import (
 )
 from pyro_vae.likelihood.estimate import Estimate
 from pyro_vae.likelihood.importance import log_likelihood
-from pyro_vae.programs import Program, modules_of, own_module, without_autocast
+from pyro_vae.programs import Program, modules_of, own_module, unrounded
 from pyro_vae.seeds import GLOBAL_STATE_LOCK, seed_everything
 from pyro_vae.storage.fingerprint import fingerprint
 from pyro_vae.training.batches import (
@@ -74,7 +74,7 @@ def _training_alone() -> Iterator[None]:
 @checked
 @one_line_refusals
 @_training_alone()
-@without_autocast()
+@unrounded()
 @isolated
 def fit(
     model: Program,
