@@ -19,8 +19,5 @@ class Reader(NamedTuple):
         if self.judge is None:
             return [None] * len(images), [""] * len(images)
         labels = self.judge(images).tolist()
-        return labels, [_read_as(short_name(self.classes[label])) for label in labels]
-
-
-def _read_as(name: str) -> str:
-    return f"read as {name}" if len(name) < 6 else f"read as\n{name}"
+        gap = " " if max(map(len, self.classes)) < 6 else "\n"  # on one line, or all on two
+        return labels, [f"read as{gap}{short_name(self.classes[label])}" for label in labels]
