@@ -106,9 +106,12 @@ def check_batch(
         count = len(batch) - 1
         if taken.least <= count <= taken.most:
             continue
-        call = "log_likelihood(model, guide, x{})" if name == "x" else f"{name}=(x{{}})"
         wanted = ", ".join(taken.names)
-        call = call.format("".join(f", {label}" for label in taken.names))
+        more = "".join(f", {label}" for label in taken.names)
+        if name.startswith(("train", "test")):
+            call = f"{name}=(x{more or ','})"
+        else:
+            call = f"log_likelihood(model, guide, x{more})" if name == "x" else f"({name}{more})"
         if count < taken.least:
             raise InputError(f"the {who} takes labels {wanted}: give them after the images, {call}")
         takes = f"labels {wanted} alone" if taken.names else "no labels"

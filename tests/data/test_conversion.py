@@ -492,11 +492,11 @@ def test_what_are_no_labels_is_one_line(labels, message):
     ],
 )
 def test_it_is_said_who_lacks_labels_or_takes_none(model, guide, rows, message):
-    call = r"log_likelihood\(model, guide, x{}\)"
+    call = r"log_likelihood\(model, guide, x{}\)$"
     wanted = message.format(call.format(""), y=call.format(", y"))
     with pytest.raises(InputError, match=wanted):
         log_likelihood(model, guide, X, *rows, num_samples=2)
-    with pytest.raises(InputError, match=message.format(r"train=\(x", y=r"train=\(x, y\)")):
+    with pytest.raises(InputError, match=message.format(r"train=\(x,\)$", y=r"train=\(x, y\)$")):
         fit(model, guide, (X, *rows), progress=False)
 
 

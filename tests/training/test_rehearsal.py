@@ -96,7 +96,7 @@ def test_a_model_that_takes_no_labels_is_known_before_training():
     """The held-out images come with labels, the others without."""
     guide = LinearGuide()
     before = guide.a.weight.clone()
-    with pytest.raises(TypeError):
+    with pytest.raises(InputError, match=r"the model takes no labels: .*, test=\(x,\)$"):
         fit(model, guide, (X,), (X, torch.arange(24)), **QUICK)
     assert torch.equal(before, guide.a.weight)
 
