@@ -282,6 +282,7 @@ def test_deterministic_algorithms_and_anomaly_detection_change_nothing(call, tmp
         np.testing.assert_array_equal(here, there)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", [call for call in CALLS if "fit" not in call])
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_results_are_those_where_gradients_are_off(call, mode, tmp_path):
