@@ -73,7 +73,7 @@ def main() -> None:
     metrics = transfer.measure(vae, data, args.images)
     results.add("transfer", metrics, transfer=transfer.figure(vae, data))
 
-    few, doubtful = max(10, args.images // 10), max(10, args.images // 2)
+    few, doubtful = max(4, args.images // 10), max(10, args.images // 2)
     metrics, log_p = classification.measure(vae, data, classifier, few, doubtful)
     results.add(
         "classification",

@@ -10,7 +10,8 @@ from experiments.question_b.extremes import extremes
 from experiments.question_b.pixels import lowest_shared
 from experiments.question_b.shared import spearman
 from pyro_vae.likelihood.estimate import Estimate
-from tests.commands import run_script
+from tests.commands import run_script_on_few
+from tests.few_digits import TEST_IMAGES
 
 
 def estimates(value, se):
@@ -73,7 +74,7 @@ def test_some_of_an_estimate():
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     results = tmp_path_factory.mktemp("results")
-    done = run_script(
+    done = run_script_on_few(
         "question_b",
         *("--dataset", "digits", "--epochs", 1, "--images", 20, "--results", results),
     )
@@ -94,7 +95,7 @@ def test_the_script_writes_its_figures_and_metrics(folder):
 def test_the_metrics_agree_with_one_another(folder):
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["dataset"] == "digits"
-    assert metrics["guide_100"]["summary"]["num_images"] == 297
+    assert metrics["guide_100"]["summary"]["num_images"] == TEST_IMAGES
     assert metrics["guide_100"]["summary"]["num_samples"] == 100
     likely, unlikely = metrics["guide_100"]["likely"], metrics["guide_100"]["unlikely"]
     scores = [shown["score"] for shown in likely + unlikely]

@@ -25,9 +25,10 @@ from pyro_vae.likelihood.intervals import mean_interval
 from pyro_vae.training.fit import fit
 from pyro_vae.vae import Vae
 from tests.autoencoders import build_vae, load_vae, save_vae
-from tests.commands import run_script
+from tests.commands import run_script_on_few
+from tests.few_digits import TEST_IMAGES
 
-pytestmark = pytest.mark.timeout(600)  # the script takes up to four minutes
+pytestmark = pytest.mark.timeout(600)  # the script takes minutes
 
 
 def test_every_latent_meets_every_class():
@@ -120,7 +121,7 @@ def test_a_conditional_autoencoder_comes_back_from_its_checkpoint(tmp_path, guid
 def folder(tmp_path_factory):
     results = tmp_path_factory.mktemp("results")
     options = ("--dataset", "digits", "--epochs", 2, "--images", 20, "--failure-epochs", 1)
-    done = run_script("question_d", *options, "--results", results)
+    done = run_script_on_few("question_d", *options, "--results", results)
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr.replace("FutureWarning", "")
     return results / "digits" / "question_d"
@@ -154,8 +155,8 @@ def test_the_metrics_agree_with_one_another(folder):
     read_as = np.array(measured["read_as"])
     assert np.trace(read_as) / read_as.sum() == pytest.approx(measured["generated"]["mean"])
     found = metrics["classification"]
-    assert found["with_refined"]["accuracy"]["images"] == 297
-    wrong = round(297 * (1 - found["with_refined"]["accuracy"]["mean"]))
+    assert found["with_refined"]["accuracy"]["images"] == TEST_IMAGES
+    wrong = round(TEST_IMAGES * (1 - found["with_refined"]["accuracy"]["mean"]))
     assert len(found["mistakes"]) == wrong
     refined = found["with_refined"]
     assert sum(refined["mended_by_fifth"]) + sum(refined["spoilt_by_fifth"]) <= 10  # the doubtful
@@ -163,10 +164,11 @@ def test_the_metrics_agree_with_one_another(folder):
     assert refined["images_scored_again"] == (
         10 + refined["clear_and_wrong_scored_again"] + spoilt["images"]
     )
-    before = round(297 * found["by_samples"]["100"]["accuracy"]["mean"])
+    before = round(TEST_IMAGES * found["by_samples"]["100"]["accuracy"]["mean"])
     change = found["changes_from_100"]["refined"]
     assert change["mended"] == sum(refined["mended_by_fifth"]) + refined["clear_and_wrong_mended"]
-    assert round(297 * refined["accuracy"]["mean"]) == before + change["mended"] - change["spoilt"]
+    after = round(TEST_IMAGES * refined["accuracy"]["mean"])
+    assert after == before + change["mended"] - change["spoilt"]
     assert found["changes_from_100"].keys() == {"1", "10", "elbo", "local", "refined"}
     assert 0 < found["binarised"]["accuracy"]["mean"] <= 1
     # the refined guide loses little of what 100 samples find (measured: 0.1)
