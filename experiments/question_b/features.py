@@ -83,7 +83,7 @@ def figure(features: dict[str, np.ndarray], score: np.ndarray, data: Dataset) ->
         for colour, name in zip(colours, data.classes, strict=False)
     ]
     if dots:
-        columns = 10 if max(map(len, data.classes)) > 3 else 24
+        columns = 10 if max(map(len, data.classes)) > 3 else 13
         figure.legend(handles=dots, loc="outside lower left", ncols=columns, title=data.noun)
     figure.suptitle(
         "The score against each feature, but for the extreme 0.1%; black: medians of ten equal "
