@@ -151,7 +151,10 @@ FORMS = {
 
 @pytest.mark.parametrize("name", FORMS)
 def test_every_kind_of_file_shows_the_same(loaded, name):
+    """Greys too, which a wrong conversion of 16 bits makes white."""
     x = stroke(200, 120)
+    if name != "bits.png":  # which has none
+        x[:100] //= 2
     assert (loaded(FORMS[name](x), name) - loaded(x)).abs().max() < 0.1
 
 
