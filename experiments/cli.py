@@ -16,8 +16,8 @@ import matplotlib as mpl
 import torch
 
 from pyro_vae.analysis.plots import RC_PARAMS
-from pyro_vae.data.dataset import NoData
-from pyro_vae.data.datasets import DATASETS, Dataset, dataset_name, load_dataset
+from pyro_vae.data.dataset import Dataset, NoData
+from pyro_vae.data.loading import DATASETS, dataset_name, load_dataset
 from pyro_vae.errors import InputError, check_counts
 from pyro_vae.networks.precision import resolve_precision
 from pyro_vae.training.fit import check_training_options

@@ -33,7 +33,7 @@ from experiments.cli import (
 )
 from experiments.record import Results
 from pyro_vae.analysis.plots import COLOURS
-from pyro_vae.data.datasets import Dataset
+from pyro_vae.data.dataset import Dataset
 from pyro_vae.errors import InputError
 from pyro_vae.likelihood.intervals import mean_interval
 from pyro_vae.likelihood.psis import passes

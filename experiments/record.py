@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from experiments.cli import TRAINING, results_root
 from pyro_vae import parallel
 from pyro_vae.analysis.plots import save_figure
-from pyro_vae.data.datasets import Dataset
+from pyro_vae.data.dataset import Dataset
 from pyro_vae.networks.precision import resolve_precision
 from pyro_vae.storage.files import atomic_write, check_folder, lock_folder, replace
 

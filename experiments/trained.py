@@ -12,7 +12,7 @@ from experiments.cli import TRAINING, check_device, fit_options, results_root, t
 from experiments.record import provenance
 from pyro_vae import parallel
 from pyro_vae.analysis.judges import Classifier, train_classifier
-from pyro_vae.data.datasets import Dataset
+from pyro_vae.data.dataset import Dataset
 from pyro_vae.errors import InputError
 from pyro_vae.storage.files import check_folder, lock_file
 from pyro_vae.storage.fingerprint import fingerprint

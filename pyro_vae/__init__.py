@@ -14,7 +14,7 @@ _PUBLIC = {
     # one object
     "Vae": "vae",  # model, guide and config: load, save, score, draw
     # data
-    "load_dataset": "data.datasets",  # MNIST and its family, scikit-learn's digits; checked
+    "load_dataset": "data.loading",  # MNIST and its family, scikit-learn's digits; checked
     "load_images": "data.folder",  # a folder of image files, made as MNIST's are
     "Dataset": "data.dataset",  # images, labels, names of the classes
     "as_images": "data.conversion",  # arrays, lists, Datasets and DataLoaders as tensors
@@ -75,8 +75,8 @@ if TYPE_CHECKING:  # the same names, for editors and type checkers
     from pyro_vae.data.conversion import ConversionWarning as ConversionWarning
     from pyro_vae.data.conversion import as_images as as_images
     from pyro_vae.data.dataset import Dataset as Dataset
-    from pyro_vae.data.datasets import load_dataset as load_dataset
     from pyro_vae.data.folder import load_images as load_images
+    from pyro_vae.data.loading import load_dataset as load_dataset
     from pyro_vae.errors import InputError as InputError
     from pyro_vae.guides.amortised import Amortised as Amortised
     from pyro_vae.guides.exact import ExactGuide as ExactGuide

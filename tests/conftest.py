@@ -7,7 +7,7 @@ import pyro
 import pytest
 import torch
 
-from pyro_vae.data.datasets import load_dataset, load_digits
+from pyro_vae.data.loading import load_dataset, load_digits
 from pyro_vae.data.mnist_family import data_root, missing_files
 from pyro_vae.training.fit import fit
 from tests.autoencoders import build_vae, load_vae

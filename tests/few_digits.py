@@ -8,10 +8,10 @@ Most of a script's time goes to scoring test images; what the tests check holds 
 import runpy
 import sys
 
-from pyro_vae.data import datasets
+from pyro_vae.data import loading
 
 TEST_IMAGES = 100
-all_digits = datasets.load_digits
+all_digits = loading.load_digits
 
 
 def few_digits():
@@ -22,6 +22,6 @@ def few_digits():
 
 
 if __name__ == "__main__":
-    datasets.load_digits = few_digits
+    loading.load_digits = few_digits
     del sys.argv[0]
     runpy.run_module(f"experiments.{sys.argv[0]}", run_name="__main__", alter_sys=True)

@@ -26,7 +26,7 @@ from torchvision.utils import save_image
 
 import pyro_vae
 from pyro_vae.analysis.judges import Classifier
-from pyro_vae.data import datasets
+from pyro_vae.data import dataset
 from pyro_vae.errors import InputError, checked
 from pyro_vae.guides.prior import PriorGuide
 from pyro_vae.guides.refined import Refined
@@ -43,7 +43,7 @@ PRIOR = PriorGuide(MODEL)
 VAE = Vae.build(2, architecture="dense", precision="float32")
 LABEL_MODEL, LABEL_GUIDE = build_vae(2, architecture="dense", num_classes=10)
 CLASSIFIER = Classifier().eval()
-SMALL = datasets.Dataset("digits", X, Y, X, Y)
+SMALL = dataset.Dataset("digits", X, Y, X, Y)
 LOG_W = torch.zeros(30, 4)
 LATENTS = torch.zeros(3, 2)
 NUMBERS = torch.zeros(4, 4)
@@ -117,7 +117,7 @@ RIGHT = {
         "model": MODEL, "guides": {"prior": PRIOR}, "x": X[:1], "progress": None
     },
     "conversion.as_images": {"source": X},
-    "datasets.load_dataset": {"name": "digits", "root": None},
+    "loading.load_dataset": {"name": "digits", "root": None},
     "folder.load_images": {
         "folder": FOLDER / "pictures", "test_share": 0.2, "seed": 0, "box": 20,
     },

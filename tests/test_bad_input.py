@@ -29,7 +29,7 @@ from pyro_vae.analysis import (
     style,
 )
 from pyro_vae.analysis.judges import Classifier
-from pyro_vae.data import conversion, datasets, gathering, images
+from pyro_vae.data import conversion, dataset, gathering, images, loading
 from pyro_vae.guides import flows, mixture, refined, semi_amortised
 from pyro_vae.likelihood import (
     annealing,
@@ -58,7 +58,7 @@ Z = np.random.default_rng(0).normal(size=(20, 3))
 DIGIT = np.arange(20) % 2
 RANDOM = torch.Generator()
 LOG_P = np.log(np.full((2, 3), 1 / 3))
-SMALL = datasets.Dataset("digits", X, Y, X, Y)
+SMALL = dataset.Dataset("digits", X, Y, X, Y)
 
 
 def score(*rows, model=MODEL, guide=GUIDE, **options):
@@ -405,7 +405,7 @@ CASES = [
     (
         "load_dataset",
         "name",
-        lambda: datasets.load_dataset("cifar"),
+        lambda: loading.load_dataset("cifar"),
         "'cifar' is unknown: choose from mnist, digits",
     ),
     (

@@ -16,7 +16,7 @@ from tests.training.test_training import train, weights
 SCRIPT = """
 import sys, torch
 from pyro_vae import parallel
-from pyro_vae.data.datasets import load_digits
+from pyro_vae.data.loading import load_digits
 from tests.training.test_training import train, weights
 
 parallel.join_group()

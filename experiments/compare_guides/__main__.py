@@ -24,7 +24,7 @@ from experiments.record import Results
 from experiments.trained import checkpoint_there
 from pyro_vae.analysis.comparison import as_text, pairs
 from pyro_vae.analysis.plots import name_of_image
-from pyro_vae.data.datasets import Dataset
+from pyro_vae.data.dataset import Dataset
 from pyro_vae.errors import InputError, check_counts
 from pyro_vae.guides import GUIDES
 

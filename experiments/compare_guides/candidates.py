@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from experiments.cli import TRAINING, training_settings
 from experiments.trained import Spec, load_or_train
 from pyro_vae.analysis.sampling import posterior_moments
-from pyro_vae.data.datasets import Dataset
+from pyro_vae.data.dataset import Dataset
 from pyro_vae.errors import InputError
 from pyro_vae.guides import GUIDES
 from pyro_vae.guides.amortised import Amortised

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from experiments.compare_guides.candidates import Field
-from pyro_vae.data.datasets import Dataset
+from pyro_vae.data.dataset import Dataset
 from pyro_vae.programs import has_own_numbers
 from pyro_vae.training.fit import fit
 from pyro_vae.training.objectives import objective

@@ -17,8 +17,7 @@ from experiments.question_a.reader import Reader
 from experiments.record import Results
 from experiments.trained import Spec, load_or_train
 from pyro_vae.analysis.judges import knn_judge
-from pyro_vae.data.dataset import of_different_classes
-from pyro_vae.data.datasets import Dataset
+from pyro_vae.data.dataset import Dataset, of_different_classes
 from pyro_vae.errors import InputError
 from pyro_vae.vae import Vae
 

@@ -21,7 +21,7 @@ from pyro_vae.analysis.interventions import gaussian_noise, salt_and_pepper
 from pyro_vae.analysis.judges import Judge
 from pyro_vae.analysis.plots import COLOURS, image_rows
 from pyro_vae.analysis.sampling import posterior_samples
-from pyro_vae.data.datasets import Dataset
+from pyro_vae.data.dataset import Dataset
 from pyro_vae.vae import Vae
 
 # name: (function, levels shown, levels measured)

@@ -23,7 +23,7 @@ from experiments.question_b import (
 )
 from experiments.record import Results
 from experiments.trained import Spec, load_or_train
-from pyro_vae.data.datasets import Dataset
+from pyro_vae.data.dataset import Dataset
 from pyro_vae.vae import Vae
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from experiments.question_b.shared import nats, refined_log_p
 from pyro_vae.analysis.plots import COLOURS, short_name, show_image
-from pyro_vae.data.datasets import Dataset
+from pyro_vae.data.dataset import Dataset
 from pyro_vae.likelihood.estimate import Estimate
 from pyro_vae.vae import Vae
 

@@ -13,7 +13,7 @@ from experiments.question_b import SEED
 from pyro_vae.analysis.features import FEATURES, nearest_distance
 from pyro_vae.analysis.plots import class_colours, short_name
 from pyro_vae.analysis.sampling import posterior_mean
-from pyro_vae.data.datasets import Dataset
+from pyro_vae.data.dataset import Dataset
 from pyro_vae.vae import Vae
 
 # A feature that is not here has no unit.

@@ -15,7 +15,8 @@ from pyro_vae.analysis.features import entropy_floor
 from pyro_vae.analysis.interventions import shift, shuffle_pixels
 from pyro_vae.analysis.plots import COLOURS, show_image
 from pyro_vae.analysis.sampling import pixel_samples
-from pyro_vae.data.datasets import Dataset, load_digits
+from pyro_vae.data.dataset import Dataset
+from pyro_vae.data.loading import load_digits
 from pyro_vae.vae import Vae
 
 

@@ -15,7 +15,7 @@ from experiments.cli import TRAINING
 from experiments.question_c import SEED
 from experiments.trained import Spec, load_or_train
 from pyro_vae.analysis.sampling import decode, encode_style
-from pyro_vae.data.datasets import Dataset
+from pyro_vae.data.dataset import Dataset
 from pyro_vae.errors import InputError, check_seed
 from pyro_vae.likelihood.estimate import Estimate
 from pyro_vae.vae import Vae

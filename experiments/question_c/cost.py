@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from experiments.question_c.autoencoders import Trainings
 from pyro_vae.analysis.sampling import decode
-from pyro_vae.data.datasets import Dataset
+from pyro_vae.data.dataset import Dataset
 from pyro_vae.training.fit import fit
 
 

@@ -10,7 +10,7 @@ from experiments.question_c import SEED
 from experiments.question_c.autoencoders import CONTENDERS, Vaes
 from pyro_vae.analysis.plots import class_colours, short_name
 from pyro_vae.analysis.sampling import posterior_moments
-from pyro_vae.data.datasets import Dataset
+from pyro_vae.data.dataset import Dataset
 
 
 def figure(vaes: Vaes, data: Dataset) -> Figure:

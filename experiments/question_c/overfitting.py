@@ -13,7 +13,7 @@ from experiments.question_c import SEED
 from experiments.question_c.autoencoders import CONTENDERS, PAIRS, Trainings, refined_log_p
 from experiments.question_c.spread import COLOURS
 from pyro_vae.analysis.features import entropy_floor
-from pyro_vae.data.datasets import Dataset
+from pyro_vae.data.dataset import Dataset
 from pyro_vae.likelihood.intervals import welch_interval
 
 

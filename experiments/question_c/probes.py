@@ -13,7 +13,7 @@ from experiments.question_c.autoencoders import CONTENDERS, Vaes
 from experiments.question_c.spread import COLOURS, REAL, over_seeds
 from pyro_vae.analysis.probes import linear_probe, neighbour_probe
 from pyro_vae.analysis.sampling import posterior_moments
-from pyro_vae.data.datasets import Dataset
+from pyro_vae.data.dataset import Dataset
 
 
 def measure(vaes: Vaes, data: Dataset) -> dict:

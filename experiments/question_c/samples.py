@@ -22,7 +22,7 @@ from pyro_vae.analysis.fidelity import frechet_distance, precision_recall
 from pyro_vae.analysis.judges import Classifier, class_features, class_probabilities
 from pyro_vae.analysis.plots import short_name, show_image
 from pyro_vae.analysis.sampling import decode
-from pyro_vae.data.datasets import Dataset
+from pyro_vae.data.dataset import Dataset
 from pyro_vae.seeds import derive_seed
 from pyro_vae.vae import Vae
 

@@ -17,7 +17,7 @@ from pyro_vae.analysis.active_units import active_units
 from pyro_vae.analysis.judges import Classifier, class_probabilities
 from pyro_vae.analysis.plots import show_image
 from pyro_vae.analysis.sampling import decode, posterior_moments
-from pyro_vae.data.datasets import Dataset
+from pyro_vae.data.dataset import Dataset
 from pyro_vae.vae import Vae
 
 MOST = 20  # units that are drawn

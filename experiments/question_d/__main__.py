@@ -30,7 +30,7 @@ from experiments.question_d import (
 )
 from experiments.record import Results
 from experiments.trained import Spec, load_or_train, trained_classifier
-from pyro_vae.data.datasets import Dataset
+from pyro_vae.data.dataset import Dataset
 from pyro_vae.guides import AMORTISED
 from pyro_vae.vae import Vae
 

@@ -26,7 +26,7 @@ from pyro_vae.analysis.classification import (
 )
 from pyro_vae.analysis.judges import Classifier, class_probabilities
 from pyro_vae.analysis.plots import COLOURS
-from pyro_vae.data.datasets import Dataset
+from pyro_vae.data.dataset import Dataset
 from pyro_vae.guides.semi_amortised import maximise_elbo
 from pyro_vae.likelihood.estimate import Estimate
 from pyro_vae.likelihood.intervals import mcnemar, mean_interval, proportion_interval

@@ -20,7 +20,7 @@ from pyro_vae.analysis.judges import Classifier, class_probabilities
 from pyro_vae.analysis.probes import linear_probe, neighbour_probe, tree_probe
 from pyro_vae.analysis.sampling import decode_style, encode_style
 from pyro_vae.analysis.style import shared_correlation, shared_interval, shuffled
-from pyro_vae.data.datasets import Dataset
+from pyro_vae.data.dataset import Dataset
 from pyro_vae.likelihood.intervals import proportion_interval
 from pyro_vae.vae import Vae
 

@@ -18,7 +18,7 @@ from pyro_vae.analysis.classification import label_mutual_information
 from pyro_vae.analysis.judges import Classifier
 from pyro_vae.analysis.plots import COLOURS, show_image
 from pyro_vae.analysis.sampling import decode_style
-from pyro_vae.data.datasets import Dataset
+from pyro_vae.data.dataset import Dataset
 from pyro_vae.guides.gaussian import MeanField
 from pyro_vae.training.fit import fit
 from pyro_vae.vae import BUILD, Vae

@@ -14,7 +14,7 @@ from scipy.special import logsumexp
 from experiments.question_d import SEED
 from experiments.question_d.classification import refined_log_p
 from pyro_vae.analysis.plots import COLOURS, short_name
-from pyro_vae.data.datasets import Dataset
+from pyro_vae.data.dataset import Dataset
 from pyro_vae.likelihood.intervals import mean_interval
 from pyro_vae.vae import Vae
 

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pyro_vae.analysis.plots import name_of_image, short_name, show_image
-from pyro_vae.data.datasets import Dataset
+from pyro_vae.data.dataset import Dataset
 
 
 def measure(log_p: np.ndarray, labels: np.ndarray, of_classifier: np.ndarray) -> list[dict]:

@@ -14,7 +14,7 @@ from experiments.question_d import DRAWS, SEED
 from pyro_vae.analysis.judges import Classifier, class_probabilities
 from pyro_vae.analysis.plots import image_rows, short_name
 from pyro_vae.analysis.sampling import decode_style, encode_style
-from pyro_vae.data.datasets import Dataset
+from pyro_vae.data.dataset import Dataset
 from pyro_vae.errors import InputError
 from pyro_vae.vae import Vae
 

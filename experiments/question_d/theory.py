@@ -15,7 +15,7 @@ from torch import Tensor
 from experiments.question_d import SEED
 from pyro_vae.analysis.plots import COLOURS, short_name, show_image
 from pyro_vae.analysis.sampling import posterior_samples
-from pyro_vae.data.datasets import Dataset
+from pyro_vae.data.dataset import Dataset
 from pyro_vae.guides.exact import ExactGuide
 from pyro_vae.likelihood.estimate import estimate
 from pyro_vae.likelihood.importance import log_weights

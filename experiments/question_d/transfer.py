@@ -14,7 +14,7 @@ from experiments.question_d.styles import IN_A_ROW, every_class, some_classes, t
 from pyro_vae.analysis.plots import image_rows, name_of_image
 from pyro_vae.analysis.sampling import decode_style, encode_style, posterior_samples
 from pyro_vae.analysis.style import style_correlation
-from pyro_vae.data.datasets import Dataset
+from pyro_vae.data.dataset import Dataset
 from pyro_vae.vae import Vae
 
 SHOWN = (2, 5, 7, 8)  # the digits of the real images shown

@@ -12,7 +12,7 @@ from experiments.question_d.styles import some_classes, title_of
 from pyro_vae.analysis.active_units import ACTIVE_VARIANCE
 from pyro_vae.analysis.plots import show_image
 from pyro_vae.analysis.sampling import decode_style, encode_style
-from pyro_vae.data.datasets import Dataset
+from pyro_vae.data.dataset import Dataset
 from pyro_vae.vae import Vae
 
 DIGITS = (2, 4)  # shown

@@ -10,7 +10,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from pyro_vae.analysis.interventions import shift
-from pyro_vae.data.datasets import Dataset
+from pyro_vae.data.dataset import Dataset
 from pyro_vae.data.images import check_images
 from pyro_vae.errors import InputError, check_counts, check_number, checked
 from pyro_vae.networks.checks import check_pixels

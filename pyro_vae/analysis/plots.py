@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pyro_vae.data.datasets import DATASETS, Dataset
+from pyro_vae.data.dataset import Dataset
+from pyro_vae.data.loading import DATASETS
 from pyro_vae.errors import InputError, check_number, check_rows, checked, describe
 from pyro_vae.storage.files import atomic_write
 

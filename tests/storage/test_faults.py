@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from experiments.record import Results
 from pyro_vae.analysis.plots import save_figure
-from pyro_vae.data.datasets import load_digits
+from pyro_vae.data.loading import load_digits
 from pyro_vae.errors import InputError
 from pyro_vae.storage.files import atomic_write, lock_file, lock_folder
 from pyro_vae.storage.tensors import save_tensors

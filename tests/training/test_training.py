@@ -212,7 +212,7 @@ def test_kill_9_loses_nothing(digits, tmp_path):
     path = tmp_path / "state.pt"
     code = (
         "import torch; from tests.training.test_training import train\n"
-        "from pyro_vae.data.datasets import load_digits\n"
+        "from pyro_vae.data.loading import load_digits\n"
         f"train(load_digits(), {str(path)!r}, epochs=1000)"
     )
     process = subprocess.Popen([sys.executable, "-c", code])

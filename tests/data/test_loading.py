@@ -3,8 +3,8 @@ import torch
 
 from pyro_vae import Dataset, load_dataset
 from pyro_vae.data.dataset import DIGITS, of_different_classes
-from pyro_vae.data.datasets import DATASETS, dataset_name
 from pyro_vae.data.images import check_images
+from pyro_vae.data.loading import DATASETS, dataset_name
 from pyro_vae.data.mnist_family import FAMILY
 from pyro_vae.errors import InputError
 
