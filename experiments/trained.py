@@ -54,7 +54,8 @@ def load_or_train(
 
     It is the checkpoint `path`, if that is given; else RESULTS/checkpoints/name.pt (by default
     dN.pt); else, unless `--train` asks for one of the user's own, that of the same name in the
-    results of record. One that was trained otherwise than the given options and `spec` ask for is
+    results of record. With `--train --resume` too an own one is used, unless its training was
+    stopped. One that was trained otherwise than the given options and `spec` ask for is
     an InputError; where it is the one of record, another is trained. What is trained is written
     below RESULTS: any other file is only read. `changed` has training options that the script sets
     itself. The config has the history of the training.
@@ -102,7 +103,8 @@ def _found(
     inside = _lies_in(args.results, path)
     begun = inside and os.path.exists(_state_path(path))
     there = checkpoint_there(args, data, name, named)
-    if args.train or (begun and (args.resume or there != path)):
+    kept = inside and args.train and args.resume and not begun and there == path
+    if (args.train and not kept) or (begun and (args.resume or there != path)):
         return None
     if not there:
         if named and not (inside and args.resume):
@@ -120,6 +122,11 @@ def _found(
         print(f"autoencoder: {_how_it_differs('the one of record', other)}")
         return None
     print(f"autoencoder: {there}, of {vae.config['dataset']}, epochs: {vae.config.get('epochs')}")
+    if kept:
+        print(
+            "autoencoder: that is there, and there is no training of it to go on with; --train "
+            "without --resume trains another in its place"
+        )
     if there != path:
         print(f"autoencoder: that is the one of record; --train trains your own, {path}")
     return vae
@@ -181,7 +188,8 @@ def _remedy(
         return f"{ask}leave out --checkpoint"
     if _lies_in(RECORD, path):
         return f"{ask}name another --results, to train one there"
-    return f"{ask}add --train to train afresh in its place, or name another --results"
+    afresh = "leave out --resume" if args.train else "add --train"
+    return f"{ask}{afresh} to train afresh in its place, or name another --results"
 
 
 def _train_and_save(

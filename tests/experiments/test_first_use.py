@@ -94,6 +94,22 @@ def test_make_run_trains_once_and_goes_on_where_it_was_stopped(record, digits, c
     assert OWN.read_bytes() == finished
 
 
+def test_make_run_uses_an_autoencoder_whose_training_state_is_gone(record, digits, capsys):
+    config = train_or_load(digits, "--train", "--epochs", 1)
+    OWN.with_name("d2.training.pt").unlink()
+    finished = OWN.read_bytes()
+    assert train_or_load(digits, "--train", "--resume") == config
+    said = capsys.readouterr().out
+    assert f"autoencoder: {OWN}, of digits, epochs: 1" in said
+    assert "--train without --resume trains another in its place" in said
+    afresh = "give --epochs 1 to use it, or leave out --resume to train afresh in its place, or"
+    with pytest.raises(InputError, match=afresh):
+        train_or_load(digits, "--train", "--resume", "--epochs", 2)
+    assert OWN.read_bytes() == finished
+    assert own_files() == {"d2.pt"}
+    assert len(train_or_load(digits, "--train", "--epochs", 2)["history"]) == 2
+
+
 def test_a_training_of_the_users_that_was_stopped_comes_before_the_record(record, digits):
     trained = train_or_load(digits, "--train", "--epochs", 1)
     OWN.unlink()  # as a stop leaves it
