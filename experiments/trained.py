@@ -69,7 +69,7 @@ def load_or_train(
     vae = _found(args, data, name, path, wanted, settable)
     if vae is None:
         own = own_checkpoint(args, data, name)
-        _check_place(args.results, path, own)
+        _check_place(args.results, path or own, own)
         vae = _train_and_save(args, data, spec, settings, path or own, device)
     return vae.to(device)
 
@@ -100,7 +100,7 @@ def _found(
     path = named or own_checkpoint(args, data, name)
     if os.path.isdir(path):  # Path's own fails for names that are too long
         raise InputError(f"--checkpoint {path} is a folder: name a file")
-    inside = _lies_in(args.results, path)
+    inside = _may_write(args.results, path)
     begun = inside and os.path.exists(_state_path(path))
     there = checkpoint_there(args, data, name, named)
     kept = inside and args.train and args.resume and not begun and there == path
@@ -117,7 +117,7 @@ def _found(
     vae = Vae.load(there)
     other = _differences(vae, wanted)
     if there == path and other:
-        raise InputError(_how_it_differs(path, other) + _remedy(args, path, other, settable))
+        raise InputError(_how_it_differs(path, other) + _remedy(args, named, path, other, settable))
     if other:
         print(f"autoencoder: {_how_it_differs('the one of record', other)}")
         return None
@@ -137,15 +137,32 @@ def _lies_in(folder: Path, path: Path) -> bool:
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
-def _check_place(results: Path, named: Path | None, own: Path) -> None:
-    """Raise InputError if the autoencoder would be trained onto a file outside of `results`."""
-    path = named or own
-    if not _lies_in(results, path):
-        mend = f"leave out --checkpoint (it will be {own})" if named else f"remove the link {own}"
-        raise InputError(
-            f"{os.path.realpath(path)} is not in --results {results}, and nothing is trained "
-            f"elsewhere: {mend}, or name a file in {results}"
-        )
+def _may_write(results: Path, path: Path) -> bool:
+    """Whether `path` is below `results`, and of record only where `results` is of record too."""
+    of_record = _lies_in(RECORD, path) and not _lies_in(RECORD, results)
+    return _lies_in(results, path) and not of_record
+
+
+def _check_place(results: Path, path: Path, own: Path) -> None:
+    """Raise InputError if training at `path` would write a file that is not the user's to write.
+
+    Its two files are the checkpoint and the training state. `own` is where it is by default.
+    """
+    for file in (path, _state_path(path)):
+        if _may_write(results, file):
+            continue
+        if _lies_in(results, file):
+            why = f"is of record, which --results {results} is not, and nothing is trained there"
+        else:
+            why = f"is not in --results {results}, and nothing is trained elsewhere"
+        if path == own:
+            on_the_way = [place for place in file.parents if place.is_relative_to(results)]
+            places = (*reversed(on_the_way), file)
+            link = next(place for place in places if not _may_write(results, place))
+            mend = f"remove the link {link}, or name another --results"
+        else:
+            mend = f"leave out --checkpoint (it will be {own}), or name another file in {results}"
+        raise InputError(f"{os.path.realpath(file)} {why}: {mend}")
 
 
 def _state_path(path: Path) -> Path:
@@ -171,6 +188,7 @@ def _how_it_differs(which: object, other: dict[str, tuple[object, object]]) -> s
 
 def _remedy(
     args: argparse.Namespace,
+    named: Path | None,
     path: Path,
     other: dict[str, tuple[object, object]],
     settable: set[str],
@@ -184,8 +202,8 @@ def _remedy(
         ask = f": give {' '.join(options)} to use it, or "
     else:
         ask = ": "
-    if not _lies_in(args.results, path):
-        return f"{ask}leave out --checkpoint"
+    if not _may_write(args.results, path):
+        return ask + ("leave out --checkpoint" if named else "name another --results")
     if _lies_in(RECORD, path):
         return f"{ask}name another --results, to train one there"
     afresh = "leave out --resume" if args.train else "add --train"

@@ -133,12 +133,55 @@ def test_nothing_is_trained_onto_a_checkpoint_outside_of_results(record, digits,
     assert train_or_load(digits, *words[:2], *resume) == load_vae(record)[2]  # it may be read
 
 
-def test_a_link_in_the_users_folder_does_not_lead_to_the_record(record, digits):
-    OWN.parent.mkdir(parents=True)
-    OWN.symlink_to(record)
+@pytest.mark.parametrize("results", [".", "results/.."])
+@pytest.mark.parametrize("resume", [[], ["--resume"]])
+def test_the_record_is_not_trained_onto_from_the_folder_that_holds_it(
+    record, digits, results, resume
+):
+    words = ["--checkpoint", "results/digits/checkpoints/d2.pt", "--results", results]
     with pytest.raises(InputError) as error:
-        train_or_load(digits, "--train", "--epochs", 1)
-    assert f"remove the link {OWN}" in str(error.value)
+        train_or_load(digits, *words, "--train", "--epochs", 1, *resume)
+    own = Path(results) / "digits/checkpoints/d2.pt"
+    assert f"{record} is of record, which --results {results} is not, " in str(error.value)
+    assert f"leave out --checkpoint (it will be {own})" in str(error.value)
+    with pytest.raises(InputError, match=r"to use it, or leave out --checkpoint$"):
+        train_or_load(digits, *words, "--epochs", 2, *resume)
+    assert train_or_load(digits, *words, *resume) == load_vae(record)[2]  # it may be read
+    assert train_or_load(digits, "--results", results, "--train", "--epochs", 1)
+    assert own.is_file()
+
+
+@pytest.mark.parametrize("link", [OWN, OWN.parent, OWN.parents[1]])
+@pytest.mark.parametrize("resume", [[], ["--resume"]])
+def test_a_link_in_the_users_folder_does_not_lead_to_the_record(record, digits, link, resume):
+    link.parent.mkdir(parents=True)
+    there = Path("results", *link.parts[1:]).absolute()
+    link.symlink_to(there, target_is_directory=there.is_dir())
+    with pytest.raises(InputError) as error:
+        train_or_load(digits, "--train", "--epochs", 1, *resume)
+    remedy = f"elsewhere: remove the link {link}, or name another --results"
+    assert str(error.value).endswith(remedy)
+    with pytest.raises(InputError, match=r"give --epochs 1 to use it, or name another --results$"):
+        train_or_load(digits, "--epochs", 2, *resume)
+    link.unlink()
+    assert len(train_or_load(digits, "--train", "--epochs", 1, *resume)["history"]) == 1
+
+
+@pytest.mark.parametrize("named", [[], ["--checkpoint", "runs/mine.pt"]])
+@pytest.mark.parametrize("options", [["--resume"], ["--train", "--resume"], ["--train"]])
+def test_a_training_state_that_is_a_link_is_not_followed(record, digits, tmp_path, named, options):
+    path = Path(named[1]) if named else OWN
+    train_or_load(digits, *named, "--train", "--epochs", 1)
+    state, elsewhere = path.with_name(f"{path.stem}.training.pt"), tmp_path / "elsewhere.pt"
+    state.rename(elsewhere)
+    state.symlink_to(elsewhere)
+    before = path.read_bytes(), elsewhere.read_bytes()
+    with pytest.raises(InputError) as error:
+        train_or_load(digits, *named, "--epochs", 2, *options)
+    mend = f"leave out --checkpoint (it will be {OWN})" if named else f"remove the link {state}, or"
+    assert f"{elsewhere} is not in --results runs, " in str(error.value)
+    assert mend in str(error.value)
+    assert (path.read_bytes(), elsewhere.read_bytes()) == before
 
 
 def test_the_state_beside_a_checkpoint_elsewhere_is_not_gone_on_with(record, digits, tmp_path):
