@@ -119,8 +119,8 @@ class TrainingState:
                 for each in (versions, VERSIONS)
             )
             notes.append(
-                f"it was trained with {there} and goes on with {here}: its last bits may be others "
-                "than without the change"
+                f"it was trained with {there} and goes on with {here}: the weights may differ "
+                "in their last digits from those of an unchanged run"
             )
         if notes and parallel.rank() == 0:
             warnings.warn(f"{self.path}: {'; '.join(notes)}", stacklevel=8)  # fit's caller
