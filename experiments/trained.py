@@ -13,6 +13,7 @@ from experiments.record import provenance
 from pyro_vae import parallel
 from pyro_vae.analysis.judges import Classifier, train_classifier
 from pyro_vae.data.dataset import Dataset
+from pyro_vae.data.loading import DATASETS
 from pyro_vae.errors import InputError
 from pyro_vae.storage.files import check_folder, lock_file
 from pyro_vae.storage.fingerprint import fingerprint
@@ -197,17 +198,23 @@ def _remedy(
     unsaid = [f"config[{option!r}]" for option, (stored, _) in other.items() if stored is None]
     if unsaid:
         ask = f": set {' and '.join(unsaid)} of its Vae and save it again, or "
-    elif {*other} <= settable:
-        options = [f"--{o.replace('_', '-')} {stored}" for o, (stored, _) in other.items()]
-        ask = f": give {' '.join(options)} to use it, or "
     else:
-        ask = ": "
+        options = [_option(o, stored) if o in settable else "" for o, (stored, _) in other.items()]
+        ask = f": give {' '.join(options)} to use it, or " if all(options) else ": "
     if not _may_write(args.results, path):
         return ask + ("leave out --checkpoint" if named else "name another --results")
     if _lies_in(RECORD, path):
         return f"{ask}name another --results, to train one there"
     afresh = "leave out --resume" if args.train else "add --train"
     return f"{ask}{afresh} to train afresh in its place, or name another --results"
+
+
+def _option(name: str, stored: object) -> str:
+    """Return the words that ask for the stored value of an option, "" where none do."""
+    if name == "dataset" and stored not in DATASETS:
+        words = "--dataset folder:PATH, with the same images and folder name,"
+        return words if str(stored).startswith("folder-") else ""
+    return f"--{name.replace('_', '-')} {stored}"
 
 
 def _train_and_save(

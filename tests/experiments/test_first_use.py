@@ -217,6 +217,27 @@ def test_a_checkpoint_that_does_not_say_its_data_set_is_not_asked_for_by_none(re
         train_or_load(digits, "--checkpoint", "mine.pt")
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("kmnist", "give --dataset kmnist to use it, or leave out --checkpoint"),
+        (
+            "folder-my-photos-0a1b2c",
+            "give --dataset folder:PATH, with the same images and folder name, to use it, or leave "
+            "out --checkpoint",
+        ),
+        ("arrays of mine", "leave out --checkpoint"),  # which no option names
+    ],
+)
+def test_a_checkpoint_of_other_images_is_asked_for_by_what_is_accepted(record, digits, name, said):
+    vae = trained_module.Vae.load(record)
+    vae.config["dataset"] = name
+    vae.save("mine.pt")
+    with pytest.raises(InputError) as error:
+        train_or_load(digits, "--checkpoint", "mine.pt")
+    assert str(error.value) == f"mine.pt was trained with dataset={name}, not digits: {said}"
+
+
 def test_a_checkpoint_that_is_not_there_says_where_it_was_looked_for(record, digits, tmp_path):
     seen = f"typo.pt is not a file, seen from the working directory {tmp_path}: give its full path"
     for folder, remedy in (("runs/", "add --train to train it"), ("", "leave out --checkpoint")):
