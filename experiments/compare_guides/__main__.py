@@ -21,7 +21,7 @@ from experiments.compare_guides import SEED, gaps, posteriors
 from experiments.compare_guides.candidates import BY_NAME, find_guides, frozen, joint
 from experiments.compare_guides.training import train_all
 from experiments.record import Results
-from experiments.trained import checkpoint_there
+from experiments.trained import checkpoint_there, own_checkpoint
 from pyro_vae.analysis.comparison import as_text, pairs
 from pyro_vae.analysis.plots import name_of_image
 from pyro_vae.data.dataset import Dataset
@@ -48,7 +48,7 @@ def options() -> argparse.Namespace:
         type=int,
         metavar="N",
         help="epochs of each guide's training (default: 5 on a frozen generator, else 10); "
-        "--epochs is of the generator that is trained before them",
+        "--epochs sets the training of the generator",
     )
     parser.add_argument(
         "--images",
@@ -71,8 +71,8 @@ def options() -> argparse.Namespace:
         return args
     if "epochs" in args.given:
         raise InputError(
-            "--epochs is of a generator that is trained before the guides: use --guide-epochs, or "
-            "add --frozen-decoder"
+            "--epochs sets the training of the generator: use --guide-epochs, or add "
+            "--frozen-decoder"
         )
     if args.checkpoint or args.train:
         raise InputError(
@@ -88,8 +88,12 @@ def check_epochs(args: argparse.Namespace, data: Dataset) -> None:
         return
     there = checkpoint_there(args, data, f"d{args.latent_dim}", args.checkpoint)
     if there:
+        own = own_checkpoint(args, data, f"d{args.latent_dim}")
+        train = "--train, with another --results," if own.exists() else "--train"
+        mend = f"put {train} in place of --checkpoint" if args.checkpoint else f"add {train}"
         raise InputError(
-            f"--epochs is of the generator, and {there} is trained already: use --guide-epochs"
+            f"--epochs sets the training of the generator, and {there} is trained already: use "
+            f"--guide-epochs, or {mend} to train a generator of your own"
         )
 
 

@@ -9,6 +9,7 @@ import pytest
 from experiments import record as record_module
 from experiments import trained as trained_module
 from experiments.cli import make_parser
+from experiments.compare_guides.__main__ import check_epochs
 from experiments.record import Results
 from experiments.trained import Spec, load_or_train
 from pyro_vae.errors import InputError
@@ -264,7 +265,7 @@ def test_the_record_is_found_from_another_folder(digits, tmp_path, monkeypatch):
         ("--frozen-decoder --train", "not in --results runs, and nothing is trained elsewhere"),
         ("--frozen-decoder", "d2.pt is trained already: use --guide-epochs"),
         ("--frozen-decoder --resume", "d2.pt is trained already: use --guide-epochs"),
-        ("", "--epochs is of a generator that is trained before the guides: use --guide-epochs"),
+        ("", "--epochs sets the training of the generator: use --guide-epochs, or add --frozen"),
     ],
 )
 @pytest.mark.parametrize("named", [True, False])
@@ -275,6 +276,26 @@ def test_compare_guides_leaves_the_record_as_it_was(record, capsys, options, sai
     if named:
         words += ["--checkpoint", "results/digits/checkpoints/d2.pt"]
     check_wrong_option(main_of("compare_guides"), words, said, Path("runs"), capsys)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "add --train"),
+        (["--checkpoint", "results/digits/checkpoints/d2.pt"], "put --train in place of --checkpo"),
+        (["--results", "results"], "add --train, with another --results,"),
+    ],
+)
+def test_compare_guides_says_how_another_generator_is_trained(record, digits, words, said):
+    """Followed to the letter, it leaves what is there as it was."""
+    parser = make_parser("a script", latent_dim=2)
+    args = parser.parse_args(["--dataset", "digits", "--epochs", "1", *words])
+    with pytest.raises(InputError) as error:
+        check_epochs(args, digits)
+    assert f"d2.pt is trained already: use --guide-epochs, or {said}" in str(error.value)
+    assert str(error.value).endswith(" to train a generator of your own")
+    assert len(train_or_load(digits, "--epochs", 2, "--train")["history"]) == 2
+    assert own_files() == {"d2.pt", "d2.training.pt"}
 
 
 class Begun(Exception):

@@ -115,7 +115,7 @@ OWN = {
             ("prior,spline --latent-dim 1", "latent_dim >= 2"),
         ],
         "--epochs": [
-            ("3", "--epochs is of a generator that is trained before the guides: use --guide-"),
+            ("3", "--epochs sets the training of the generator: use --guide-epochs, or add --froz"),
             ("two", "argument --epochs: invalid int value"),
             ("-1 --frozen-decoder", "--epochs must be a whole number >= 0"),
         ],
