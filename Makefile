@@ -1,5 +1,6 @@
 # make run           install into .venv, train the d = 4 autoencoder, draw question (a) in runs/
-# make results       make the results of record again, in results/: about 10 hours on 2 cores
+# make results       make the results of record again, in results/: about 10 hours on 2 cores, with
+#                    the checkpoints that are there; delete results/checkpoints to train them too
 # make test          install into .venv, lint, test: 5 to 8 minutes (MNIST tests run where MNIST is)
 # make test-scripts  run every script in small, and score all test images: 10 to 15 minutes
 # make test-all      both, and the slow tests: every experiment twice, and more: an hour and more
@@ -22,7 +23,8 @@ run: install
 
 # those on a GPU, results/benchmark_gpu, are made by hand: benchmark --results results --device cuda
 results: install
-	@echo "The results of record, made again in results/: about 10 hours on 2 cores."
+	@echo "The results of record, made again in results/: about 10 hours on 2 cores, with the"
+	@echo "checkpoints that are there; delete results/checkpoints to train them too."
 	@echo "If it is stopped, call it again: trainings go on where they were."
 	$(BIN)/python -m experiments.question_a $(ON_RECORD)
 	$(BIN)/python -m experiments.question_a $(ON_RECORD) --latent-dim 20

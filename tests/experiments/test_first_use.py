@@ -298,6 +298,21 @@ def test_compare_guides_says_how_another_generator_is_trained(record, digits, wo
     assert own_files() == {"d2.pt", "d2.training.pt"}
 
 
+def test_the_checkpoint_of_record_is_trained_again_where_it_is_deleted(
+    digits, tmp_path, monkeypatch, capsys
+):
+    """As `make results` calls it: it is used for as long as it is there."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(trained_module, "RECORD", tmp_path / "results")
+    for _ in range(2):
+        train_or_load(digits, "--results", "results", "--resume", "--epochs", 1)
+        assert "autoencoder: training results/digits" in capsys.readouterr().out
+        (tmp_path / "results/digits/checkpoints/d2.training.pt").unlink()  # as it is shipped
+        train_or_load(digits, "--results", "results", "--resume")
+        assert "training" not in capsys.readouterr().out
+        shutil.rmtree(tmp_path / "results/digits/checkpoints")
+
+
 class Begun(Exception):
     """Holds the folder of the results that a script has begun."""
 
@@ -314,6 +329,7 @@ def test_make_results_makes_every_result_on_record(digits, monkeypatch):
     lines = subprocess.run(
         ["make", "--dry-run", "results"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.splitlines()
+    assert any("delete results/checkpoints to train them too" in line for line in lines)
     commands = [line.split("-m experiments.")[1].split() for line in lines if "-m exp" in line]
     assert commands.pop() == ["report"]
     made = set()
