@@ -90,6 +90,8 @@ def as_batch(
             notes["labels"] = f"the labels of {name} are left out: the model takes none"
     _say(notes)
     rows = [as_labels(y, images) for y in labels]
+    if not tensor:  # images that went to the weights take their labels along
+        rows = [y.to(images.device) for y in rows]
     check_rows(images, *rows, first=name)
     return [images, *rows]
 

@@ -234,6 +234,14 @@ class HalfLabelled(Own):
         super().forward(x)
 
 
+@pytest.mark.parametrize("labels", [(), (Y,), (Y.tolist(),)])
+def test_labels_go_with_the_images_of_a_set_to_the_weights(labels):
+    """"meta" stands for a GPU."""
+    model = Labelled(True).to("meta")
+    batch = conversion.as_batch(model, TensorDataset(X, Y), *labels)
+    assert [part.device.type for part in batch] == ["meta", "meta"]
+
+
 def test_programs_of_ones_own_get_the_shape_that_was_given():
     seen = []
 
