@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils._device import DeviceContext
+from torch.utils.data import Dataset
 
 import pyro_vae as pv
 from pyro_vae.analysis.gaps import best_log_weights
@@ -79,6 +80,16 @@ ROWS = torch.tensor([[0.5, -1.0], [0.1, 0.3], [2.0, 1.0], [-2.5, 0.0]])
 SMALL = {"num_starts": 2, "newton_steps": 1, "samples_per_round": (20, 20), "precision": "float32"}
 
 
+class Digits(Dataset):
+    """Images and labels as torchvision gives them: the label is a number."""
+
+    def __len__(self):
+        return len(X)
+
+    def __getitem__(self, i):
+        return X[i], Y.tolist()[i]
+
+
 def two(x):
     """Two latents, a positive scale and two locations; x ~ N(locations, scale^2)."""
     one = x.new_ones(len(x))
@@ -141,6 +152,7 @@ def binarised(folder):
 CALLS = {
     "log_likelihood": lambda _: VAE.log_likelihood(X),
     "with labels": lambda _: LABELLED.log_likelihood(X, Y),
+    "a set with labels": lambda _: LABELLED.log_likelihood(Digits()),
     "without their labels": lambda _: LABELLED.log_likelihood(X),
     "mask": lambda _: VAE.log_likelihood(X, mask=X[0] > 0.5),
     "refined": lambda _: VAE.refined(**SMALL).log_likelihood(X),

@@ -94,7 +94,7 @@ def piece(part: object, what: str, label: bool) -> Tensor:
     if hasattr(part, "getbands"):
         return _from_pil(part, what)
     if label and isinstance(part, int | float | np.generic):
-        return torch.tensor(part)
+        return torch.tensor(part, device="cpu")
     remedy = "a whole number" if label else "a tensor, an array or a PIL image"
     raise InputError(f"{what} is {describe(part)}: it must be {remedy}")
 
