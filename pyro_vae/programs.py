@@ -60,7 +60,7 @@ def own_module(program: object) -> nn.Module | None:
     return owner if isinstance(owner, nn.Module) else None
 
 
-class Labels(NamedTuple):
+class TakenLabels(NamedTuple):
     """The labels that a program takes after the images: how many, and their names."""
 
     least: int
@@ -69,25 +69,25 @@ class Labels(NamedTuple):
     given: bool  # whether those that a data set gives with its images are meant for it
 
 
-def labels_of(program: object) -> Labels:
+def labels_of(program: object) -> TakenLabels:
     """Return which labels a program takes, by its signature, or by its own `takes_labels`.
 
     A parameter with a default is taken for a label where that is None, as in `model(x, y=None)`.
     """
     own = getattr(program, "takes_labels", None)
     if isinstance(own, bool):
-        return Labels(own, own, ["y"] * own, own)
+        return TakenLabels(own, own, ["y"] * own, own)
     function = program.forward if isinstance(program, nn.Module) else program
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):  # not known, or no function
-        return Labels(0, math.inf, [], True)
+        return TakenLabels(0, math.inf, [], True)
     by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     after = [p for p in parameters if p.kind in by_place][1:]
     least = len([p for p in after if p.default is p.empty])
     names = [p.name for p in after if p.default is p.empty or p.default is None]
     several = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-    return Labels(least, math.inf if several else len(after), names, bool(names) or several)
+    return TakenLabels(least, math.inf if several else len(after), names, bool(names) or several)
 
 
 def _named_in(part: object) -> list[object]:
