@@ -134,7 +134,7 @@ def _say(notes: dict[str, str]) -> None:
     if not new:
         return
     level, frame = 1, sys._getframe()  # up to the caller's own line
-    while frame.f_back and frame.f_globals["__name__"].partition(".")[0] in _OURS:
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in _OURS:
         level, frame = level + 1, frame.f_back
     warnings.warn("; ".join(new.values()), ConversionWarning, stacklevel=level)
     _SAID.update(new)
