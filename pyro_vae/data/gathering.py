@@ -5,7 +5,14 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, SequentialSampler
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+)
 
 from pyro_vae.errors import InputError, describe
 from pyro_vae.progress import progress_bar
@@ -20,7 +27,8 @@ def columns(source: object, name: str) -> list[Tensor]:
         return [from_numpy(source, name)]
     if isinstance(source, IterableDataset | DataLoader):
         loader = _in_order(source, name)
-        return _gathered(loader, len(loader), torch.cat, name)
+        join = torch.stack if _gives_single_items(loader) else torch.cat
+        return _gathered(loader, len(loader), join, name)
     if not isinstance(source, list | Dataset) or not hasattr(source, "__len__"):
         wanted = "a tensor, an array, a list of images, a DataLoader or a Dataset with a length"
         raise InputError(f"{name} must be {wanted}, not {describe(source)}")
@@ -44,11 +52,20 @@ def _in_order(loader: DataLoader | IterableDataset, name: str) -> DataLoader:
         and not loader.sampler.replacement
         and loader.sampler.num_samples == len(data)
     )
-    if not plain or loader.batch_size is None:
+    if not plain or (loader.batch_size is None and loader.batch_sampler is not None):
         return loader
     return DataLoader(
         data, loader.batch_size, num_workers=loader.num_workers, collate_fn=loader.collate_fn
     )
+
+
+def _gives_single_items(loader: DataLoader) -> bool:
+    """Return whether a loader gives one image at a time, without a dimension of the batch.
+
+    With `batch_size=None` it does, unless its sampler gives the numbers of a batch at a time.
+    """
+    batched = loader.batch_size is not None or loader.batch_sampler is not None
+    return not batched and not isinstance(loader.sampler, BatchSampler)
 
 
 def _gathered(rows: Iterable, count: int, join: Callable, name: str) -> list[Tensor]:

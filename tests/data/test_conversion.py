@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import nn
 from torch.utils.data import (
+    BatchSampler,
     DataLoader,
     Dataset,
     IterableDataset,
@@ -236,7 +237,7 @@ class HalfLabelled(Own):
 
 @pytest.mark.parametrize("labels", [(), (Y,), (Y.tolist(),)])
 def test_labels_go_with_the_images_of_a_set_to_the_weights(labels):
-    """"meta" stands for a GPU."""
+    """ "meta" stands for a GPU."""
     model = Labelled(True).to("meta")
     batch = conversion.as_batch(model, TensorDataset(X, Y), *labels)
     assert [part.device.type for part in batch] == ["meta", "meta"]
@@ -389,6 +390,31 @@ def test_a_sampler_of_ones_own_says_which_images():
         TensorDataset(X), batch_size=5, collate_fn=lambda rows: 1 - torch.cat(rows[0])
     )
     assert as_images(joined).shape == (3, 28, 28)
+
+
+def test_a_loader_of_single_images_gives_their_channels_and_labels():
+    x = torch.rand(4, 3, 8, 8)
+    pairs = [*zip(x, [2, 0, 1, 1], strict=True)]
+    for loader in (
+        DataLoader(TensorDataset(x), batch_size=None),
+        DataLoader(TensorDataset(x, Y[:4]), batch_size=None, shuffle=True),
+        DataLoader(pairs, batch_size=None),
+        DataLoader(pairs, batch_sampler=[[0, 1], [2, 3]]),
+        DataLoader(
+            TensorDataset(x),
+            batch_size=None,
+            sampler=BatchSampler(range(4), batch_size=3, drop_last=False),
+        ),
+    ):
+        assert torch.equal(as_images(loader), x)
+    batch = conversion.as_batch(Labelled(True), DataLoader(pairs, batch_size=None))
+    assert batch[1].tolist() == [2, 0, 1, 1]
+
+
+def test_what_a_program_text_without_a_name_does_is_said():
+    code = compile("as_images(x)", "<text>", "exec")
+    with pytest.warns(ConversionWarning, match="divided by 255"):
+        exec(code, {"as_images": as_images, "x": BYTES})
 
 
 class Stream(IterableDataset):
