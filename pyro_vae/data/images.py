@@ -36,19 +36,18 @@ def check_grey_levels(images: Tensor, name: str = "") -> None:
     low, high = images.aminmax()
     if low >= 0 and high <= 1:  # false for NaN
         return
-    levels = f"[{low:g}, {high:g}]"
+    remedy = "divide grey levels by their maximum"
     if name:
-        raise InputError(
-            f"{name}: {_first_of(~((images >= 0) & (images <= 1)), 'has pixels outside [0, 1]')}: "
-            f"they must be in [0, 1], not in {levels}: divide grey levels by their maximum"
-        )
+        wrong = ~((images >= 0) & (images <= 1))
+        raise InputError(f"{name}: {_said_of(wrong, 'pixels outside [0, 1]')}: {remedy}")
     raise InputError(
-        f"images must have pixels in [0, 1] without NaN, not in {levels}: "
-        "divide grey levels by their maximum"
+        f"images must have pixels in [0, 1] without NaN, not in [{low:g}, {high:g}]: {remedy}"
     )
 
 
-def check_finite(images: Tensor, name: str = "x", where: str = "") -> None:
+def check_finite(
+    images: Tensor, name: str = "x", where: str = "", remedy: str = "leave out such images"
+) -> None:
     """Raise InputError if a pixel is NaN or infinite: name the first such image, and count them.
 
     `name` is that of the argument that holds them all; `where` says which pixels count.
@@ -57,12 +56,9 @@ def check_finite(images: Tensor, name: str = "x", where: str = "") -> None:
         return
     wrong = ~images.isfinite()
     if wrong.any():  # else the sum alone was too large
-        first = images[wrong.reshape(len(wrong), -1).any(1)][0]
-        what = "NaN" if first.isnan().any() else "an infinite number"
-        raise InputError(
-            f"{name}: {_first_of(wrong, f'holds {what}{where}')}: leave out such images, or score "
-            "the pixels that are known, by log_likelihood(..., mask=known)"
-        )
+        kinds = {"NaN": images.isnan(), "infinite numbers": images.isinf()}
+        what = " and ".join(kind for kind, found in kinds.items() if found.any())
+        raise InputError(f"{name}: {_said_of(wrong, what + where)}: {remedy}")
 
 
 def check_whole(model: object, images: Tensor, name: str = "x") -> None:
@@ -70,16 +66,20 @@ def check_whole(model: object, images: Tensor, name: str = "x") -> None:
 
     No program takes NaN or infinity. A `Model` whose pixels are in [0, 1] takes no others.
     """
-    check_finite(images, name)
+    remedy = "leave out such images"
+    if not name.startswith(("train", "test")):
+        remedy += ", or score the pixels that are known, by log_likelihood(..., mask=known)"
+    check_finite(images, name, remedy=remedy)
     if getattr(model, "on_unit_interval", False) and images.is_floating_point():
         check_grey_levels(images, name)
 
 
-def _first_of(wrong: Tensor, what: str) -> str:
-    """Say which image is the first with a wrong pixel, `what` it does, and how many do."""
+def _said_of(wrong: Tensor, what: str) -> str:
+    """Say how many images have wrong pixels, `what` these are, and which image is the first."""
     rows = wrong.reshape(len(wrong), -1).any(1).nonzero().flatten().tolist()
-    number = f"; {len(rows)} images do" if len(rows) > 1 else ""
-    return f"image {rows[0]} of {len(wrong)} {what} (counted from 0{number})"
+    have, first = ("has", "it is") if len(rows) == 1 else ("have", "the first is")
+    count = f"{len(rows)} of {len(wrong)} images"
+    return f"{count} {have} {what}; {first} image {rows[0]}, counted from 0"
 
 
 def _check_dtype(images: Tensor) -> None:

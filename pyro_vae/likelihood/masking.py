@@ -52,7 +52,8 @@ def masked(
             f"{tuple(x.shape[1:])}, not {describe(mask)}"
         )
     filled = x.masked_fill(~seen, 0)
-    check_finite(filled, where=" at a pixel that mask calls seen")
+    where, remedy = " at pixels that mask calls seen", "make mask False there"
+    check_finite(filled, where=where, remedy=remedy)
     return MaskedModel(model), masked_guide(guide), [filled, seen, *labels]
 
 

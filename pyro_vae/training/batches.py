@@ -78,7 +78,7 @@ def take(
         raise InputError(
             f"transform must return a tensor with a row for each of {len(batch[0])} images"
         )
-    check_finite(x, "transform", " in what it returned for a batch")
+    check_finite(x, "transform", " in what it returned for a batch", "check the transform")
     return [x, *batch[1:]]
 
 

@@ -322,5 +322,5 @@ def test_a_wrong_mask_is_one_line(mask):
 def test_a_seen_pixel_must_be_finite():
     x = PROBLEM.data(3)
     x[1, 0] = torch.nan
-    with pytest.raises(InputError, match=r"x: image . of .* at a pixel that mask calls seen"):
+    with pytest.raises(InputError, match=r"x: .* images? ha.* at pixels that mask calls seen"):
         score(PROBLEM.model, x)
