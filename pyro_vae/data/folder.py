@@ -10,10 +10,10 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
-from tqdm import tqdm
 
 from pyro_vae.data.dataset import Dataset, unit_interval
 from pyro_vae.errors import InputError, check_counts, check_number, check_seed, checked
+from pyro_vae.progress import progress_bar
 
 SIZE = 28
 LARGEST = 280  # a larger image is reduced to this at once: a photograph's grain goes with it
@@ -55,10 +55,10 @@ def load_images(
     pixel white. What is brighter than the background is fitted into `box` x `box` pixels, anti-
     aliased, its proportions kept, and its centre of mass is put in the middle of 28x28, as MNIST
     was made (LeCun and others, "Gradient-based learning applied to document recognition", 1998).
-    An image that is 28x28 already is neither resized nor moved. `box=28` fills the frame.
+    An image that is 28x28 already is only inverted where it must be. `box=28` fills the frame.
 
-    The name of the data set ends in a mark of its images and their parts, so that results on others
-    in a folder of the same name are told apart.
+    The name ends in six hex digits computed from the images, so that two folders of one name get
+    separate results.
     """
     check_number("test_share", test_share, 0, 1)
     check_seed(seed)
@@ -67,7 +67,11 @@ def load_images(
         raise InputError(f"box must be at most {SIZE} pixels, not {box}")
     folder = Path(folder)
     files, others = _list_files(folder)
-    pictures = [_read(file.path, box) for file in tqdm(files, desc="image files", delay=2)]
+    pictures = []
+    with progress_bar(None, len(files), "file", "image files") as bar:
+        for file in files:
+            pictures.append(_read(file.path, box))
+            bar.update()
     images, inverted = _white_on_black(pictures)
     classes = tuple(sorted({file.label for file in files} - {None}))
     labels = torch.tensor([classes.index(f.label) if classes else -1 for f in files])
@@ -198,9 +202,10 @@ def _grey_levels(image: Image.Image) -> np.ndarray:
     image = ImageOps.exif_transpose(image)  # as a camera was held
     if image.mode.startswith(("I", "F")):  # 16 bits, which conversion would cut off at 255
         levels = np.asarray(image, np.float32)
-        if levels.min() < 0 or levels.max() > 65535:
+        if not 0 <= levels.min() <= levels.max() <= 65535:  # true for NaN too
             raise ValueError("its grey levels are not from 0 to 65535")
-        image = Image.fromarray(levels / (65535 / 255))
+        white = 1 if image.mode == "F" and levels.max() <= 1 else 65535
+        image = Image.fromarray(levels * np.float32(255 / white))
     elif image.has_transparency_data:
         image = image.convert("RGBA")
         levels, opaque = np.asarray(image.convert("RGB").convert("L")), np.asarray(image)[..., 3]

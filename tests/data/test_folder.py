@@ -1,7 +1,10 @@
 """A folder of image files: what is made of each kind, and what is said."""
 
+import io
 import re
 import shutil
+import sys
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pyro_vae import load_dataset, load_images
+from pyro_vae import load_dataset, load_images, progress
 from pyro_vae.data.folder import LARGEST
 from pyro_vae.errors import InputError
 
@@ -141,6 +144,8 @@ FORMS = {
     "palette.gif": lambda x: Image.fromarray(x).convert("P"),
     "16bits.png": lambda x: Image.fromarray(x.astype(np.uint16) * 257),
     "16bits.tiff": lambda x: Image.fromarray(x.astype(np.uint16) * 200),
+    "floats to 1.tiff": lambda x: Image.fromarray(x.astype(np.float32) / 255),
+    "floats to 65535.tiff": lambda x: Image.fromarray(x.astype(np.float32) * 257),
     "clear.png": as_rgba,
     "clear and white.png": as_white_rgba,
     "plain.bmp": Image.fromarray,
@@ -291,6 +296,20 @@ def test_the_name_is_safe_and_tells_images_apart(write, tmp_path):
     assert re.fullmatch("folder-fotos-t-2-[0-9a-f]{6}", load_images(odd).name)
     odd = odd.rename(tmp_path / "写真")
     assert re.fullmatch("folder-images-[0-9a-f]{6}", load_images(odd).name)
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_a_bar_is_shown_where_someone_watches(write, monkeypatch, watched):
+    there = io.StringIO()
+    there.isatty = lambda: watched
+    monkeypatch.setattr(sys, "stderr", there)
+    monkeypatch.setattr(progress, "PATIENCE", 0)
+    monkeypatch.setattr("tqdm.std.time", count(0, 10).__next__)  # a slow disk
+    for i in range(10):
+        folder = write(f"{i}.png", stroke(40, 40))
+    load_images(folder)
+    assert ("image files: 100%" in there.getvalue()) == watched
+    assert (there.getvalue() != "") == watched
 
 
 def test_a_folder_by_the_name_of_a_data_set(write, monkeypatch):

@@ -87,7 +87,9 @@ def test_fit_names_the_image_and_its_group_before_a_step():
 
 def test_a_transform_may_mend_the_images_and_may_spoil_them():
     trains((spoilt(77),), transform=torch.nan_to_num)
-    with pytest.raises(InputError, match=r"^transform: .* in what it returned .*: check the transform$"):
+    with pytest.raises(
+        InputError, match=r"^transform: .* in what it returned .*: check the transform$"
+    ):
         trains((X,), transform=lambda x: x / 0)
 
 
@@ -108,7 +110,9 @@ def test_all_that_scores_names_the_image(tmp_path):
 def test_what_a_mask_leaves_out_may_be_anything():
     seen = torch.tensor([True, True, True, False, True])
     assert len(log_likelihood(MODEL, GUIDE, spoilt(77), num_samples=2, mask=seen).value) == 250
-    with pytest.raises(InputError, match=r"pixels that mask calls seen; .*: make mask False there$"):
+    with pytest.raises(
+        InputError, match=r"pixels that mask calls seen; .*: make mask False there$"
+    ):
         log_likelihood(MODEL, GUIDE, spoilt(77), num_samples=2, mask=~seen)
 
 
