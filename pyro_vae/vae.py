@@ -243,7 +243,7 @@ class Vae:
         Without labels a conditional autoencoder sums over them: see `unlabelled_log_likelihood`.
         """
         options = {"num_samples": num_samples, "seed": seed, "mask": mask, "progress": progress}
-        batch = self.here(*as_batch(self.model, x, *labels))
+        batch = self.here(*as_batch(self.model, x, *labels, progress=progress))
         num_classes = self.config.get("num_classes", 0)
         if num_classes and len(batch) == 1:
             options["labels"] = torch.arange(num_classes, device=batch[0].device)

@@ -139,6 +139,18 @@ def test_gathering_has_a_bar(monkeypatch):
     assert "gathering source: 100%" in terminal.getvalue()
 
 
+def test_the_bar_of_gathering_is_shown_as_the_call_asks(monkeypatch):
+    terminal = a_terminal(monkeypatch)
+    data = TensorDataset(X)
+    log_likelihood(MODEL, GUIDE, data, **QUICK, progress=False)
+    fit(MODEL, LinearGuide(), data, data, epochs=1, progress=False)
+    assert terminal.getvalue() == ""
+    log_likelihood(MODEL, GUIDE, data, **QUICK, progress="mine")
+    assert "mine, gathering x: 100%" in terminal.getvalue()
+    fit(MODEL, LinearGuide(), data, epochs=1)
+    assert "gathering train: 100%" in terminal.getvalue()
+
+
 def test_a_notebook_is_watched_and_other_processes_are_not(monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     assert not progress.is_watched()

@@ -69,7 +69,7 @@ def evaluate(
     """
     check_counts(gap_images=gap_images)
     check_counts(100, num_samples=num_samples)  # for IWAE-100
-    x, *labels = as_batch(model, x, *labels)
+    x, *labels = as_batch(model, x, *labels, progress=progress)
     if log_p is not None and len(log_p.value) != len(x):
         raise InputError(f"log_p must be of the {len(x)} images of x, not of {len(log_p.value)}")
     start = time.perf_counter()
@@ -154,7 +154,7 @@ def compare(
     """
     if not guides:
         raise InputError("guides must hold at least one: {name: guide}")
-    x, *labels = as_batch(model, x, *labels)
+    x, *labels = as_batch(model, x, *labels, progress=progress)
     results: dict[str, Evaluation] = {}
     log_p = None
     for name, guide in guides.items():

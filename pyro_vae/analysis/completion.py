@@ -92,7 +92,7 @@ def complete(
     True
     """
     check_counts(num_draws=num_draws, num_samples=num_samples)
-    x, *labels = as_batch(model, x, *labels)
+    x, *labels = as_batch(model, x, *labels, progress=progress)
     check_batch(model, guide, x, *labels, seen=True)
     check_seed(seed)
     refined = guide if isinstance(guide, Refined) else Refined(model, guide)

@@ -14,14 +14,17 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from pyro_vae.data.dataset import Dataset as DataParts
 from pyro_vae.data.gathering import columns, from_numpy, piece
 from pyro_vae.data.images import check_whole
 from pyro_vae.errors import InputError, check_rows, checked, describe
 from pyro_vae.programs import Program, labels_of, modules_of
+from pyro_vae.progress import Progress
 
 Images = Annotated[
-    Tensor | np.ndarray | list | Dataset | DataLoader,
-    "images (a tensor, an array, a list of images, a Dataset or a DataLoader)",
+    # `columns` says what to give of a `DataParts`
+    Tensor | np.ndarray | list | Dataset | DataLoader | DataParts,
+    "images (a tensor, an array, a list of images, a torch Dataset or a DataLoader)",
 ]
 Labels = Annotated[Tensor | np.ndarray | list, "a tensor, an array or a list"]
 
@@ -64,7 +67,12 @@ def as_images(source: Images) -> Tensor:
 
 
 def as_batch(
-    model: Program, x: Images, *labels: Labels, name: str = "x", transformed: bool = False
+    model: Program,
+    x: Images,
+    *labels: Labels,
+    name: str = "x",
+    transformed: bool = False,
+    progress: Progress = None,
 ) -> list[Tensor]:
     """Return images and labels as tensors that `model` takes; `name` is the argument's.
 
@@ -77,7 +85,7 @@ def as_batch(
     A tensor that will be `transformed` stays as it is.
     """
     notes: dict[str, str] = {}
-    images, *own = columns(x, name)
+    images, *own = columns(x, name, progress)
     tensor = isinstance(x, Tensor)
     if not tensor or not (transformed or images.is_floating_point()):
         images = _numbers(images, name, notes, next(iter(_weights(model)), None), tensor)

@@ -14,26 +14,35 @@ from torch.utils.data import (
     SequentialSampler,
 )
 
+from pyro_vae.data.dataset import Dataset as DataParts
 from pyro_vae.errors import InputError, describe
-from pyro_vae.progress import progress_bar
+from pyro_vae.progress import Progress, progress_bar
+from pyro_vae.progress import part as part_of
 from pyro_vae.seeds import random_state_kept
 
 
-def columns(source: object, name: str) -> list[Tensor]:
+def columns(source: object, name: str, progress: Progress = None) -> list[Tensor]:
     """Return the images of a source, and the labels that it gives with them, as they come."""
     if isinstance(source, Tensor):
         return [source]
     if isinstance(source, np.ndarray):
         return [from_numpy(source, name)]
+    if isinstance(source, DataParts):
+        raise InputError(
+            f"{name} is a whole data set, to train and to test on: give data.train_images (and "
+            "data.train_labels), or those of test"
+        )
     if isinstance(source, IterableDataset | DataLoader):
         loader = _in_order(source, name)
         join = torch.stack if _gives_single_items(loader) else torch.cat
-        return _gathered(loader, len(loader), join, name)
+        return _gathered(loader, len(loader), join, name, progress)
     if not isinstance(source, list | Dataset) or not hasattr(source, "__len__"):
-        wanted = "a tensor, an array, a list of images, a DataLoader or a Dataset with a length"
+        wanted = (
+            "a tensor, an array, a list of images, a DataLoader or a torch Dataset with a length"
+        )
         raise InputError(f"{name} must be {wanted}, not {describe(source)}")
     items = (source[i] for i in range(len(source)))
-    return _gathered(items, len(source), torch.stack, name)
+    return _gathered(items, len(source), torch.stack, name, progress)
 
 
 def _in_order(loader: DataLoader | IterableDataset, name: str) -> DataLoader:
@@ -68,10 +77,13 @@ def _gives_single_items(loader: DataLoader) -> bool:
     return not batched and not isinstance(loader.sampler, BatchSampler)
 
 
-def _gathered(rows: Iterable, count: int, join: Callable, name: str) -> list[Tensor]:
+def _gathered(
+    rows: Iterable, count: int, join: Callable, name: str, progress: Progress
+) -> list[Tensor]:
     """Return the joined images, and labels, of rows such as `image` or `(image, label)`."""
     columns: list[list[Tensor]] = []
-    with random_state_kept(), progress_bar(None, count, "it", f"gathering {name}") as bar:
+    what = f"gathering {name}"
+    with random_state_kept(), progress_bar(part_of(progress, what), count, "it", what) as bar:
         for number, row in enumerate(rows):
             if isinstance(row, dict):
                 raise InputError(

@@ -111,7 +111,7 @@ def annealed_log_likelihood(
     True
     """
     betas = _schedule(num_chains, num_steps)
-    x, *labels = as_batch(model, x, *labels)
+    x, *labels = as_batch(model, x, *labels, progress=progress)
     check_batch(model, guide, x, *labels)
     size = max(1, CHAINS // num_chains)
     if guide is not None:

@@ -72,7 +72,7 @@ def log_likelihood(
     >>> bool((abs(result.value - problem.log_likelihood(x).numpy()) < 5 * result.se).all())
     True
     """
-    batch = as_batch(model, x, *labels)
+    batch = as_batch(model, x, *labels, progress=progress)
     with progress_bar(progress, len(batch[0]), "img") as bar:
         blocks = blocks_of_weights(model, guide, batch, num_samples, seed, mask, chunk_size, bar)
         return Estimate.concatenate([estimate(log_w) for log_w in blocks])
@@ -99,7 +99,7 @@ def log_weights(
     >>> log_weights(problem.model, problem.wide_guide, problem.data(3), num_samples=50).shape
     torch.Size([50, 3])
     """
-    batch = as_batch(model, x, *labels)
+    batch = as_batch(model, x, *labels, progress=progress)
     with progress_bar(progress, len(batch[0]), "img") as bar:
         blocks = blocks_of_weights(model, guide, batch, num_samples, seed, mask, chunk_size, bar)
         return torch.cat(list(blocks), dim=1)

@@ -42,7 +42,7 @@ def sharded_log_likelihood(
 
     A process that dies ends the run. Finished blocks stay; the next run makes the others.
     """
-    x, *labels = as_batch(model, x, *labels)
+    x, *labels = as_batch(model, x, *labels, progress=progress)
     check_batch(model, guide, x, *labels)
     check_seed(seed)
     blocks = image_blocks(len(x), num_samples)

@@ -61,7 +61,7 @@ def unlabelled_log_likelihood(
     >>> unlabelled_log_likelihood(vae.model, vae.guide, x, labels=labels).value.shape
     (4,)
     """
-    x = as_batch(model, x)[0]
+    x = as_batch(model, x, progress=progress)[0]
     labels = as_labels(labels, x)
     check_rows(labels, first="labels")
     check_counts(num_samples=num_samples)

@@ -54,7 +54,8 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 
 Groups = Annotated[
     Tensor | np.ndarray | Dataset | DataLoader | tuple | list,
-    "images (a tensor, an array, a Dataset or a DataLoader), (images, labels), or a list of such",
+    "images (a tensor, an array, a torch Dataset or a DataLoader), (images, labels), or a list of "
+    "such",
 ]
 
 _fitting = threading.Lock()
@@ -155,8 +156,9 @@ def fit(
         Interrupted: SIGINT or SIGTERM asked to stop; the state is saved, if there is a path.
     """
     check_training_options(epochs, batch_size, learning_rate, seed, batch_parts, schedule)
-    groups = groups_of(train, "train", model, guide, transform is not None)
-    test_groups = [] if test is None else groups_of(test, "test", model, guide)
+    gathering = None if progress else False
+    groups = groups_of(train, "train", model, guide, gathering, transform is not None)
+    test_groups = [] if test is None else groups_of(test, "test", model, guide, gathering)
     sizes = [len(group[0]) for group in groups]
     for size in sizes:
         check_batch_parts(batch_parts, size, batch_size)

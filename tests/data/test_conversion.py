@@ -457,7 +457,7 @@ class Endless(Dataset):
         (DataLoader(Dicts(X, Y.tolist())), r"x gives dicts of \['image', 'label'\]"),
         (Stream(), "x is of an IterableDataset, which may have no end: gather its images yourself"),
         (DataLoader(Stream()), "x is of an IterableDataset"),
-        (Endless(), "a DataLoader or a Dataset with a length, not Endless"),
+        (Endless(), "a DataLoader or a torch Dataset with a length, not Endless"),
         (Pairs([*X], ["cat"] * 12), "label 0 of x is 'cat': it must be a whole number"),
         ([(X[0], 1), (X[1],)], "x must give as many things each time: 1 at number 1, and 2 before"),
         (

@@ -110,9 +110,7 @@ def test_all_that_scores_names_the_image(tmp_path):
 def test_what_a_mask_leaves_out_may_be_anything():
     seen = torch.tensor([True, True, True, False, True])
     assert len(log_likelihood(MODEL, GUIDE, spoilt(77), num_samples=2, mask=seen).value) == 250
-    with pytest.raises(
-        InputError, match=r"pixels that mask calls seen; .*: make mask False there$"
-    ):
+    with pytest.raises(InputError, match=r"calls seen; .*: make mask False there$"):
         log_likelihood(MODEL, GUIDE, spoilt(77), num_samples=2, mask=~seen)
 
 
