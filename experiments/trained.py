@@ -17,9 +17,15 @@ from pyro_vae.data.loading import DATASETS
 from pyro_vae.errors import InputError
 from pyro_vae.storage.files import check_folder, lock_file
 from pyro_vae.storage.fingerprint import fingerprint
-from pyro_vae.storage.tensors import blaming, load_tensors, load_weights, save_tensors
+from pyro_vae.storage.tensors import (
+    blaming,
+    check_replaceable,
+    load_tensors,
+    load_weights,
+    save_tensors,
+)
 from pyro_vae.training.fit import check_batch_parts, fit
-from pyro_vae.vae import Vae
+from pyro_vae.vae import CHECKPOINT, Vae
 
 # The results of record, from whatever folder a script is called: their autoencoders are read.
 RECORD = Path(__file__).parents[1] / "results"
@@ -231,6 +237,7 @@ def _train_and_save(
     torch.manual_seed(settings["seed"])
     vae = Vae.build(**build, precision=settings["precision"])
     check_folder(path.parent)
+    check_replaceable(path, "a checkpoint", CHECKPOINT)
     check_batch_parts(settings["batch_parts"], len(data.train_images), settings["batch_size"])
     first = parallel.rank() == 0
     state_path = _state_path(path)

@@ -88,13 +88,12 @@ def one_line_refusals(function: Function) -> Function:
             raise
         except RuntimeError as error:
             line = str(error).partition("\n")[0]
-            if not re.search(_OF_TYPES, line) or "cuda" in line:
+            remedy = next((mend for words, mend in _COMPLAINTS if re.search(words, line)), None)
+            if remedy is None or "cuda" in line:
                 raise
             given = [describe(tensor) for tensor in _tensors([*args, *kwargs.values()])]
             raise InputError(
-                f"model or guide: {line}; it was given {' and '.join(given) or 'images'}: give "
-                "numbers of the type of the weights, as by x.float(), or x.float() / 255 of grey "
-                "levels from 0 to 255"
+                f"model or guide: {line}; it was given {' and '.join(given) or 'images'}: {remedy}"
             ) from error
         except ValueError as error:
             if shapes := re.search(r"Shape mismatch inside plate.*", str(error)):
@@ -115,8 +114,22 @@ def one_line_refusals(function: Function) -> Function:
     return call
 
 
-# How PyTorch complains of tensors of different types.
-_OF_TYPES = "same dtype|expected scalar type|should be the same|not implemented for '|Found dtype"
+# How PyTorch complains of what a network does not take, and what to do.
+_COMPLAINTS = (
+    (
+        "same dtype|expected scalar type|should be the same|not implemented for '|Found dtype",
+        "give numbers of the type of the weights, as by x.float(), or x.float() / 255 of grey "
+        "levels from 0 to 255",
+    ),
+    (
+        "shapes cannot be multiplied|to have \\d+ channels|size mismatch",
+        "give images of the shape that its networks take",
+    ),
+    (
+        'missing the required "forward"',
+        "give programs, which are called with images, such as vae.model and vae.guide",
+    ),
+)
 
 
 def _tensors(values: Iterable[object]) -> list[Tensor]:

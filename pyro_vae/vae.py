@@ -36,6 +36,7 @@ from pyro_vae.storage.tensors import blaming, load_tensors, load_weights, save_t
 
 # The settings that `Vae.build` takes. Old checkpoints lack the last four, and mean the defaults.
 BUILD = ("latent_dim", "precision", "architecture", "num_classes", "guide", "prior")
+CHECKPOINT = {"decoder", "encoder", "config"}  # what every checkpoint holds
 
 
 @dataclass(eq=False, repr=False)
@@ -130,7 +131,7 @@ class Vae:
             model, guide: programs of your own, of the classes that were saved: their weights become
                 those in the file. Without them `Vae.build` makes the programs.
         """
-        content = load_tensors(path, "a checkpoint", {"decoder", "encoder", "config"})
+        content = load_tensors(path, "a checkpoint", CHECKPOINT)
         given = {name: p for name, p in (("model", model), ("guide", guide)) if p is not None}
         modules = [module_of(program) for program in given.values()]
         with blaming(path):

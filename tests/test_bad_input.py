@@ -794,6 +794,8 @@ ELSEWHERE = {
     # the data sets and folders of images: tests/data
     *("load_images", "load_member", "missing_files", "raw_folder", "dataset_name"),
     *("unit_interval", "of_different_classes"),
+    # files that are kept, images that would broadcast: test_checkpoints, test_refusals
+    *("check_replaceable", "check_observed"),
     # words and colours of figures: tests/experiments/test_data_sets
     *("short_name", "name_of_image", "class_colours"),
     *(

@@ -55,7 +55,8 @@ def load_images(
     pixel white. What is brighter than the background is fitted into `box` x `box` pixels, anti-
     aliased, its proportions kept, and its centre of mass is put in the middle of 28x28, as MNIST
     was made (LeCun and others, "Gradient-based learning applied to document recognition", 1998).
-    An image that is 28x28 already is only inverted where it must be. `box=28` fills the frame.
+    An image that is 28x28 already is inverted, and its background made black, only where it must
+    be. `box=28` fills the frame.
 
     The name ends in six hex digits computed from the images, so that two folders of one name get
     separate results.
@@ -189,7 +190,7 @@ def _read(path: Path, box: int) -> Picture:
     light = (_border(grey) > (low + high) / 2).mean()
     inverted = None if CLEAR >= light >= 1 - CLEAR else bool(light > CLEAR)
     as_it_is = grey.shape == (SIZE, SIZE)
-    levels = [x if as_it_is else _fit(x, box) for x in (grey, 1 - grey)]
+    levels = [_as_it_is(x) if as_it_is else _fit(x, box) for x in (grey, 1 - grey)]
     levels = [np.rint(255 * x).astype(np.uint8) for x in levels]
     return Picture(*levels, inverted, as_it_is)
 
@@ -204,7 +205,8 @@ def _grey_levels(image: Image.Image) -> np.ndarray:
         levels = np.asarray(image, np.float32)
         if not 0 <= levels.min() <= levels.max() <= 65535:  # true for NaN too
             raise ValueError("its grey levels are not from 0 to 65535")
-        white = 1 if image.mode == "F" and levels.max() <= 1 else 65535
+        scales = (1,) * (image.mode == "F") + (255, 4095, 65535)  # of floats, 8, 12 and 16 bits
+        white = next(scale for scale in scales if levels.max() <= scale)
         image = Image.fromarray(levels * np.float32(255 / white))
     elif image.has_transparency_data:
         image = image.convert("RGBA")
@@ -220,10 +222,7 @@ def _grey_levels(image: Image.Image) -> np.ndarray:
 
 def _fit(grey: np.ndarray, box: int) -> np.ndarray:
     """Fit what is white on `grey`, `(H, W)`, into box x box pixels, centred by mass in 28x28."""
-    border = _border(grey)
-    border = border[border < (grey.min() + grey.max()) / 2]  # without what is cut off by the frame
-    background = np.quantile(border, 0.75) if len(border) else grey.min()
-    white = (grey - background).clip(0) / max(grey.max() - background, 1e-6)
+    white = _stretched(grey)
     rows, columns = (np.flatnonzero((white > INK).any(axis)) for axis in (1, 0))
     if not len(rows):
         return np.zeros((SIZE, SIZE), np.float32)
@@ -240,6 +239,19 @@ def _fit(grey: np.ndarray, box: int) -> np.ndarray:
     )
     fitted[top : top + height, left : left + width] = small
     return fitted
+
+
+def _as_it_is(grey: np.ndarray) -> np.ndarray:
+    """Return a 28x28 image; only a background that is not black is made so."""
+    return _stretched(grey) if np.median(_border(grey)) > 0.1 else grey
+
+
+def _stretched(grey: np.ndarray) -> np.ndarray:
+    """Return an image with its background, as the border has it, black, and its brightest white."""
+    border = _border(grey)
+    border = border[border < (grey.min() + grey.max()) / 2]  # without what is cut off by the frame
+    background = np.quantile(border, 0.75) if len(border) else grey.min()
+    return (grey - background).clip(0) / max(grey.max() - background, 1e-6)
 
 
 def _border(grey: np.ndarray) -> np.ndarray:

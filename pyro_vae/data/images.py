@@ -84,4 +84,7 @@ def _said_of(wrong: Tensor, what: str) -> str:
 
 def _check_dtype(images: Tensor) -> None:
     if images.dtype not in (torch.float32, torch.float64):
-        raise InputError(f"images must be float32 or float64, not {describe(images)}")
+        raise InputError(
+            f"images must be float32 or float64, not {describe(images)}: convert them, as by "
+            "x.float(), or x.float() / 255 of grey levels from 0 to 255"
+        )

@@ -135,10 +135,14 @@ def _find(member: Member, folder: Path, file: str) -> Path | None:
 
 def _check(path: Path, member: Member) -> None:
     """Raise InputError if the checksum of the file at `path` is known and is not its own."""
-    known = _checksums(member).get(path.name)
+    sums = _checksums(member)
+    known, plain = sums.get(path.name), path.name.removesuffix(".gz")
     try:
-        with path.open("rb") as file:
-            md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        content = path.read_bytes()
+        md5 = _md5(content)
+        if known and md5 != known and plain in sums:  # compressed by another program
+            with suppress(EOFError, zlib.error, gzip.BadGzipFile):
+                known = md5 if _md5(gzip.decompress(content)) == sums[plain] else known
     except OSError as error:
         raise InputError(
             f"cannot read {path}: {error.strerror}; name another folder by root="
@@ -146,8 +150,12 @@ def _check(path: Path, member: Member) -> None:
     if known and md5 != known:
         raise InputError(
             f"{path} is not {member.source.__name__}'s file (MD5 {md5}, not {known}): "
-            "delete it to have it downloaded again"
+            "replace it, or delete it to have it downloaded again"
         )
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def _read_part(

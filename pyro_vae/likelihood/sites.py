@@ -7,6 +7,7 @@ are those of the program without `poutine.scale` and without the factor of a sub
 from typing import NamedTuple
 
 import pyro.distributions as dist
+import torch
 from pyro import poutine
 from pyro.distributions.util import scale_and_mask
 from pyro.poutine.util import site_is_subsample
@@ -35,6 +36,8 @@ def run(program: Program, batch: list[Tensor], num_samples: int = 1) -> list[Sit
         check_log_prob(site["name"], log_prob, num_samples, len(batch[0]))
         auxiliary = bool(site["infer"].get("is_auxiliary"))
         observed = site["is_observed"]
+        if observed:
+            check_observed(site["name"], site["value"], site["fn"].event_shape, len(batch[0]))
         sites.append(Site(site["name"], site["value"], log_prob, site["fn"], observed, auxiliary))
     return sites
 
@@ -64,6 +67,20 @@ def check_log_prob(name: str, log_prob: Tensor, num_samples: int, images: int) -
         f"site {name!r} gives log probabilities of shape {shape}, not {wanted}: put it in one "
         "plate over the images and declare its other dimensions with .to_event()"
     )
+
+
+def check_observed(name: str, value: Tensor, event_shape: torch.Size, images: int) -> None:
+    """Raise InputError where the images' own dimension would count as one of an image.
+
+    The value `(B, 28, 28)` of a site of images `(1, 28, 28)`, for instance, would broadcast, and
+    each image would be scored against all B.
+    """
+    if images > 1 and 0 < value.dim() <= len(event_shape) and len(value) == images:
+        raise InputError(
+            f"site {name!r} of an image has shape {tuple(event_shape)}, and the {images} images "
+            f"that it observes are {tuple(value.shape)}: give them all dimensions of an image, as "
+            "by x[:, None] for one channel"
+        )
 
 
 def sample_sites(program: Program, batch: list[Tensor]) -> list[dict]:

@@ -42,7 +42,7 @@ def pack(content: dict) -> bytes:
 
 @checked
 def load_tensors(
-    path: str | Path, kind: str, keys: set[str], remedy: str = "delete it and train again"
+    path: str | Path, kind: str, keys: set[str], remedy: str = "name another file"
 ) -> dict:
     """Read what `save_tensors` wrote. By `weights_only`, so that a hostile file runs no code.
 
@@ -72,6 +72,12 @@ def load_tensors(
         lacking = sorted(keys - content.keys()) if isinstance(content, dict) else sorted(keys)
         raise InputError(f"{path} is not {kind}: it lacks {lacking}; name another file")
     return content
+
+
+def check_replaceable(path: str | Path, kind: str, keys: set[str]) -> None:
+    """Raise InputError if there is a file at `path` that is not `kind`: it is kept."""
+    if os.path.exists(path):
+        load_tensors(path, kind, keys, "it is kept: name another file, or delete it")
 
 
 @contextmanager

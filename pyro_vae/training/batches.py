@@ -33,6 +33,11 @@ def groups_of(
     It holds the images of one group, or is the group `(x, y)`, or a list of groups. Images that
     will be `transformed` may be anything.
     """
+    if isinstance(source, Tensor) and source.dim() < 2 and not source.is_floating_point():
+        raise InputError(
+            f"{name}, {describe(source)}, looks like labels: give them with their images, "
+            "train=(x, y)"
+        )
     if _holds_images(source, model):
         source = (source,)
     first = source[0] if source else None

@@ -195,7 +195,7 @@ def fit(
     optimiser.watched = _prepare(model, guide)
     with GLOBAL_STATE_LOCK:
         seed_everything(seed, like)
-    position, history = state.resume(epochs) if resume else (Position(), [])
+    position, history = state.resume(epochs) if resume else state.begin()
     parallel.check_alike(weights=fingerprint([m.state_dict() for m in modules.values()]))
     svi = SVI(
         as_trained(model, "model", bound),

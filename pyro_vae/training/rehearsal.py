@@ -14,7 +14,7 @@ from pyro.util import check_site_shape
 from torch import Tensor
 
 from pyro_vae.errors import InputError
-from pyro_vae.likelihood.sites import is_random
+from pyro_vae.likelihood.sites import check_observed, is_random
 from pyro_vae.likelihood.traces import draw, log_joint, take_samples
 from pyro_vae.programs import Program, evaluating, has_own_numbers
 from pyro_vae.seeds import seeded
@@ -88,6 +88,9 @@ def _trainable(model: Program, guide: Program, batch: list[Tensor], elbo: ELBO) 
         guide_sites, model_sites = _sites(guide_trace), _sites(model_trace)
         for site in [*guide_sites.values(), *model_sites.values()]:
             check_site_shape(site, math.inf)
+        for name, site in model_sites.items():
+            if site["is_observed"]:
+                check_observed(name, site["value"], site["fn"].event_shape, len(batch[0]))
     except Exception:  # any: that of the scoring says it better
         return False
     latent = {name for name, site in model_sites.items() if not site["is_observed"]}

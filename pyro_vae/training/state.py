@@ -11,7 +11,14 @@ from torch import Tensor, nn
 
 from pyro_vae import parallel
 from pyro_vae.errors import InputError
-from pyro_vae.storage.tensors import blaming, load_tensors, load_weights, pack, save_tensors
+from pyro_vae.storage.tensors import (
+    blaming,
+    check_replaceable,
+    load_tensors,
+    load_weights,
+    pack,
+    save_tensors,
+)
 from pyro_vae.training.optimiser import SingleOptimizer
 from pyro_vae.training.settings import differences, moves
 
@@ -67,6 +74,15 @@ class TrainingState:
         if path is not None:
             pack(settings)
 
+    def begin(self) -> tuple[Position, list[dict[str, float]]]:
+        """Return the position and the history of a new training.
+
+        Raises InputError if there is a file at `path` that is no training state.
+        """
+        if self.path is not None:
+            check_replaceable(self.path, "a training state", KEYS)
+        return Position(), []
+
     def resume(self, epochs: int) -> tuple[Position, list[dict[str, float]]]:
         """Take up what is at `path`, if there is anything; return the position and the history.
 
@@ -76,7 +92,8 @@ class TrainingState:
         """
         if self.path is None or not os.path.exists(self.path):
             return Position(), []
-        stored = load_tensors(self.path, "a training state", KEYS)
+        remedy = "name another file, or delete it to train afresh"
+        stored = load_tensors(self.path, "a training state", KEYS, remedy)
         with blaming(self.path):
             self._check_settings(stored["settings"], stored.get("versions"))
             history, position = stored["history"], Position.from_stored(stored["position"])

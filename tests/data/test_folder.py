@@ -110,6 +110,12 @@ def test_an_image_of_28x28_stays_as_it_is(loaded, dark_on_light):
     assert torch.equal(fitted, torch.from_numpy(x) / 255)
 
 
+def test_the_grey_background_of_an_image_of_28x28_is_made_black(loaded):
+    x = stroke(28, 28, top=0, left=0.7)
+    fitted = loaded(128 + x // 4)
+    assert (fitted - torch.from_numpy(x) / 255).abs().max() < 0.05
+
+
 def test_mnists_images_come_back_as_they_were(digits, write, capsys):
     x = (digits.test_images[:20, 0] * 255).byte()
     for i, image in enumerate(x.numpy()):
@@ -144,6 +150,9 @@ FORMS = {
     "palette.gif": lambda x: Image.fromarray(x).convert("P"),
     "16bits.png": lambda x: Image.fromarray(x.astype(np.uint16) * 257),
     "16bits.tiff": lambda x: Image.fromarray(x.astype(np.uint16) * 200),
+    "12bits.png": lambda x: Image.fromarray(x.astype(np.uint16) * 16),
+    "8of16bits.png": lambda x: Image.fromarray(x.astype(np.uint16)),
+    "floats to 255.tiff": lambda x: Image.fromarray(x.astype(np.float32)),
     "floats to 1.tiff": lambda x: Image.fromarray(x.astype(np.float32) / 255),
     "floats to 65535.tiff": lambda x: Image.fromarray(x.astype(np.float32) * 257),
     "clear.png": as_rgba,

@@ -1,6 +1,7 @@
 """The data sets in MNIST's format, from small files in each form that they may lie in."""
 
 import gzip
+import hashlib
 import os
 import shutil
 import subprocess
@@ -134,6 +135,20 @@ def test_mnist_is_what_torchvision_gives(mnist):
         assert int(mnist.train_labels[i]) == label
 
 
+def test_mnist_compressed_by_another_program(monkeypatch, tmp_path, laid):
+    """Its bytes differ from the download's; what it holds is known."""
+    folder, train, test = laid("mnist")
+    contents = {p.stem: gzip.decompress(p.read_bytes()) for p in folder.glob("*.gz")}
+    sums = {name: hashlib.md5(content).hexdigest() for name, content in contents.items()}
+    monkeypatch.setattr("pyro_vae.data.mnist_family.MNIST_MD5", sums)
+    name = FAMILY["mnist"].files[0]
+    (folder / f"{name}.gz").write_bytes(gzip.compress(contents[name], 9, mtime=1))
+    check_is(load_dataset("mnist", tmp_path), train, test)
+    (folder / f"{name}.gz").write_bytes(gzip.compress(contents[name][:-1] + b"?"))
+    with pytest.raises(InputError, match=r"is not MNIST's file .*: replace it, or delete it"):
+        load_dataset("mnist", tmp_path)
+
+
 @pytest.mark.parametrize("laid_by_hand", [1, 3])
 def test_some_files_compressed_and_the_others_not(laid, tmp_path, laid_by_hand):
     folder, train, test = laid("fashion-mnist")
@@ -173,7 +188,7 @@ def test_a_spoilt_download_is_named_and_refused(laid, tmp_path, name, way):
     folder, *_ = laid(name)
     path = sorted(folder.iterdir())[-1]
     spoil(path, way)
-    with pytest.raises(InputError, match=rf"{path.name} is not .*MNIST's file .*: delete it"):
+    with pytest.raises(InputError, match=rf"{path.name} is not .*MNIST's file .*: replace it"):
         load_dataset(name, tmp_path)
 
 
@@ -184,7 +199,7 @@ def test_a_spoilt_file_of_mnist_is_named_and_refused(mnist, tmp_path, offline, f
         pytest.skip("MNIST lies compressed here")
     shutil.copytree(raw_folder("mnist"), raw_folder("mnist", tmp_path))
     spoil(raw_folder("mnist", tmp_path) / file, way)
-    with pytest.raises(InputError, match=f"{file} is not MNIST's file .*: delete it"):
+    with pytest.raises(InputError, match=f"{file} is not MNIST's file .*: replace it"):
         load_dataset("mnist", tmp_path)
 
 

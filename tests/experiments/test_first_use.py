@@ -239,6 +239,15 @@ def test_a_checkpoint_of_other_images_is_asked_for_by_what_is_accepted(record, d
     assert str(error.value) == f"mine.pt was trained with dataset={name}, not digits: {said}"
 
 
+def test_a_file_that_is_no_checkpoint_is_not_replaced(record, digits, tmp_path):
+    notes = tmp_path / "notes.md"
+    notes.write_text("mine")
+    words = ["--checkpoint", notes, "--results", tmp_path, "--train", "--epochs", 1]
+    with pytest.raises(InputError, match=r"is not a checkpoint .*it is kept: name another file"):
+        train_or_load(digits, *words)
+    assert notes.read_text() == "mine"
+
+
 def test_a_checkpoint_that_is_not_there_says_where_it_was_looked_for(record, digits, tmp_path):
     seen = f"typo.pt is not a file, seen from the working directory {tmp_path}: give its full path"
     for folder, remedy in (("runs/", "add --train to train it"), ("", "leave out --checkpoint")):

@@ -20,6 +20,7 @@ from pyro_vae.models import ContinuousBernoulli, Model
 from pyro_vae.storage.fingerprint import fingerprint
 from pyro_vae.storage.tensors import save_tensors
 from pyro_vae.training.fit import fit
+from pyro_vae.vae import Vae
 from tests.autoencoders import build_vae, load_vae, save_vae
 
 MODEL, GUIDE = build_vae(2, architecture="dense")
@@ -249,3 +250,23 @@ def test_a_checkpoint_is_loaded_as_it_was_saved_whatever_the_default_type(tmp_pa
     finally:
         torch.set_default_dtype(torch.float32)
     assert torch.equal(model.decoder.f[0].weight, MODEL.decoder.f[0].weight)
+
+
+@pytest.mark.parametrize("content", [b"a thesis", None])
+def test_a_training_replaces_no_file_of_another_kind(tmp_path, content):
+    """Neither a text nor a checkpoint; a training state of its own it does."""
+    path = tmp_path / "mine.pt"
+    vae = Vae.build(2, architecture="dense")
+    if content is None:
+        vae.save(path)
+        content = path.read_bytes()
+    else:
+        path.write_bytes(content)
+    x = torch.rand(4, 1, 28, 28)
+    options = {"epochs": 1, "state_path": path, "progress": False}
+    with pytest.raises(InputError, match=r"is not a training state.*another file"):
+        fit(vae.model, vae.guide, (x,), **options)
+    assert path.read_bytes() == content
+    path.unlink()
+    for _ in range(2):
+        fit(vae.model, vae.guide, (x,), **options)

@@ -140,3 +140,48 @@ def test_the_guides_of_the_package_say_it_too():
     model = Model(DECODER, dist.Bernoulli)
     with pytest.raises(InputError, match="score grey pixels by"):
         log_likelihood(model, PriorGuide(model), X, num_samples=2)
+
+
+class Upright(nn.Module):
+    """A model of images `(1, 28, 28)`, as many write it."""
+
+    def forward(self, x):
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            logits = z.sum(-1)[..., None, None, None].expand(*z.shape[:-1], 1, 28, 28)
+            pyro.sample("pixels", dist.Bernoulli(logits=logits).to_event(3), obs=x)
+
+
+@pytest.mark.parametrize("use", [fit, log_likelihood, annealed_log_likelihood])
+def test_images_without_a_channel_are_not_scored_against_each_other(use):
+    """They would broadcast: each image against all, in silence."""
+    x = X.round()
+    options = {"progress": False, "epochs": 1} if use is fit else {}
+    with pytest.raises(InputError, match=r"'pixels' .*\(1, 28, 28\).*\(8, 28, 28\).*x\[:, None\]"):
+        use(Upright(), guide, (x[:, 0],) if use is fit else x[:, 0], **options)
+    one = log_likelihood(Upright(), guide, x[:1], num_samples=20).value
+    assert log_likelihood(Upright(), guide, x, num_samples=20).value[0] == pytest.approx(one[0], 1)
+
+
+def test_what_a_network_does_not_take_is_one_line():
+    model = Own(lambda logits: dist.Bernoulli(logits=logits))
+    encoder = nn.Linear(100, 4)
+
+    def wrong(x):
+        loc, log_scale = encoder(x.flatten(1)).chunk(2, -1)
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("z", dist.Normal(loc, log_scale.exp()).to_event(1))
+
+    for use in (log_likelihood, lambda *p: fit(*p[:2], (p[2],), progress=False)):
+        with pytest.raises(InputError, match=r"multiplied .*: give images of the shape that its"):
+            use(model, wrong, X.round())
+        with pytest.raises(InputError, match=r"give programs, .* such as vae.model and vae.guide"):
+            use(nn.Module(), nn.Module(), X.round())
+
+
+def test_labels_in_the_place_of_test_images_are_called_that():
+    model, own = build_vae(2, architecture="dense")
+    with pytest.raises(
+        InputError, match=r"^test, int64 \(8,\), looks like labels: .*train=\(x, y\)"
+    ):
+        fit(model, own, (X,), torch.arange(8), epochs=0)
