@@ -87,7 +87,7 @@ def test_untrained_every_prior_is_standard(kind, num_classes):
 
 def test_labels_are_asked_for_and_refused():
     x = torch.zeros(3, 1, 28, 28)
-    with pytest.raises(InputError, match="labels y of 10 classes, and was given 0"):
+    with pytest.raises(InputError, match="takes labels y of 10 classes: give them once"):
         LearnedPrior(2, 10)(x)
     with pytest.raises(InputError, match="one int64 label for each of 3 images, not int64"):
         LearnedPrior(2, 10)(x, torch.arange(1))

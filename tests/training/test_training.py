@@ -516,7 +516,7 @@ def test_wrong_options_are_named(digits, tmp_path, option, message):
 
 def test_wrong_pixels_are_named(digits):
     model, guide = build_vae(2)
-    with pytest.raises(InputError, match=r"train: image 0 of .* outside \[0, 1\]"):
+    with pytest.raises(InputError, match=r"train: \d+ of \d+ images have pixels outside \[0, 1\]"):
         fit(model, guide, (digits.train_images * 255,), epochs=1, progress=False)
 
 
