@@ -103,7 +103,7 @@ def test_what_is_taken_scores_as_tensors_do(source):
     np.testing.assert_array_equal(VAE.log_likelihood(source, num_samples=5).value, wanted.value)
 
 
-@pytest.mark.parametrize("name", ["bytes", "array of bytes", "loader of bytes", "list of pairs"])
+@pytest.mark.parametrize("name", ["array of bytes", "list of pairs"])
 @pytest.mark.usefixtures("_quiet")
 def test_every_entry_takes_it(name, capsys):
     source, mask = SOURCES[name], torch.arange(28) > 9
