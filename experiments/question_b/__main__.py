@@ -24,7 +24,10 @@ from experiments.question_b import (
 from experiments.record import Results
 from experiments.trained import Spec, load_or_train
 from pyro_vae.data.dataset import Dataset
+from pyro_vae.errors import InputError
 from pyro_vae.vae import Vae
+
+LEAST = 20  # test images: below it too few are held out to say what explains a score
 
 
 def main() -> None:
@@ -38,12 +41,17 @@ def main() -> None:
         help="test images for everything after the 100-sample estimate (default: %(default)s)",
     )
     args = parser.parse_args()
-    check_at_least("--images", args.images, 20)
+    check_at_least("--images", args.images, LEAST)
     data = announce_and_load(
         args,
         "question (b): log p(x) of every test image, and what makes one likely. About 20 minutes "
         "on 2 cores, or 6 with --images 200, and 6 more where an autoencoder is trained.",
     )
+    if len(data.test_images) < LEAST:
+        raise InputError(
+            f"{data.name} has {len(data.test_images)} test images, and question (b) needs {LEAST}: "
+            "add some"
+        )
     results = Results(args, data, folder_name(args, "question_b"))
     vae = load_or_train(args, data, Spec(args.latent_dim), path=args.checkpoint)
     results.training = vae.config

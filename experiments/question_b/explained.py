@@ -24,7 +24,8 @@ def measure(features: dict[str, np.ndarray], median_ess: float, score: np.ndarra
     `median_ess` is of the posterior means that some features are computed from.
     """
     held_out = np.zeros(len(score), bool)
-    held_out[np.random.default_rng(SEED).permutation(len(score))[: len(score) // 4]] = True
+    count = max(10, len(score) // 4)
+    held_out[np.random.default_rng(SEED).permutation(len(score))[:count]] = True
     return {
         "images": len(score),
         "held_out": int(held_out.sum()),

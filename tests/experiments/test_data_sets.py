@@ -63,6 +63,13 @@ def test_question_d_asks_for_images_of_each_class(tmp_path, digits, capsys):
     check_wrong_option(main_of("question_d"), options, message, tmp_path / "results", capsys)
 
 
+def test_question_b_asks_for_enough_images(tmp_path, digits, capsys):
+    folder = photographs(tmp_path / "few", digits, (), 40)
+    options = ["--dataset", f"folder:{folder}"]
+    message = "has 8 test images, and question (b) needs 20: add some"
+    check_wrong_option(main_of("question_b"), options, message, tmp_path / "results", capsys)
+
+
 def test_names_are_cut_and_hold_no_formula():
     assert [short_name(name) for name in ("7", "T-shirt/top", "a" * 13)] == [
         "7",
