@@ -45,7 +45,7 @@ test: install lint
 
 # the tests of a script share its one run, so a file stays with one process
 test-scripts: install
-	$(PYTEST) --dist loadfile --timeout 900 -m scripts
+	$(PYTEST) --dist loadfile --timeout 900 -m "scripts and not slow"
 
 test-all: install lint
 	$(PYTEST) --dist loadfile --timeout 900 -m ""

@@ -14,7 +14,7 @@ from experiments.question_d import classification, styles
 from pyro_vae.analysis.judges import Classifier
 from pyro_vae.analysis.plots import class_colours, name_of_image, short_name
 from pyro_vae.data.mnist_family import FAMILY
-from tests.commands import check_wrong_option, main_of, run_main, run_script
+from tests.commands import check_wrong_option, main_of, run_script
 from tests.data.formats import lay
 
 GARMENTS = FAMILY["fashion-mnist"].classes
@@ -148,7 +148,11 @@ FAST = ("--epochs", 1, "--batch-size", 20)
 @pytest.mark.parametrize("classes", [("one, whose name is long", "two"), ()], ids=["two", "none"])
 @pytest.mark.parametrize(
     ("script", "options"),
-    [("question_a", ("--posterior-draws", 1)), ("question_b", ("--images", 20))],
+    [
+        ("question_a", ("--posterior-draws", 1)),
+        # minutes each
+        pytest.param("question_b", ("--images", 20), marks=pytest.mark.slow),
+    ],
 )
 def test_questions_a_and_b_on_a_folder(tmp_path, digits, classes, script, options):
     """The classes are named; without labels, what needs them is left out."""
@@ -166,18 +170,3 @@ def test_questions_a_and_b_on_a_folder(tmp_path, digits, classes, script, option
     else:
         assert [*content["guide_100"]["digits"]] == [*classes]
         assert metrics.with_name("by_digit.png").exists() is bool(classes)
-
-
-@pytest.mark.scripts
-def test_question_d_on_other_numbers_of_classes(tmp_path, digits):
-    """Two, with names: every figure and measure takes as many."""
-    folder = photographs(tmp_path / "two", digits, ("left", "right"), 400)
-    small = ("--latent-dim", 2, "--images", 20, "--failure-epochs", 1)
-    run_main(
-        main_of("question_d"), "--dataset", f"folder:{folder}", *FAST, *small,
-        "--results", tmp_path,
-    )  # fmt: skip
-    (metrics,) = tmp_path.glob("folder-two-*/question_d/metrics.json")
-    content = json.loads(metrics.read_text())
-    assert [*content["label_worth"]["by_digit"]] == ["left", "right"]
-    assert content["label_worth"]["entropy_of_the_label"] == pytest.approx(np.log(2))
