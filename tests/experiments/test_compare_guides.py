@@ -110,6 +110,7 @@ def test_joint_training_gives_each_guide_its_own_generator(tmp_path):
     assert alone["elbo"] == rows["prior"]["elbo"]
 
 
+@pytest.mark.slow
 @pytest.mark.scripts
 def test_an_autoguide_is_the_optimum_of_its_family_for_each_image(tmp_path):
     """So its gap to log p(x) is the amortised guide's approximation gap, found in another way.
