@@ -72,6 +72,11 @@ class Parser(argparse.ArgumentParser):
         """Print the one line and exit with code 2."""
         self.exit(2, f"error: {message} (see --help)\n")
 
+    def add_number(self, option: str, default: int, text: str, metavar: str = "N") -> None:
+        """Add an option that takes a whole number; its help is the text and the default."""
+        text = f"{text} (default: %(default)s)"
+        self.add_argument(option, type=int, default=default, metavar=metavar, help=text)
+
     def parse_args(self, args: list[str] | None = None) -> argparse.Namespace:
         """Parse the options; `given` names the training options that user or script has set.
 
@@ -91,7 +96,7 @@ def make_parser(
     latent_dim: int | None = 4,
     fixed: Collection[str] = (),
     **training: object,
-) -> argparse.ArgumentParser:
+) -> Parser:
     """Return a parser of the options that every question's script has.
 
     A script about one autoencoder, of `latent_dim` dimensions unless asked otherwise, has
@@ -105,13 +110,7 @@ def make_parser(
     _add_data_options(parser.add_argument_group("data and results"))
     of_one = latent_dim is not None
     if of_one:
-        parser.add_argument(
-            "--latent-dim",
-            type=int,
-            default=latent_dim,
-            metavar="D",
-            help="dimensions of z (default: %(default)s)",
-        )
+        parser.add_number("--latent-dim", latent_dim, "dimensions of z", "D")
     found = (
         "An autoencoder that is in RESULTS/checkpoints is used; else the one of record, if it was "
         "trained as these options ask; else one is trained."

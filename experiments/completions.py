@@ -86,13 +86,7 @@ def figure(x: Tensor, result: Completion, rows: list[dict]) -> Figure:
 def main() -> None:
     """Load or train the autoencoder, complete six digits, write the figure and the metrics."""
     parser = make_parser(__doc__.splitlines()[0], latent_dim=20)
-    parser.add_argument(
-        "--num-samples",
-        type=int,
-        default=5000,
-        metavar="K",
-        help="samples of the refined guide for each image (default: %(default)s)",
-    )
+    parser.add_number("--num-samples", 5000, "samples of the refined guide for each image", "K")
     args = parser.parse_args()
     check_at_least("--num-samples", args.num_samples, 2)
     data = announce_and_load(

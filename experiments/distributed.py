@@ -31,20 +31,8 @@ from pyro_vae.likelihood.shards import sharded_log_likelihood
 def main() -> None:
     """Score the images with every process of the job; the first prints the summary and seconds."""
     parser = make_parser(__doc__.splitlines()[0])
-    parser.add_argument(
-        "--num-samples",
-        type=int,
-        default=100,
-        metavar="K",
-        help="samples of the guide for each image (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--images",
-        type=int,
-        default=10_000,
-        metavar="N",
-        help="test images to score (default: %(default)s)",
-    )
+    parser.add_number("--num-samples", 100, "samples of the guide for each image", "K")
+    parser.add_number("--images", 10_000, "test images to score")
     parser.add_argument("--refined", action="store_true", help="score by the refined guide")
     args = parser.parse_args()
     check_at_least("--num-samples", args.num_samples, 1)

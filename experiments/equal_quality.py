@@ -237,20 +237,8 @@ def options() -> argparse.Namespace:
     own = [name for name in TRAINING if name not in ("epochs", "precision")]
     fixed = (*own, "checkpoint", "train")
     parser = make_parser(__doc__.splitlines()[0], latent_dim=20, fixed=fixed, epochs=5)
-    parser.add_argument(
-        "--pairs",
-        type=int,
-        default=8,
-        metavar="N",
-        help="pairs of trainings (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--images",
-        type=int,
-        default=200,
-        metavar="N",
-        help="test images that are scored (default: %(default)s)",
-    )
+    parser.add_number("--pairs", 8, "pairs of trainings")
+    parser.add_number("--images", 200, "test images that are scored")
     args = parser.parse_args()
     check_at_least("--pairs", args.pairs, 2)
     check_at_least("--images", args.images, 2)

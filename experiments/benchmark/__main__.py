@@ -28,20 +28,8 @@ def options() -> argparse.Namespace:
     """Parse and check the options of the script."""
     fixed = (*TRAINING, "checkpoint", "train", "resume")
     parser = make_parser(__doc__.splitlines()[0], latent_dim=20, fixed=fixed)
-    parser.add_argument(
-        "--rounds",
-        type=int,
-        default=9,
-        metavar="N",
-        help="timed rounds of each contender (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--images",
-        type=int,
-        default=1000,
-        metavar="N",
-        help="test images that several processes score (default: %(default)s)",
-    )
+    parser.add_number("--rounds", 9, "timed rounds of each contender")
+    parser.add_number("--images", 1000, "test images that several processes score")
     args = parser.parse_args()
     check_at_least("--rounds", args.rounds, 1)
     check_at_least("--images", args.images, 2)

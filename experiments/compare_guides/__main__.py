@@ -50,13 +50,7 @@ def options() -> argparse.Namespace:
         help="epochs of each guide's training (default: 5 on a frozen generator, else 10); "
         "--epochs sets the training of the generator",
     )
-    parser.add_argument(
-        "--images",
-        type=int,
-        default=1000,
-        metavar="N",
-        help="test images that are scored, a tenth of them for the gaps (default: %(default)s)",
-    )
+    parser.add_number("--images", 1000, "test images that are scored, a tenth of them for the gaps")
     args = parser.parse_args()
     check_counts(latent_dim=args.latent_dim)
     if args.guides is None:

@@ -32,12 +32,8 @@ def main() -> None:
     parser.add_argument(
         "--show", type=int, nargs=4, metavar="I", help="indices of the training images to show"
     )
-    parser.add_argument(
-        "--posterior-draws",
-        type=int,
-        default=20,
-        metavar="N",
-        help="draws of the posterior at each noise level; each costs a fit (default: %(default)s)",
+    parser.add_number(
+        "--posterior-draws", 20, "draws of the posterior at each noise level; each costs a fit"
     )
     args = parser.parse_args()
     check_at_least("--posterior-draws", args.posterior_draws, 1)

@@ -33,13 +33,7 @@ LEAST = 20  # test images: below it too few are held out to say what explains a 
 def main() -> None:
     """Load or train the autoencoder; write each investigation as soon as it is finished."""
     parser = make_parser(__doc__.splitlines()[0])
-    parser.add_argument(
-        "--images",
-        type=int,
-        default=1000,
-        metavar="N",
-        help="test images for everything after the 100-sample estimate (default: %(default)s)",
-    )
+    parser.add_number("--images", 1000, "test images for everything after the 100-sample estimate")
     args = parser.parse_args()
     check_at_least("--images", args.images, LEAST)
     data = announce_and_load(

@@ -34,20 +34,8 @@ from pyro_vae.errors import check_counts
 def main() -> None:
     """Load or train every contender, then answer one question after the other."""
     parser = make_parser(__doc__.splitlines()[0], latent_dim=None)
-    parser.add_argument(
-        "--seeds",
-        type=int,
-        default=3,
-        metavar="S",
-        help="trainings of each autoencoder: seeds SEED, SEED + 1, ... (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--images",
-        type=int,
-        default=1000,
-        metavar="N",
-        help="test images for the refined scores (default: %(default)s)",
-    )
+    parser.add_number("--seeds", 3, "trainings of each autoencoder: seeds SEED, SEED + 1, ...", "S")
+    parser.add_number("--images", 1000, "test images for the refined scores")
     args = parser.parse_args()
     check_counts(seeds=args.seeds)
     check_at_least("--images", args.images, 20)

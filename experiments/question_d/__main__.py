@@ -108,21 +108,12 @@ def parse_options() -> argparse.Namespace:
         metavar="GUIDE",
         help=f"family of q(z | x, y): {', '.join(AMORTISED)} (default: %(default)s)",
     )
-    parser.add_argument(
+    parser.add_number(
         "--images",
-        type=int,
-        default=1000,
-        metavar="N",
-        help="test images for the refined scores, a tenth of the images that are generated "
-        "(default: %(default)s)",
+        1000,
+        "test images for the refined scores, a tenth of the images that are generated",
     )
-    parser.add_argument(
-        "--failure-epochs",
-        type=int,
-        default=5,
-        metavar="E",
-        help="epochs for each model that is broken on purpose (default: %(default)s)",
-    )
+    parser.add_number("--failure-epochs", 5, "epochs for each model that is broken on purpose", "E")
     args = parser.parse_args()
     check_at_least("--images", args.images, 20)
     check_at_least("--failure-epochs", args.failure_epochs, 1)
