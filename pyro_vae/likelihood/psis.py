@@ -12,9 +12,11 @@ from pyro_vae.errors import InputError, check_counts, checked, describe
 try:
     from arviz_stats.base import array_stats
 
+    PACKAGE = "arviz-stats"
     SIGN = -1  # of what psislw takes: log likelihoods, whose negatives are the log weights
     psislw = array_stats.psislw
 except ImportError:  # ArviZ 0.2x, the newest below Python 3.12
+    PACKAGE = "arviz"
     SIGN = 1  # log weights
     with warnings.catch_warnings():
         # it announces its 1.0 whenever it is imported
