@@ -13,7 +13,7 @@ import tempfile
 import zlib
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
@@ -138,11 +138,11 @@ def _check(path: Path, member: Member) -> None:
     sums = _checksums(member)
     known, plain = sums.get(path.name), path.name.removesuffix(".gz")
     try:
-        content = path.read_bytes()
-        md5 = _md5(content)
+        with path.open("rb") as file:
+            md5 = _md5(file)
         if known and md5 != known and plain in sums:  # compressed by another program
-            with suppress(EOFError, zlib.error, gzip.BadGzipFile):
-                known = md5 if _md5(gzip.decompress(content)) == sums[plain] else known
+            with suppress(EOFError, zlib.error, gzip.BadGzipFile), gzip.open(path) as file:
+                known = md5 if _md5(file) == sums[plain] else known
     except OSError as error:
         raise InputError(
             f"cannot read {path}: {error.strerror}; name another folder by root="
@@ -154,8 +154,8 @@ def _check(path: Path, member: Member) -> None:
         )
 
 
-def _md5(content: bytes) -> str:
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+def _md5(file: BinaryIO) -> str:
+    return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _read_part(
