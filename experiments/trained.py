@@ -77,6 +77,8 @@ def load_or_train(
     if vae is None:
         own = own_checkpoint(args, data, name)
         _check_place(args.results, path or own, own)
+        if path and not os.path.exists(_state_path(path)):  # else it is of a training of ours
+            check_replaceable(path, "a checkpoint", CHECKPOINT)
         vae = _train_and_save(args, data, spec, settings, path or own, device)
     return vae.to(device)
 
@@ -237,7 +239,6 @@ def _train_and_save(
     torch.manual_seed(settings["seed"])
     vae = Vae.build(**build, precision=settings["precision"])
     check_folder(path.parent)
-    check_replaceable(path, "a checkpoint", CHECKPOINT)
     check_batch_parts(settings["batch_parts"], len(data.train_images), settings["batch_size"])
     first = parallel.rank() == 0
     state_path = _state_path(path)
