@@ -12,7 +12,7 @@ from torch import nn
 
 import pyro_vae
 from experiments import cli
-from pyro_vae import errors, models, priors
+from pyro_vae import complaints, errors, models, priors
 from pyro_vae.analysis import (
     active_units,
     classification,
@@ -740,7 +740,9 @@ CASES = [
     (
         "one_line_refusals",
         "a NaN",
-        lambda: errors.one_line_refusals(torch.distributions.Normal)(torch.tensor(torch.nan), 1),
+        lambda: complaints.one_line_refusals(torch.distributions.Normal)(
+            torch.tensor(torch.nan), 1
+        ),
         "model or guide: Expected parameter loc",
     ),
     ("check_seed", "-1", lambda: errors.check_seed(-1), "from 0 to 2**32 - 1, not -1"),

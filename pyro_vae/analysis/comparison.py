@@ -23,8 +23,9 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from pyro_vae.analysis.gaps import best_log_weights
+from pyro_vae.complaints import one_line_refusals
 from pyro_vae.data.conversion import Images, Labels, as_batch
-from pyro_vae.errors import InputError, check_counts, checked, one_line_refusals
+from pyro_vae.errors import InputError, check_counts, checked
 from pyro_vae.guides.amortised import Amortised
 from pyro_vae.guides.refined import Refined
 from pyro_vae.likelihood.estimate import Estimate, estimate, iwae

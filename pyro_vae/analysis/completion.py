@@ -20,14 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyro_vae.complaints import one_line_refusals
 from pyro_vae.data.conversion import Images, Labels, as_batch, check_batch
-from pyro_vae.errors import (
-    InputError,
-    check_counts,
-    check_seed,
-    checked,
-    one_line_refusals,
-)
+from pyro_vae.errors import InputError, check_counts, check_seed, checked
 from pyro_vae.guides.refined import Refined
 from pyro_vae.likelihood.estimate import Estimate, estimate
 from pyro_vae.likelihood.importance import (

@@ -25,7 +25,8 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
-from pyro_vae.errors import check_counts, check_number, check_rows, checked, one_line_refusals
+from pyro_vae.complaints import one_line_refusals
+from pyro_vae.errors import check_counts, check_number, check_rows, checked
 from pyro_vae.guides.refined import Refined
 from pyro_vae.likelihood.estimate import estimate
 from pyro_vae.likelihood.importance import log_joint_in_chunks

@@ -11,15 +11,8 @@ import torch
 from torch import Tensor
 
 from pyro_vae.analysis.rendering import device_of, latent_sites, mean_images, rows_like, shared_lead
-from pyro_vae.errors import (
-    InputError,
-    check_counts,
-    check_rows,
-    check_seed,
-    checked,
-    describe,
-    one_line_refusals,
-)
+from pyro_vae.complaints import one_line_refusals
+from pyro_vae.errors import InputError, check_counts, check_rows, check_seed, checked, describe
 from pyro_vae.likelihood.coordinates import is_discrete
 from pyro_vae.likelihood.importance import log_joint_in_chunks, resampled
 from pyro_vae.likelihood.sites import Site

@@ -7,15 +7,8 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from pyro_vae.errors import (
-    InputError,
-    check_counts,
-    check_number,
-    check_rows,
-    checked,
-    describe,
-    one_line_refusals,
-)
+from pyro_vae.complaints import one_line_refusals
+from pyro_vae.errors import InputError, check_counts, check_number, check_rows, checked, describe
 from pyro_vae.guides.amortised import Amortised, UsesModel, refuse_jit
 from pyro_vae.guides.gaussian import MeanField
 from pyro_vae.likelihood.traces import log_joint

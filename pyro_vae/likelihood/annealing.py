@@ -30,8 +30,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from pyro_vae.complaints import one_line_refusals
 from pyro_vae.data.conversion import Images, Labels, as_batch, check_batch
-from pyro_vae.errors import InputError, check_counts, checked, one_line_refusals
+from pyro_vae.errors import InputError, check_counts, checked
 from pyro_vae.likelihood.coordinates import (
     Coordinate,
     coordinates_of,

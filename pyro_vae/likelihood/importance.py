@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from pyro_vae.complaints import one_line_refusals
 from pyro_vae.data.conversion import Images, Labels, as_batch, check_batch
-from pyro_vae.errors import check_counts, check_rows, check_seed, checked, one_line_refusals
+from pyro_vae.errors import check_counts, check_rows, check_seed, checked
 from pyro_vae.likelihood.estimate import Estimate, estimate
 from pyro_vae.likelihood.masking import check_unseen, masked
 from pyro_vae.likelihood.traces import draw, log_joint

@@ -20,9 +20,10 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from torch.distributions import biject_to
 
+from pyro_vae.complaints import one_line_refusals
 from pyro_vae.data.gathering import from_numpy
 from pyro_vae.data.images import check_finite
-from pyro_vae.errors import InputError, describe, one_line_refusals
+from pyro_vae.errors import InputError, describe
 from pyro_vae.likelihood.sites import innermost, is_random, run
 from pyro_vae.programs import Program, evaluating
 from pyro_vae.seeds import seeded

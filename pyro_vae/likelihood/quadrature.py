@@ -6,14 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pyro_vae.errors import (
-    InputError,
-    check_counts,
-    check_number,
-    check_rows,
-    checked,
-    one_line_refusals,
-)
+from pyro_vae.complaints import one_line_refusals
+from pyro_vae.errors import InputError, check_counts, check_number, check_rows, checked
 from pyro_vae.likelihood.coordinates import coordinates_of, is_discrete
 from pyro_vae.likelihood.importance import log_joint_in_chunks
 from pyro_vae.likelihood.sites import run

@@ -20,7 +20,8 @@ from pyro.infer.autoguide import AutoGuide
 from pyro.poutine.condition_messenger import ConditionMessenger
 from torch import Tensor
 
-from pyro_vae.errors import InputError, check_rows, checked, one_line_refusals
+from pyro_vae.complaints import one_line_refusals
+from pyro_vae.errors import InputError, check_rows, checked
 from pyro_vae.likelihood.coordinates import is_discrete
 from pyro_vae.likelihood.refusals import check_densities, check_names, check_shape
 from pyro_vae.likelihood.sites import Site, is_random, run

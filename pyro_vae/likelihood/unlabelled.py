@@ -6,16 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyro_vae.complaints import one_line_refusals
 from pyro_vae.data.conversion import Images, Labels, as_batch, as_labels
-from pyro_vae.errors import (
-    InputError,
-    check_counts,
-    check_rows,
-    check_seed,
-    checked,
-    describe,
-    one_line_refusals,
-)
+from pyro_vae.errors import InputError, check_counts, check_rows, check_seed, checked, describe
 from pyro_vae.likelihood.estimate import Estimate, estimate
 from pyro_vae.likelihood.importance import blocks_of_weights
 from pyro_vae.likelihood.masking import masked

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from torch import nn
 
-from pyro_vae.errors import refused_by_distribution
+from pyro_vae.complaints import refused_by_distribution
 from pyro_vae.training.state import Position, TrainingState
 from pyro_vae.training.stopping import TrainingError
 

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from pyro_vae import parallel
+from pyro_vae.complaints import one_line_refusals
 from pyro_vae.errors import (
     InputError,
     check_choice,
@@ -22,7 +23,6 @@ from pyro_vae.errors import (
     check_number,
     check_seed,
     checked,
-    one_line_refusals,
 )
 from pyro_vae.likelihood.estimate import Estimate
 from pyro_vae.likelihood.importance import log_likelihood

@@ -36,13 +36,8 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
-from pyro_vae.errors import (
-    InputError,
-    check_choice,
-    check_counts,
-    checked,
-    refused_by_distribution,
-)
+from pyro_vae.complaints import refused_by_distribution
+from pyro_vae.errors import InputError, check_choice, check_counts, checked
 from pyro_vae.likelihood.refusals import is_point
 from pyro_vae.programs import Program
 
