@@ -51,8 +51,8 @@ def one_line_refusals(function: Function) -> Function:
             if not refused:
                 raise
             raise InputError(
-                f"model or guide: {refused}; look for numbers in weights or images that are not "
-                "finite, or too large"
+                f"model or guide: {refused}; {_large([*args, *kwargs.values()])}look for numbers "
+                "in weights or images that are not finite, or too large"
             ) from error
 
     return call
@@ -85,6 +85,14 @@ def _tensors(values: Iterable[object]) -> list[Tensor]:
         elif hasattr(value, "dtype") and hasattr(value, "shape"):
             found.append(value)
     return found
+
+
+def _large(values: Iterable[object]) -> str:
+    """Return the remedy for grey levels up to 255; empty where no tensor has such numbers."""
+    most = max((float(t.detach().max()) for t in _tensors(values) if 0 not in t.shape), default=0)
+    return f"it was given numbers up to {most:g}: divide grey levels by their maximum, or " * (
+        most > 1
+    )
 
 
 def refused_by_distribution(error: ValueError) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from numbers import Integral, Real
@@ -31,6 +33,17 @@ class InputError(ValueError):
         # Pyro raises an error from within a model or guide again, with its trace's shapes in
         # further lines
         super().__init__(message.partition("\n")[0])
+
+
+def warn_caller(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn at the line that called this package, however deep in it this is."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in _OURS:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
+
+
+_OURS = ("pyro_vae", "contextlib")
 
 
 def checked(function: Function) -> Function:

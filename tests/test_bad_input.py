@@ -110,7 +110,7 @@ CASES = [
     ),
     ("log_likelihood", "0 to 255", lambda: score(255 * X), "divide grey levels by their maximum"),
     ("log_likelihood", "NaN", lambda: score(NAN), "x: 4 of 4 images have NaN; the first is"),
-    ("log_likelihood", "shape", lambda: score(X[0, 0]), IMAGES),
+    ("log_likelihood", "shape", lambda: score(X[0, 0, 0]), "x must have shape (B, 1, 28, 28), the"),
     ("log_likelihood", "type", lambda: score(X.double()), "convert one of them"),
     ("log_likelihood", "guide", lambda: score(X, guide=None), "guide must be a Pyro program"),
     ("log_likelihood", "model", lambda: score(X, model=7), "model must be a Pyro program"),
@@ -124,13 +124,13 @@ CASES = [
         "log_likelihood",
         "labels missing",
         lambda: score(X, model=LABEL_MODEL, guide=LABEL_GUIDE),
-        "the model takes labels y: give them after the images, log_likelihood(model, guide, x, y)",
+        "the model takes labels y: give them after the images",
     ),
     (
         "log_likelihood",
         "labels not asked",
         lambda: score(X, Y),
-        "the model takes no labels: leave the others out, log_likelihood(model, guide, x)",
+        "the model takes no labels: leave the others out",
     ),
     (
         "fit",
@@ -792,7 +792,7 @@ CASES = [
 ELSEWHERE = {
     # files and options: test_files, test_faults, test_script
     *("atomic_write", "replace", "lock_file", "lock_folder", "check_folder"),
-    *("data_root", "load_digits", "make_parser"),
+    *("data_root", "load_digits", "make_parser", "warn_caller"),
     # the data sets and folders of images: tests/data
     *("load_images", "load_member", "missing_files", "raw_folder", "dataset_name"),
     *("unit_interval", "of_different_classes"),

@@ -4,8 +4,6 @@ Float tensors stay as they are, and so do tensors of whole numbers but uint8, wh
 What changes numbers or shapes is said once in a `ConversionWarning`.
 """
 
-import sys
-import warnings
 from collections.abc import Iterable
 from typing import Annotated
 
@@ -17,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from pyro_vae.data.dataset import Dataset as DataParts
 from pyro_vae.data.gathering import columns, from_numpy, piece
 from pyro_vae.data.images import check_whole
-from pyro_vae.errors import InputError, check_rows, checked, describe
+from pyro_vae.errors import InputError, check_rows, checked, describe, warn_caller
 from pyro_vae.programs import Program, labels_of, modules_of
 from pyro_vae.progress import Progress
 
@@ -117,15 +115,12 @@ def check_batch(
         if taken.least <= count <= taken.most:
             continue
         wanted = ", ".join(taken.names)
-        more = "".join(f", {label}" for label in taken.names)
-        if name.startswith(("train", "test")):
-            call = f"{name}=(x{more or ','})"
-        else:
-            call = f"log_likelihood(model, guide, x{more})" if name == "x" else f"({name}{more})"
+        more = f", {wanted}" if wanted else ","
+        call = f", {name}=(x{more})" if name.startswith(("train", "test")) else ""
         if count < taken.least:
-            raise InputError(f"the {who} takes labels {wanted}: give them after the images, {call}")
-        takes = f"labels {wanted} alone" if taken.names else "no labels"
-        raise InputError(f"the {who} takes {takes}: leave the others out, {call}")
+            raise InputError(f"the {who} takes labels {wanted}: give them after the images{call}")
+        takes = f"labels {wanted} alone" if wanted else "no labels"
+        raise InputError(f"the {who} takes {takes}: leave the others out{call}")
     if not seen:
         check_whole(model, batch[0], name)
 
@@ -139,16 +134,9 @@ def _weights(program: Program) -> Iterable[Tensor]:
 def _say(notes: dict[str, str]) -> None:
     """Warn of those kinds of conversions that were not yet spoken of."""
     new = {kind: note for kind, note in notes.items() if kind not in _SAID}
-    if not new:
-        return
-    level, frame = 1, sys._getframe()  # up to the caller's own line
-    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in _OURS:
-        level, frame = level + 1, frame.f_back
-    warnings.warn("; ".join(new.values()), ConversionWarning, stacklevel=level)
-    _SAID.update(new)
-
-
-_OURS = ("pyro_vae", "contextlib")
+    if new:
+        warn_caller("; ".join(new.values()), ConversionWarning)
+        _SAID.update(new)
 
 
 _SAID: set[str] = set()  # the kinds that were spoken of
@@ -171,7 +159,11 @@ def _numbers(
         images = images.to(like.device)
     if images.dtype == torch.uint8:
         if images.numel() == 0 or images.max() > 1:
-            notes["uint8"] = f"{what}: taken as grey levels from 0 to 255, divided by 255"
+            most = int(images.max()) if images.numel() else 255
+            dark = f"; the largest is {most}" if most < 128 else ""
+            notes[f"uint8{dark}"] = (
+                f"{what}: taken as grey levels from 0 to 255, divided by 255{dark}"
+            )
             return images.to(like.dtype) / 255
         notes["binary"] = f"{what}: without a number above 1, taken as black and white, 0 and 1"
         return images.to(like.dtype)
@@ -187,21 +179,21 @@ def _numbers(
 
 def _shaped(images: Tensor, name: str, notes: dict[str, str], model: Program) -> Tensor:
     """Return images in the shape that a `Model` makes, where it is plain how they are meant."""
-    if images.dim() == 0 or (images.dim() == 4 and images.shape[-1] > 4):
-        return images  # `(B, C, H, W)`: the model says what is wrong
     shape = getattr(model, "image_shape", None)
     given = images.shape[1:]
     if shape is None or len(shape) != 3 or given == shape:
         return images
     channels, height, width = shape
+    flat = ((height, width), (height * width,)) if channels == 1 else ()
     if given == (height, width, channels):
         meant = images.movedim(-1, 1).contiguous()
-    elif channels == 1 and given in ((height, width), (height * width,)):
+    elif given in flat or images.shape in (shape, *flat):  # several images, or one
         meant = images.reshape(-1, *shape)
-    elif images.shape == shape:  # one image
-        meant = images[None]
     else:
-        return images
+        raise InputError(
+            f"{name} must have shape (B, {channels}, {height}, {width}), the model's images, not "
+            f"{describe(images)}"
+        )
     what = f"{name}, {describe(images)}"
     notes[f"shape {given} for {shape}"] = f"{what}: taken as {tuple(meant.shape)}"
     return meant

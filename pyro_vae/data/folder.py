@@ -1,7 +1,9 @@
 """Image files of one's own, made as MNIST's images were: white on black, 20x20 within 28x28."""
 
 import hashlib
+import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +23,7 @@ INK = 0.3  # above it a pixel belongs to what the image shows
 CLEAR = 0.9  # the share of its border by which an image is light on dark, or dark on light
 LEAST = 10  # images that are worth a division into train and test
 PARTS = {"train": 0, "training": 0, "test": 1, "testing": 1}  # folders that are no classes
+OTHER_PARTS = ("val", "valid", "validation", "dev")  # nor are these, beside train
 
 
 class File(NamedTuple):
@@ -66,13 +69,9 @@ def load_images(
     check_counts(box=box)
     if box > SIZE:
         raise InputError(f"box must be at most {SIZE} pixels, not {box}")
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     files, others = _list_files(folder)
-    pictures = []
-    with progress_bar(None, len(files), "file", "image files") as bar:
-        for file in files:
-            pictures.append(_read(file.path, box))
-            bar.update()
+    pictures = _read_all([file.path for file in files], box)
     images, inverted = _white_on_black(pictures)
     classes = tuple(sorted({file.label for file in files} - {None}))
     labels = torch.tensor([classes.index(f.label) if classes else -1 for f in files])
@@ -88,7 +87,8 @@ def load_images(
 
 def _say(folder: Path, count: int, classes: int, inverted: int, kept: int, others: list) -> None:
     """Print in one line what was made of the image files."""
-    did = [f"{count} images, {f'{classes} classes' if classes else 'without labels'}"]
+    of = f"{classes} class{'es' * (classes > 1)}" if classes else "without labels"
+    did = [f"{count} images, {of}"]
     did += [f"{inverted} dark on light: inverted"] * (inverted > 0)
     did += [f"{count - kept} resized and centred as MNIST is"] * (kept < count)
     did += [f"{kept} taken as they are, 28x28"] * (kept > 0)
@@ -107,9 +107,9 @@ def _list_files(folder: Path) -> tuple[list[File], list[Path]]:
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder: name one with image files in it")
     files, others = [], []
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(_paths_below(folder)):
         way = path.relative_to(folder).parts
-        if path.is_dir() or any(name.startswith((".", "__")) for name in way):
+        if any(name.startswith((".", "__")) for name in way):
             continue
         if path.suffix.lower() not in (*IMG_EXTENSIONS, ".gif"):
             others.append(path)
@@ -119,6 +119,13 @@ def _list_files(folder: Path) -> tuple[list[File], list[Path]]:
         files.append(File(path, part, inner[0] if inner else None))
     if not files:
         raise InputError(f"{folder} holds no image files ({', '.join(IMG_EXTENSIONS)}, .gif)")
+    tops = {file.path.relative_to(folder).parts[0] for file in files}
+    if any(name.lower() in PARTS for name in tops):
+        for name in sorted(tops):
+            if name.lower() in OTHER_PARTS:
+                raise InputError(
+                    f"{folder / name} lies beside train or test: rename it test, or move it away"
+                )
     if len({file.part for file in files}) == 2 and None in {file.part for file in files}:
         raise InputError(f"{folder} holds images both within and beside train and test: move them")
     if {file.label for file in files} > {None}:
@@ -128,6 +135,17 @@ def _list_files(folder: Path) -> tuple[list[File], list[Path]]:
             "move them, since they have no label"
         )
     return files, others
+
+
+def _paths_below(folder: Path) -> Iterator[Path]:
+    """Yield the files below `folder`, through links to folders too, each folder once."""
+    seen = set()
+    for at, below, names in os.walk(folder, followlinks=True):
+        if os.path.realpath(at) in seen:
+            below.clear()
+            continue
+        seen.add(os.path.realpath(at))
+        yield from (Path(at, name) for name in names)
 
 
 def _chosen_for_test(
@@ -172,6 +190,26 @@ def _white_on_black(pictures: list[Picture]) -> tuple[Tensor, int]:
         for picture, dark in zip(pictures, inverted, strict=True)
     ]
     return torch.from_numpy(np.stack(chosen)), sum(inverted)
+
+
+def _read_all(paths: list[Path], box: int) -> list[Picture]:
+    """Read the image files; InputError, which counts them, if some are none."""
+    pictures, wrong = [], []
+    with progress_bar(None, len(paths), "file", "image files") as bar:
+        for path in paths:
+            try:
+                pictures.append(_read(path, box))
+            except InputError as error:
+                wrong.append((path, error))
+            bar.update()
+    if len(wrong) > 1:
+        raise InputError(
+            f"{len(wrong)} of {len(paths)} image files cannot be used "
+            f"({_some([path for path, _ in wrong])}): of the first, {wrong[0][1]}"
+        )
+    for _, error in wrong:
+        raise error
+    return pictures
 
 
 def _read(path: Path, box: int) -> Picture:

@@ -9,7 +9,7 @@ from torch.nn import functional
 from pyro_vae.data.dataset import Dataset, unit_interval
 from pyro_vae.data.folder import load_images
 from pyro_vae.data.mnist_family import load_member
-from pyro_vae.errors import check_choice, checked
+from pyro_vae.errors import InputError, check_choice, checked
 
 # What each name stands for, as a figure says it.
 DATASETS = {
@@ -43,6 +43,8 @@ def load_dataset(name: str = "mnist", root: str | Path | None = None) -> Dataset
 def dataset_name(name: str) -> str:
     """Return `name` as DATASETS has it: "FashionMNIST", "fashion_mnist" and such are taken too."""
     if name.startswith(FOLDER):
+        if name == FOLDER:
+            raise InputError(f"dataset {FOLDER!r} names no folder: write {FOLDER}PATH")
         return name
     plain = {_letters(known): known for known in DATASETS} | {"emnist": "emnist-letters"}
     if _letters(name) not in plain:

@@ -87,6 +87,7 @@ def load_member(name: str, root: str | Path | None = None) -> Dataset:
     """Load the data set `name` from the data folder; download what is absent, and check it."""
     member, folder = FAMILY[name], raw_folder(name, root)
     if missing := missing_files(name, root):
+        _check_not_astray(member, data_root(root), folder)
         _download(member, data_root(root), folder, missing)
     paths = {file: _find(member, folder, file) for file in member.files}
     for path in dict.fromkeys(paths.values()):
@@ -100,6 +101,17 @@ def missing_files(name: str, root: str | Path | None = None) -> list[str]:
     """Return which of the four files of the data set `name` are not in the data folder."""
     member, folder = FAMILY[name], raw_folder(name, root)
     return [file for file in member.files if not _find(member, folder, file)]
+
+
+def _check_not_astray(member: Member, root: Path, folder: Path) -> None:
+    """Raise InputError if the files lie in a folder above `folder`."""
+    # in the data folder itself they have MNIST's names, whichever set they are of
+    above = [folder.parent, root] if member.source is mnist.MNIST else [folder.parent]
+    for place in above:
+        if all(_find(member, place, file) for file in member.files):
+            raise InputError(
+                f"{place} holds the files of {folder.parent.name}: move them to {folder}"
+            )
 
 
 def _archives(member: Member) -> dict[str, tuple[list[str], str]]:

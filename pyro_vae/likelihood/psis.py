@@ -128,7 +128,10 @@ def check_log_weights(log_w: Tensor | np.ndarray) -> Tensor:
     if not tensor or log_w.dim() != 2 or log_w.numel() == 0:
         raise InputError(f"log_w must be floats (K, B), K and B >= 1, not {describe(log_w)}")
     if not (log_w < math.inf).all():  # false for NaN too
-        raise InputError("log_w must not hold NaN or +inf: check the model and the guide")
+        raise InputError(
+            "log_w must not hold NaN or +inf: check the model, the guide, and that grey levels are "
+            "in [0, 1]"
+        )
     return log_w
 
 

@@ -40,13 +40,19 @@ def check_labels(taker: str, num_classes: int, images: int, *labels: Tensor) -> 
     `taker` is what a message calls the network or prior that takes them.
     """
     if len(labels) != (num_classes > 0):
-        wanted = f"labels y of {num_classes} classes: give them once, after the images or latents"
-        raise InputError(f"{taker} takes {wanted if num_classes else 'no labels: leave them out'}")
+        if not num_classes:
+            raise InputError(f"{taker} takes no labels: leave them out")
+        raise InputError(
+            f"{taker} takes labels y of {num_classes} classes: give them once, after the images, "
+            "the latents or their number"
+        )
     for y in labels:
         if not isinstance(y, Tensor) or y.dtype != torch.int64 or y.shape != (images,):
+            one_hot = isinstance(y, Tensor) and y.shape == (images, num_classes)
+            remedy = "y.argmax(1)" if one_hot else "y.long()"
             raise InputError(
                 f"y must be one int64 label for each of {images} images, not {describe(y)}: "
-                "convert it by y.long()"
+                f"convert it by {remedy}"
             )
         if y.min() < 0 or y.max() >= num_classes:
             raise InputError(f"y must hold labels from 0 to {num_classes - 1}")

@@ -56,7 +56,9 @@ def differences(stored: dict, here: dict) -> Iterator[str]:
             continue
         if name in PROGRAMS:
             changed = [pair for pair in _classes(name, there, ours) if not _has_moved(*pair[1:])]
-            yield from (f"{part} {_name(a)}, not {_name(b)}" for part, a, b in changed[:1])
+            for part, a, b in changed[:1]:
+                moved = f" (import it from {a[0]})" if a and b and a[1] == b[1] else ""
+                yield f"{part} {_name(a)}, not {_name(b)}{moved}"
         elif name not in DATA:
             yield f"{name}={there}, not {ours}"
         elif UNSET not in (there, ours) and there[0] == ours[0]:

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vae import parallel
-from pyro_vae.errors import InputError
+from pyro_vae.errors import InputError, warn_caller
 from pyro_vae.storage.tensors import (
     blaming,
     check_replaceable,
@@ -140,7 +139,7 @@ class TrainingState:
                 "in their last digits from those of an unchanged run"
             )
         if notes and parallel.rank() == 0:
-            warnings.warn(f"{self.path}: {'; '.join(notes)}", stacklevel=8)  # fit's caller
+            warn_caller(f"{self.path}: {'; '.join(notes)}")
 
     def save(self, position: Position, history: list[dict], shuffle_state: Tensor) -> None:
         """Write all of it, whole or not at all; of several processes the first does.

@@ -309,6 +309,21 @@ def test_each_kind_is_said_once_and_floats_are_not_spoken_of():
         log_likelihood(VAE.model, VAE.guide, x, num_samples=2)
 
 
+def test_one_image_of_any_form_is_taken_as_one():
+    wanted = VAE.reconstruct(X[:1])
+    for x in (X[0], X[0, 0], X[0].flatten()):
+        with pytest.warns(ConversionWarning, match=r"taken as \(1, 1, 28, 28\)"):
+            assert torch.equal(VAE.reconstruct(x), wanted)
+
+
+def test_bytes_without_large_numbers_are_said_to_be_dark():
+    x = torch.arange(17, dtype=torch.uint8).repeat(2, 1)  # as of scikit-learn's digits
+    with pytest.warns(ConversionWarning, match="divided by 255$"):
+        as_images(BYTES)
+    with pytest.warns(ConversionWarning, match="divided by 255; the largest is 16$"):
+        as_images(x)
+
+
 def test_a_float_tensor_is_the_same_object():
     for x in (torch.rand(3), torch.rand(2, 5, 5).double(), torch.ones(2, dtype=torch.int64)):
         assert as_images(x) is x
@@ -350,7 +365,9 @@ def test_a_models_own_images_say_what_shape_is_meant():
     with pytest.warns(ConversionWarning, match=r"\(3, 32, 30\): taken as \(1, 3, 32, 30\)"):
         found = log_likelihood(model, guide, x[0], num_samples=3).value
     assert (found == log_likelihood(model, guide, x[:1], num_samples=3).value).all()
-    with pytest.raises(InputError, match=r"must give logits .* for images \(4, 2880\), not"):
+    with pytest.raises(
+        InputError, match=r"x must have shape \(B, 3, 32, 30\), .*, not float32 \(4, 2880\)"
+    ):
         log_likelihood(model, guide, x.flatten(1), num_samples=3)  # the order is not plain
 
 
@@ -487,6 +504,10 @@ def test_what_is_no_image_data_is_one_line(source, message):
             Y.float(),
             r"y must be one int64 label .*, not float32 \(12,\): convert it by y\.long\(\)",
         ),
+        (
+            torch.eye(3)[Y],
+            r"y must be one int64 label .*, not float32 \(12, 3\): convert it by y\.argmax\(1\)",
+        ),
     ],
 )
 def test_what_are_no_labels_is_one_line(labels, message):
@@ -503,34 +524,34 @@ def test_what_are_no_labels_is_one_line(labels, message):
 @pytest.mark.parametrize(
     ("model", "guide", "rows", "message"),
     [
-        (Own(True), Own(False), (Y,), "the model takes no labels: leave the others out, {}"),
+        (Own(True), Own(False), (Y,), "the model takes no labels: leave the others out{}"),
         (
             Labelled(True),
             Own(False),
             (),
-            "the model takes labels y: give them after the images, {y}",
+            "the model takes labels y: give them after the images{y}",
         ),
-        (Labelled(True), Own(False), (Y,), "the guide takes no labels: leave the others out, {}"),
+        (Labelled(True), Own(False), (Y,), "the guide takes no labels: leave the others out{}"),
         (
             Labelled(True),
             Labelled(False),
             (Y, Y),
-            "the model takes labels y alone: leave the others out, {y}",
+            "the model takes labels y alone: leave the others out{y}",
         ),
         (
             HalfLabelled(True),
             Labelled(False),
             (),
-            "the guide takes labels y: give them after .* {y}",
+            "the guide takes labels y: give them after the images{y}",
         ),
     ],
 )
 def test_it_is_said_who_lacks_labels_or_takes_none(model, guide, rows, message):
-    call = r"log_likelihood\(model, guide, x{}\)$"
-    wanted = message.format(call.format(""), y=call.format(", y"))
-    with pytest.raises(InputError, match=wanted):
+    with pytest.raises(InputError, match=message.format("$", y="$")):
         log_likelihood(model, guide, X, *rows, num_samples=2)
-    with pytest.raises(InputError, match=message.format(r"train=\(x,\)$", y=r"train=\(x, y\)$")):
+    with pytest.raises(
+        InputError, match=message.format(r", train=\(x,\)$", y=r", train=\(x, y\)$")
+    ):
         fit(model, guide, (X, *rows), progress=False)
 
 

@@ -339,6 +339,27 @@ def test_what_is_no_image_is_named(write):
         load_images(folder)
 
 
+def test_several_that_are_no_images_are_counted_and_three_named(write):
+    write("good.png", stroke(40, 40))
+    for i in range(5):
+        folder = write(f"{i}.png", b"no image")
+    named = (
+        r"5 of 6 image files .*\(0\.png, 1\.png, 2\.png and 2 more\): of the first, .*0\.png cannot"
+    )
+    with pytest.raises(InputError, match=named):
+        load_images(folder)
+
+
+def test_links_to_folders_are_followed_and_none_twice(write, tmp_path, capsys):
+    for i in range(10):
+        folder = write(f"a/{i}.png", stroke(40, 40))
+    (folder / "a").rename(tmp_path / "elsewhere")
+    (folder / "b").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "round").symlink_to(folder)
+    assert load_images(folder).classes == ("b",)
+    assert "10 images, 1 class;" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("grey", [0, 255, 130])
 def test_an_image_that_shows_nothing_is_named(write, grey):
     folder = write("blank.png", np.full((50, 50), grey, np.uint8))
@@ -353,6 +374,7 @@ def test_an_image_that_shows_nothing_is_named(write, grey):
         (["notes.txt"], "holds no image files"),
         (["a/1.png", "2.png"], "beside folders of classes (2.png): move them"),
         (["train/a/1.png", "b/2.png"], "both within and beside train and test"),
+        (["train/a/1.png", "val/a/2.png"], "val lies beside train or test: rename it test, or"),
         (["train/a/1.png"], "holds images in train alone: name"),
         (["1.png", "2.png"], "too few images to train and test on, 2 (1.png, 2.png): add some, 10"),
         ([f"{i}.png" for i in range(9)], "9 (0.png, 1.png, 2.png and 6 more)"),

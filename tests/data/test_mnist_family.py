@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -282,6 +283,21 @@ def test_a_missing_data_set_says_what_to_do(tmp_path, offline, name):
     wanted = [EMNIST_ZIP] if name in EMNIST else [f"{file}.gz" for file in FAMILY[name].files]
     assert f"lay {', '.join(wanted)} in" in line
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["mnist", "kmnist"])
+def test_files_in_a_folder_above_their_own_are_named(laid, tmp_path, offline, name):
+    folder, *_ = laid(name)
+    places = [folder.parent, tmp_path] if name == "mnist" else [folder.parent]
+    for place in places:
+        for path in folder.iterdir():
+            path.rename(place / path.name)
+        message = f"{place} holds the files of {folder.parent.name}: move them to {folder}"
+        with pytest.raises(InputError, match=re.escape(message)):
+            load_dataset(name, tmp_path)
+        for path in place.glob("*ubyte*"):
+            path.rename(folder / path.name)
+    assert load_dataset(name, tmp_path).name == name
 
 
 def test_one_missing_file_is_named_alone(laid, tmp_path):

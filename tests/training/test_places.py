@@ -29,8 +29,9 @@ def test_a_class_that_moved_between_a_notebook_and_a_file_goes_on(digits, tmp_pa
     alone = train(digits, tmp_path / "alone.pt", 2, was)
     train(digits, tmp_path / "state.pt", 1, was)
     moved = f"{was}.MyGuide is taken for the same class as {now}.MyGuide"
-    with pytest.warns(UserWarning, match=f"state.pt: {moved}$"):
+    with pytest.warns(UserWarning, match=f"state.pt: {moved}$") as warned:
         again = train(digits, tmp_path / "state.pt", 2, now)
+    assert warned[0].filename == __file__  # the line that called this package
     assert all(map(torch.equal, again, alone))
     train(digits, tmp_path / "state.pt", 2, now)  # the state is this place's now
 
@@ -44,7 +45,9 @@ def test_another_class_is_named_beside_the_one_that_was(digits, tmp_path):
         train(digits, path, 1, was, resume=False)
         with pytest.raises(InputError) as found:
             train(digits, path, 2, place, name)
-        message = f"was trained with guide {was}.MyGuide, not {place}.{name}: resume with the same"
+        remedy = " (import it from mine)" if name == "MyGuide" else ""
+        there, here = f"{was}.MyGuide", f"{place}.{name}{remedy}"
+        message = f"was trained with guide {there}, not {here}: resume with the same"
         assert message in str(found.value)
     with pytest.raises(InputError, match=r"with guide\.more absent, not torch\..*\.Linear: resume"):
         train(digits, path, 2, layers=3)
