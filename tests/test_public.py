@@ -74,6 +74,15 @@ def test_an_example_gives_what_it_says(name, tmp_path, monkeypatch):
     assert result.failed == 0, "".join(output)
 
 
+def test_the_example_of_networks_of_your_own_runs():
+    """`docs/data.md`: colour images through a decoder and encoder of the user's."""
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/data.md").read_text(), re.S)
+    made = {"print": print}
+    exec(block, made)
+    assert made["x"].shape == (50, 3, 32, 32)
+    assert len(made["model"].image_shape) == 3
+
+
 def test_the_readme_imports_from_pyro_vae_alone():
     text = (ROOT / "README.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", text, re.S)
