@@ -69,7 +69,7 @@ def test_the_readmes_guide_is_in_the_table(results):
         assert len(rows[name]["history"]) == 1
 
 
-@pytest.mark.scripts
+@pytest.mark.slow
 def test_at_two_dimensions_the_posterior_is_shown(tmp_path):
     done = run_script(
         "compare_guides",
@@ -85,7 +85,7 @@ def test_at_two_dimensions_the_posterior_is_shown(tmp_path):
     assert metrics["rows"]["full_rank"]["elbo_minus_first"]["mean"] > 0
 
 
-@pytest.mark.scripts
+@pytest.mark.slow
 def test_joint_training_gives_each_guide_its_own_generator(tmp_path):
     done = run_script(
         "compare_guides",

@@ -67,6 +67,7 @@ def test_a_wrong_option_ends_both(tmp_path):
     assert not list(tmp_path.rglob("*.*"))
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_in_training_ends_the_run_and_the_next_goes_on(tmp_path):
     process = start_two(tmp_path / "killed", "--epochs", "6")
     state = tmp_path / "killed/digits/checkpoints/d3.training.pt"

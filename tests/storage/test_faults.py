@@ -89,7 +89,7 @@ def assert_same_files(folder, other):
             assert whole.read_bytes() == again.read_bytes(), path
 
 
-@pytest.mark.scripts
+@pytest.mark.slow
 def test_fifty_kills_change_no_bit(tmp_path):
     done = start("-m", "tests.storage.faults", tmp_path / "killed", 50, 0)
     out, err = done.communicate()
