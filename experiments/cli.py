@@ -1,7 +1,6 @@
 """What the scripts share on the command line: options, the data set, errors as one line."""
 
 import argparse
-import ctypes
 import io
 import os
 import re
@@ -9,7 +8,6 @@ import select
 import signal
 import sys
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from pathlib import Path
 
 import matplotlib as mpl
@@ -19,6 +17,7 @@ from pyro_vae.analysis.plots import RC_PARAMS
 from pyro_vae.data.dataset import Dataset, NoData
 from pyro_vae.data.loading import DATASETS, dataset_name, load_dataset
 from pyro_vae.errors import InputError, check_counts
+from pyro_vae.memory import keep_memory
 from pyro_vae.networks.precision import resolve_precision
 from pyro_vae.training.fit import check_training_options
 from pyro_vae.training.objectives import OBJECTIVES, objective
@@ -251,19 +250,6 @@ def _end(code: int, message: str) -> None:
         message = re.sub(rf"(?<![\w-]){re.escape(argument)}", option, message)
     print(message, file=sys.stderr)
     sys.exit(code)
-
-
-def keep_memory() -> None:
-    """Let glibc's allocator keep freed memory, where there is one; otherwise do nothing.
-
-    By default each activation of several MB is given back to the system when it is freed and
-    faulted in again, page by page, at the next step: a third of the time of a training step.
-    """
-    with suppress(AttributeError, TypeError, OSError):
-        mallopt = ctypes.CDLL(None).mallopt
-        m_trim_threshold, m_mmap_threshold = -1, -3  # from malloc.h
-        mallopt(m_mmap_threshold, 2**30)
-        mallopt(m_trim_threshold, 2**31 - 1)
 
 
 def announce_and_load(args: argparse.Namespace, what: str, labels: bool = False) -> Dataset:

@@ -18,6 +18,7 @@ from pyro.infer.autoguide import AutoGuide
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
+from pyro_vae.memory import memory_kept
 from pyro_vae.seeds import GLOBAL_STATE_LOCK
 
 Program = Callable[..., object]
@@ -152,7 +153,7 @@ def evaluating(*programs: object) -> Iterator[None]:
     Afterwards each module has the mode it had, and Pyro's store the parameters it had. Other
     threads wait, since they might use the same modules. Nothing is rounded: see `unrounded`.
     """
-    with GLOBAL_STATE_LOCK, nothing_registered(), unrounded():
+    with GLOBAL_STATE_LOCK, memory_kept(), nothing_registered(), unrounded():
         modes = [(module, module.training) for module in modules_of(*programs)]
         before = _evaluated[0]
         _evaluated[0] = _stamp(module for module, _ in modes)

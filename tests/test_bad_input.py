@@ -885,7 +885,7 @@ ELSEWHERE = {
         "select_by_label",
         "join_appendix",
         "fingerprint",
-        "keep_memory",
+        *("keep_memory", "memory_kept"),  # test_memory
         "all_finite",
         "check_grid",
         "any_process",

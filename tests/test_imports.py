@@ -13,7 +13,7 @@ from tests.commands import ROOT
 # From the ground up. The package itself, whose names users import, stands on all of them.
 ROOMS = (
     ("errors",),
-    ("complaints", "seeds", "parallel"),
+    ("complaints", "seeds", "parallel", "memory"),
     ("progress",),
     ("programs",),
     ("storage",),

@@ -18,10 +18,10 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from torch.utils.data import DataLoader, TensorDataset
 
 from experiments.appendix import BernoulliImageGenerator, GaussianEncoder
-from experiments.cli import keep_memory
 from pyro_vae.guides.amortised import Amortised
 from pyro_vae.guides.refined import Refined
 from pyro_vae.likelihood.importance import log_likelihood
+from pyro_vae.memory import keep_memory
 from pyro_vae.models import Model
 from pyro_vae.networks.appendix import State, join_appendix, split_appendix
 from pyro_vae.networks.precision import resolve_precision

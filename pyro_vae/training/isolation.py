@@ -7,6 +7,7 @@ from typing import TypeVar
 import pyro
 from pyro.params import user_param_name
 
+from pyro_vae.memory import memory_kept
 from pyro_vae.programs import Program, forget, modules_of
 from pyro_vae.seeds import GLOBAL_STATE_LOCK, random_state_kept
 
@@ -24,7 +25,7 @@ def isolated(training: Callable[..., Result]) -> Callable[..., Result]:
     @wraps(training)
     def call(model: Program, guide: Program, *args: object, **options: object) -> Result:
         store = pyro.get_param_store()
-        with random_state_kept():
+        with random_state_kept(), memory_kept():
             with GLOBAL_STATE_LOCK:
                 callers = dict(vars(store))  # clear makes new dictionaries: these stay as they are
                 store.clear()
