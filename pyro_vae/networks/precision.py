@@ -131,12 +131,8 @@ def in_blocks(
         channels = activation(blocks).view(-1, 4, 4 * 14 * 14)
         # detached: for a weight that asks for a gradient matmul first copies all channels
         logits = torch.matmul(mix.weight.detach().flatten(), channels)
-    logits = logits.view(-1, 2, 2, 14, 14)
-    image = torch.empty_like(logits).view(-1, 14, 2, 14, 2)
-    for i in (0, 1):
-        for j in (0, 1):
-            torch.add(logits[:, i, j], mix.bias, out=image[:, :, i, :, j])
-    return image.view(-1, 1, 28, 28)
+    logits = (logits + mix.bias).view(-1, 2, 2, 14, 14)
+    return logits.permute(0, 3, 1, 4, 2).reshape(-1, 1, 28, 28)
 
 
 def softplus(logits: Tensor) -> Tensor:
