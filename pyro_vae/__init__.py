@@ -44,7 +44,7 @@ _PUBLIC = {
     "TrainingError": "training.stopping",
     "Interrupted": "training.stopping",
     # log p(x)
-    "log_likelihood": "likelihood.importance",  # of any model, by any guide
+    "log_likelihood": "accuracy",  # of any model, by any guide
     "unlabelled_log_likelihood": "likelihood.unlabelled",  # of images whose label is not known
     "log_weights": "likelihood.importance",  # what it rests on, (K, B)
     "estimate": "likelihood.estimate",  # from log weights alone, NumPy's too
@@ -68,6 +68,7 @@ _PUBLIC = {
 __all__ = list(_PUBLIC)
 
 if TYPE_CHECKING:  # the same names, for editors and type checkers
+    from pyro_vae.accuracy import log_likelihood as log_likelihood
     from pyro_vae.analysis.comparison import compare as compare
     from pyro_vae.analysis.completion import complete as complete
     from pyro_vae.analysis.sampling import decode as decode
@@ -92,7 +93,6 @@ if TYPE_CHECKING:  # the same names, for editors and type checkers
     from pyro_vae.likelihood.estimate import Estimate as Estimate
     from pyro_vae.likelihood.estimate import estimate as estimate
     from pyro_vae.likelihood.estimate import iwae as iwae
-    from pyro_vae.likelihood.importance import log_likelihood as log_likelihood
     from pyro_vae.likelihood.importance import log_weights as log_weights
     from pyro_vae.likelihood.psis import pareto_khat as pareto_khat
     from pyro_vae.likelihood.quadrature import integrate_plane as integrate_plane

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pyro_vae.accuracy import log_likelihood, sum_over_labels
 from pyro_vae.analysis.interpolation import interpolate
 from pyro_vae.analysis.rendering import device_of, latent_sites, rows_like
 from pyro_vae.analysis.sampling import Latents, decode, guide_samples, sample
@@ -21,7 +22,6 @@ from pyro_vae.guides import AMORTISED
 from pyro_vae.guides.amortised import Amortised
 from pyro_vae.guides.refined import Refined
 from pyro_vae.likelihood.estimate import Estimate
-from pyro_vae.likelihood.importance import log_likelihood
 from pyro_vae.likelihood.unlabelled import unlabelled_log_likelihood
 from pyro_vae.models import Model
 from pyro_vae.networks import ARCHITECTURES
@@ -234,22 +234,29 @@ class Vae:
         self,
         x: Images,
         *labels: Labels,
-        num_samples: int = 100,
+        num_samples: int | None = None,
+        se: float | None = None,
         seed: int = 0,
         mask: Tensor | np.ndarray | None = None,
         progress: Progress = None,
     ) -> Estimate:
         """Estimate log p(x), or log p(x | y), of each image, in nats; see `log_likelihood`.
 
-        Without labels a conditional autoencoder sums over them: see `unlabelled_log_likelihood`.
+        Ask for `num_samples` of the guide, or for a standard error: `se=0.1`. Without labels a
+        conditional autoencoder sums over them: see `unlabelled_log_likelihood`.
         """
         options = {"num_samples": num_samples, "seed": seed, "mask": mask, "progress": progress}
         batch = self.here(*as_batch(self.model, x, *labels, progress=progress))
         num_classes = self.config.get("num_classes", 0)
         if num_classes and len(batch) == 1:
-            options["labels"] = torch.arange(num_classes, device=batch[0].device)
-            return unlabelled_log_likelihood(self.model, self.guide, *batch, **options)
-        return log_likelihood(self.model, self.guide, *batch, **options)
+            labels = torch.arange(num_classes, device=batch[0].device)
+            if se is not None:
+                return sum_over_labels(self.model, self.guide, *batch, labels, se=se, **options)
+            options["num_samples"] = 100 if num_samples is None else num_samples
+            return unlabelled_log_likelihood(
+                self.model, self.guide, *batch, labels=labels, **options
+            )
+        return log_likelihood(self.model, self.guide, *batch, se=se, **options)
 
     @checked
     def reconstruct(

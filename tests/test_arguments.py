@@ -83,7 +83,7 @@ RIGHT = {
         "prior": "standard",
     },
     "vae.Vae.log_likelihood": {
-        "self": VAE, "x": X, "num_samples": 2, "seed": 0, "mask": None, "progress": None
+        "self": VAE, "x": X, "num_samples": 2, "se": None, "seed": 0, "mask": None, "progress": None
     },
     "vae.Vae.reconstruct": {"self": VAE, "x": X, "num_samples": 2, "seed": 0},
     "vae.Vae.decode": {"self": VAE, "z": LATENTS},
@@ -140,6 +140,9 @@ RIGHT = {
         "model": MODEL, "guide": GUIDE, "params": NUMBERS, "batch": [X], "steps": 1, "draws": 1,
         "learning_rate": 0.1,
     },
+    "accuracy.log_likelihood": of(
+        num_samples=2, se=None, seed=0, mask=None, chunk_size=10, progress=None
+    ),
     "importance.log_likelihood": of(num_samples=2, seed=0, mask=None, chunk_size=10, progress=None),
     "importance.log_weights": of(num_samples=2, seed=0, mask=None, chunk_size=10, progress=None),
     "unlabelled.unlabelled_log_likelihood": {

@@ -24,6 +24,7 @@ ROOMS = (
     ("models",),
     ("training",),
     ("guides",),
+    ("accuracy",),
     ("analysis",),
     ("problems",),
     ("vae",),

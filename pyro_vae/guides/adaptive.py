@@ -1,50 +1,111 @@
 """Adaptive multiple importance sampling: a proposal refitted to its own weighted draws."""
 
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_vae.guides.laplace import LogJoint
+from pyro_vae.guides.posterior import Posterior
 from pyro_vae.guides.student import StudentMixture
+from pyro_vae.likelihood.estimate import Estimate, estimate
 from pyro_vae.likelihood.importance import default_chunk_size
-from pyro_vae.networks.precision import to_float64_device
+from pyro_vae.networks.precision import autocast, to_float64_device
+
+LEAST = 100  # effective draws below which a proposal that passes stays as it is
+DRAWS_PER_ENTRY = 10  # effective draws for each entry of a covariance that better the proposal
+
+
+class Round(NamedTuple):
+    """What a round has drawn of B images."""
+
+    proposal: StudentMixture
+    draws: Tensor  # (N, B, D)
+    values: Tensor  # log p(x, u) there, (N, B)
+
+    def rows(self, rows: Tensor) -> "Round":
+        """Return the draws of some of the images."""
+        return Round(self.proposal.rows(rows), self.draws[:, rows], self.values[:, rows])
+
+
+def drawn(
+    posterior: Posterior, proposal: StudentMixture, count: int, precision: str = "float32"
+) -> Round:
+    """Draw from the proposals, and score the draws, as many at a time as the device does fastest.
+
+    The matrix products of the model have the `precision`.
+    """
+    u = proposal.sample((count,))
+    with autocast(precision, u):
+        pieces = u.split(max(1, default_chunk_size(u) // u.shape[1]))
+        values = torch.cat([posterior.log_joint(piece) for piece in pieces])
+    return Round(proposal, to_float64_device(u), to_float64_device(values).double())
+
+
+def pooled(rounds: Sequence[Round]) -> tuple[Tensor, Tensor]:
+    """Return the draws of all rounds, `(N, B, D)`, and their log weights, `(N, B)`.
+
+    The weights are p(x, u) over the density of the mixture from which the N draws are: each round's
+    proposal in proportion to its draws (Veach, Guibas 1995, the balance heuristic).
+    """
+    u, values = (torch.cat(parts) for parts in zip(*(r[1:] for r in rounds), strict=True))
+    log_q = [r.proposal.log_prob(u).double() + math.log(len(r.draws) / len(u)) for r in rounds]
+    return u, values - torch.stack(log_q).logsumexp(0)
 
 
 def adaptive_importance_sampling(
-    log_joint: LogJoint, proposal: StudentMixture, samples_per_round: tuple[int, ...]
-) -> StudentMixture:
-    """Return `proposal` after rounds of adaptive multiple importance sampling.
+    posterior: Posterior,
+    proposal: StudentMixture,
+    samples_per_round: Sequence[int],
+    precision: str = "float32",
+    khat: float = math.inf,
+    earlier: Sequence[Round] = (),
+) -> tuple[StudentMixture, Estimate]:
+    """Return proposals after rounds of adaptive multiple importance sampling, and the last rounds.
 
-    Each round adds its draws to all earlier ones, N in all. They are weighted by p(x, z) over the
-    mixture of all proposals so far, and the weights are truncated at sqrt(N) times their mean
-    (Ionides 2008). Then each component moves to its weighted mean and covariance (`_refit`).
+    In each round an image's proposal gives draws, and these an estimate of log p(x). If it passes
+    the k-hat rule, and is below `khat`, the image is in no further round. Of the others, and of
+    those with many effective draws for each entry of a covariance, all draws so far, N,
+    are weighted by p(x, u) over the mixture of all proposals so far, and each component of the
+    proposal moves to its weighted mean and covariance (`_refit`).
+
+    The matrix products of the model have the `precision`.
     """
-    proposals, draws, values = [], [], []
-    for count in samples_per_round:
-        proposals.append(proposal)
-        draws.append(proposal.sample((count,)))
-        values.append(to_float64_device(_in_pieces(log_joint, draws[-1])).double())
-        z = to_float64_device(torch.cat(draws))  # (N, B, d)
-        log_q = torch.stack(
-            [
-                p.log_prob(z) + math.log(n / len(z))
-                for p, n in zip(proposals, samples_per_round, strict=False)
-            ]
-        ).logsumexp(0)
-        log_w = torch.log_softmax(torch.cat(values) - log_q, 0)
-        w = torch.softmax(log_w.clamp(max=-0.5 * math.log(len(z))), 0)  # (N, B)
-        proposal = _refit(proposal, z, w)
-    return proposal
+    (count, *further), images = samples_per_round, len(proposal.loc)
+    now = drawn(posterior, proposal, count, precision)
+    result = estimate(pooled([now])[1])
+    result = result._replace(num_samples=np.full(images, count))
+    failing = ~(result.trusted() & (result.khat < khat))
+    d = now.draws.shape[-1]
+    moving = failing | (result.ess > max(LEAST, DRAWS_PER_ENTRY * d * (d + 1) / 2))
+    if moving.any():
+        rows = torch.from_numpy(np.flatnonzero(moving))
+        refitted = _refit([r.rows(rows) for r in (*earlier, now)])
+        proposal = proposal.replaced(rows, refitted)
+    if further and failing.any():
+        rows = torch.from_numpy(np.flatnonzero(failing))
+        rounds = [r.rows(rows) for r in (*earlier, now)]
+        refitted, again = adaptive_importance_sampling(
+            posterior.rows(rows), proposal.rows(rows), further, precision, khat, rounds
+        )
+        proposal = proposal.replaced(rows, refitted)
+        result = result.replaced(np.flatnonzero(failing), again)
+    return proposal, result
 
 
-def _refit(proposal: StudentMixture, z: Tensor, w: Tensor) -> StudentMixture:
-    """Move each component to the weighted moments of the draws `z`, `(N, B, d)`, near it.
+def _refit(rounds: Sequence[Round]) -> StudentMixture:
+    """Move each component of the last proposal to the weighted moments of the draws near it.
 
-    `w`, `(N, B)`, are the draws' weights; each draw is shared among the components by their
-    densities there (Cappe et al. 2008). All moments are shrunk towards the earlier ones.
+    The weights are truncated at sqrt(N) times their mean (Ionides 2008). Each draw is shared among
+    the components by their densities there (Cappe et al. 2008). All moments are shrunk towards the
+    earlier ones.
     """
+    proposal, (z, log_w) = rounds[-1].proposal, pooled(rounds)
     z, d = z.double(), z.shape[-1]
+    log_w = torch.log_softmax(log_w, 0)
+    w = torch.softmax(log_w.clamp(max=-0.5 * math.log(len(z))), 0)  # (N, B)
     responsibility = torch.softmax(proposal.component_log_prob(z), -1)  # (N, B, C)
     locs, trils, masses = [], [], []
     for c in range(proposal.loc.shape[1]):
@@ -101,10 +162,3 @@ def _shrink_variances(covariance: Tensor, previous: Tensor, ess: Tensor) -> Tens
     along = torch.einsum("bij,bik,bkj->bj", axes, covariance, axes)
     along = _shrink(along, variances.clamp(min=1e-12), ess, variances.shape[-1])
     return axes @ torch.diag_embed(along) @ axes.mT
-
-
-def _in_pieces(log_joint: LogJoint, z: Tensor) -> Tensor:
-    """Return `log_joint` of all draws, for as many at a time as the device does fastest."""
-    return torch.cat(
-        [log_joint(piece) for piece in z.split(max(1, default_chunk_size(z) // z.shape[1]))]
-    )

@@ -2,21 +2,23 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from pyro_vae.guides.posterior import LogJoint
 from pyro_vae.guides.student import StudentMixture
 from pyro_vae.networks.precision import to_float64_device, without_tf32
 
-LogJoint = Callable[[Tensor], Tensor]  # z, (K, B, d), to log p(x, z), (K, B)
+# z, (K, B, d), to log p(x, z), its gradient and minus its Hessian, made positive definite
+Derivatives = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
 
 
 def curvature(log_joint: LogJoint, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return log p(x, z), its gradient and minus its Hessian, made positive definite.
 
-    Shapes: `(K, B)`, `(K, B, d)` and `(K, B, d, d)`. Eigenvalues of minus the Hessian are replaced
-    by their absolute values, and raised to a ten-thousandth of the largest. So the Newton step is a
+    Shapes: `(K, B)`, `(K, B, d)` and `(K, B, d, d)`. By `made_positive` the Newton step is a
     direction of ascent, and the inverse a covariance, at saddles too.
     """
     with torch.enable_grad(), without_tf32(z):
@@ -27,22 +29,33 @@ def curvature(log_joint: LogJoint, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             torch.autograd.grad(gradient[..., i].sum(), z, retain_graph=True)[0]
             for i in range(z.shape[-1])
         ]
-    precision = -to_float64_device(torch.stack(hessian, -2))
+    return value.detach(), gradient.detach(), made_positive(-torch.stack(hessian, -2))
+
+
+def made_positive(precision: Tensor) -> Tensor:
+    """Return symmetric matrices `(*, d, d)` with the absolute values of their eigenvalues.
+
+    None is below a ten-thousandth of the largest.
+    """
+    precision = to_float64_device(precision)
     eigenvalues, vectors = torch.linalg.eigh((precision + precision.mT) / 2)
     eigenvalues = eigenvalues.abs()
     floor = 1e-4 * eigenvalues.amax(-1, keepdim=True)
     eigenvalues = torch.maximum(eigenvalues, floor.clamp(min=1e-6))
-    precision = vectors @ torch.diag_embed(eigenvalues) @ vectors.mT
-    return value.detach(), gradient.detach(), precision
+    return vectors @ torch.diag_embed(eigenvalues) @ vectors.mT
 
 
-def newton_ascent(log_joint: LogJoint, z: Tensor, steps: int) -> Tensor:
+def newton_ascent(
+    log_joint: LogJoint, z: Tensor, steps: int, derivatives: Derivatives | None = None
+) -> Tensor:
     """Return `z`, `(K, B, d)`, after Newton steps up log p(x, z); no step ever goes down.
 
-    Each step tries four lengths in turn, and takes every one that goes up.
+    Each step tries four lengths in turn, and takes every one that goes up. `derivatives` are by
+    default those of `curvature`.
     """
+    derivatives = derivatives or partial(curvature, log_joint)
     for _ in range(steps):
-        value, gradient, precision = curvature(log_joint, z)
+        value, gradient, precision = derivatives(z)
         direction = torch.linalg.solve(precision, to_float64_device(gradient)).to(z.device)
         with torch.no_grad():
             for length in (1.0, 0.5, 0.2, 0.05):
@@ -54,13 +67,16 @@ def newton_ascent(log_joint: LogJoint, z: Tensor, steps: int) -> Tensor:
     return z
 
 
-def laplace(log_joint: LogJoint, modes: Tensor) -> StudentMixture:
+def laplace(
+    log_joint: LogJoint, modes: Tensor, derivatives: Derivatives | None = None
+) -> StudentMixture:
     """Return a mixture with the modes `(C, B, d)` as locations and the curvature there as scatter.
 
     A component's weight is the mass of Laplace's approximation at its mode. Of modes that lie
     within each other's reach, only the heaviest is kept.
     """
-    value, _, precision = (to_float64_device(t).double() for t in curvature(log_joint, modes))
+    derivatives = derivatives or partial(curvature, log_joint)
+    value, _, precision = (to_float64_device(t).double() for t in derivatives(modes))
     locs = to_float64_device(modes).double()
     scatter = torch.linalg.inv(precision)
     mass = value - 0.5 * torch.linalg.slogdet(precision).logabsdet  # log mass, (C, B)

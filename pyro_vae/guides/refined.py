@@ -24,6 +24,7 @@ References:
     Ionides (2008), Truncated importance sampling, JCGS 17.
 """
 
+import math
 from contextlib import suppress
 from copy import copy
 from typing import NamedTuple
@@ -39,7 +40,12 @@ from torch import Tensor
 from pyro_vae.errors import InputError, check_counts, checked
 from pyro_vae.guides.adaptive import adaptive_importance_sampling
 from pyro_vae.guides.discrete import Chosen, Values
-from pyro_vae.guides.laplace import LogJoint, laplace, newton_ascent
+from pyro_vae.guides.draws import DOUBTFUL, to_accuracy
+from pyro_vae.guides.gauss_newton import derivatives_of
+from pyro_vae.guides.laplace import laplace, newton_ascent
+from pyro_vae.guides.posterior import LogJoint, Posterior
+from pyro_vae.guides.score_matching import FEW, score_matching
+from pyro_vae.guides.starts import starts
 from pyro_vae.guides.student import StudentMixture
 from pyro_vae.likelihood.coordinates import (
     Coordinate,
@@ -48,11 +54,12 @@ from pyro_vae.likelihood.coordinates import (
     is_discrete,
     to_latents,
 )
+from pyro_vae.likelihood.estimate import Estimate, estimate, sum_of
 from pyro_vae.likelihood.masking import MaskedModel, masked_guide
 from pyro_vae.likelihood.refusals import check_names, check_shape
 from pyro_vae.likelihood.sites import Site, run
-from pyro_vae.likelihood.traces import log_joint, set_up
-from pyro_vae.networks.precision import autocast, resolve_precision, return_to, to_float64_device
+from pyro_vae.likelihood.traces import set_up
+from pyro_vae.networks.precision import resolve_precision, return_to, to_float64_device
 from pyro_vae.programs import Program, move
 from pyro_vae.seeds import seeded
 
@@ -91,7 +98,7 @@ class Refined:
         guide: Program,
         *,
         num_starts: int | None = None,
-        newton_steps: int = 4,
+        newton_steps: int = 3,
         samples_per_round: tuple[int, ...] | None = None,
         precision: str = "auto",
     ):
@@ -130,62 +137,78 @@ class Refined:
 
     def fit(self, x: Tensor, *labels: Tensor) -> "Fitted":
         """Return the proposals fitted to each image's posterior."""
-        batch = [x, *labels]
-        set_up(self.guide, batch)
-        coordinates, discrete = _latents_of(self.model, batch)
-        if discrete is None:
-            return Fitted(coordinates, [self._proposal(batch, coordinates, {})])
-        values = _values_of(discrete)
-        proposals, masses = [], []
-        for value in values:
-            held = {discrete.name: value.expand(len(x), *value.shape)}
-            proposals.append(self._proposal(batch, coordinates, held))
-            log_p = self._log_joint(batch, coordinates, held)
-            masses.append(_log_mass(log_p, proposals[-1], x))
+        posteriors, discrete, values = self._posteriors([x, *labels])
+        coordinates = posteriors[0].coordinates
+        precision = resolve_precision(self.precision, x.device.type)
+        # a k-hat that is well below the rule's, since the draws to come are not those of the fit
+        options = {"precision": precision, "khat": DOUBTFUL}
+        proposals = [self._adapted(posterior, **options)[0] for posterior in posteriors]
+        if values is None:
+            return Fitted(coordinates, proposals)
+        masses = [
+            _log_mass(posterior.log_joint, proposal, x)
+            for posterior, proposal in zip(posteriors, proposals, strict=True)
+        ]
         # a value that the fits make too little of is drawn all the same
         probs = 0.99 * torch.softmax(torch.stack(masses, -1), -1) + 0.01 / len(values)
-        return Fitted(coordinates, proposals, discrete.name, Values(values, return_to(x, probs)))
+        return Fitted(coordinates, proposals, discrete, Values(values, return_to(x, probs)))
 
-    def _log_joint(
-        self, batch: list[Tensor], coordinates: list[Coordinate], held: dict[str, Tensor]
-    ) -> LogJoint:
-        """Return log p(x, z) as a function of u, `(K, B, D)`, where z = T(u).
+    def to_accuracy(self, batch: list[Tensor], se: float, most: int) -> Estimate:
+        """Estimate log p(x) of each image until its standard error is at most `se`, trusted.
 
-        `held` has a value `(B, ...)` of the discrete latent, if there is one.
+        No estimate is of more than `most` draws. Over the values of a discrete latent the sum is
+        exact.
         """
+        posteriors, _, values = self._posteriors(batch)
+        parts = []
+        for posterior in posteriors:
+            proposal, fitted = self._adapted(posterior)
+            with torch.no_grad():
+                exact = proposal is None
+                parts += [fitted if exact else to_accuracy(posterior, proposal, fitted, se, most)]
+        return parts[0] if values is None else sum_of(parts, [0.0] * len(parts))
 
-        def log_p(u: Tensor) -> Tensor:
-            latents, log_det = to_latents(coordinates, u)
-            latents |= {name: value.expand(len(u), *value.shape) for name, value in held.items()}
-            return log_joint(self.model, batch, latents, observes=True) + log_det
+    def _posteriors(self, batch: list[Tensor]) -> tuple[list[Posterior], str, Tensor | None]:
+        """Return the images' posterior; of a discrete latent one for each value, and these."""
+        set_up(self.guide, batch)
+        coordinates, discrete = _latents_of(self.model, batch)
+        if discrete is None and not coordinates:
+            raise InputError("the model samples no latent: there is nothing to fit")
+        if discrete is None:
+            return [Posterior(self.model, batch, coordinates, {})], "", None
+        values = _values_of(discrete)
+        held = [value.expand(len(batch[0]), *value.shape) for value in values]
+        posteriors = [
+            Posterior(self.model, batch, coordinates, {discrete.name: each}) for each in held
+        ]
+        return posteriors, discrete.name, values
 
-        return log_p
+    def _adapted(
+        self,
+        posterior: Posterior,
+        precision: str = "float32",
+        khat: float = math.inf,
+    ) -> tuple[StudentMixture | None, Estimate]:
+        """Return the proposal for u of each image, and the estimate by the draws of its fit.
 
-    def _proposal(
-        self, batch: list[Tensor], coordinates: list[Coordinate], held: dict[str, Tensor]
-    ) -> StudentMixture | None:
-        """Return the proposal for u of each image; None where there is nothing continuous."""
-        guide, model = (poutine.condition(p, data=held) for p in (self.guide, self.model))
-        if not coordinates:
-            return None
-        mean = _guide_mean(guide, batch, coordinates)
-        log_p, d = self._log_joint(batch, coordinates, held), mean.shape[-1]
-        num_starts = self.num_starts or max(2, 40 // d)
-        samples_per_round = self.samples_per_round
-        if samples_per_round is None:
-            samples_per_round = (250, 500, 1000) + (1000,) * (d > 10)
+        Where there is nothing continuous there is no proposal, and log p(x) is exact.
+        """
+        if not posterior.coordinates:
+            log_p = _log_mass(posterior.log_joint, None, posterior.batch[0])
+            return None, estimate(log_p[None])
+        guide = poutine.condition(self.guide, data=posterior.held)
+        mean = _guide_mean(guide, posterior.batch, posterior.coordinates)
+        d, log_p = mean.shape[-1], posterior.log_joint
+        rounds = self.samples_per_round or (250, 500, 1000, 2000)
         with torch.no_grad():
-            u = torch.stack([mean, *_best_prior_draws(model, batch, coordinates, num_starts - 1)])
-        proposal = laplace(log_p, newton_ascent(log_p, u, self.newton_steps))
-
-        precision = resolve_precision(self.precision, batch[0].device.type)
-
-        def rounded_log_p(u: Tensor) -> Tensor:
-            with autocast(precision, batch[0]):
-                return log_p(u)
-
+            u = starts(posterior, mean, self.num_starts or max(1, 20 // d))
+        derivatives = derivatives_of(posterior)
+        modes = newton_ascent(log_p, u, self.newton_steps, derivatives)
         with torch.no_grad():
-            return adaptive_importance_sampling(rounded_log_p, proposal, samples_per_round)
+            proposal = laplace(log_p, modes, derivatives)
+            if d > FEW:
+                proposal = score_matching(posterior, proposal)
+            return adaptive_importance_sampling(posterior, proposal, rounds, precision, khat)
 
 
 class Fitted(NamedTuple):
@@ -283,18 +306,3 @@ def _guide_mean(guide: Program, batch: list[Tensor], coordinates: list[Coordinat
         check_shape(c.name, at.means[c.name].shape[1:], c.transform.forward_shape(c.shape))
     mean, drawn = (from_latents(coordinates, values) for values in (at.means, at.draws))
     return torch.where(mean.isfinite(), mean, drawn)  # on the edge of a support
-
-
-def _best_prior_draws(
-    model: Program, batch: list[Tensor], coordinates: list[Coordinate], count: int
-) -> list[Tensor]:
-    """Return, of 20 `count` draws of the prior, u of the `count` with the highest log p(x, z)."""
-    if count == 0:
-        return []
-    draws, values = [], []
-    for _ in range(20 * count):
-        sites = run(model, batch)
-        draws.append(from_latents(coordinates, {site.name: site.value for site in sites}))
-        values.append(sum(site.log_prob for site in sites))
-    best = torch.stack(values).topk(count, dim=0).indices  # (count, B)
-    return list(torch.stack(draws).gather(0, best[..., None].expand(-1, -1, draws[0].shape[-1])))

@@ -40,6 +40,22 @@ class StudentMixture(TorchDistribution):
         self.log_det = scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)  # (B, C)
         super().__init__(loc.shape[:1], loc.shape[-1:], validate_args=False)
 
+    def rows(self, rows: Tensor) -> "StudentMixture":
+        """Return the mixtures of some of the images."""
+        return StudentMixture(*(mine[rows] for mine in self.parameters()), self.like)
+
+    def replaced(self, rows: Tensor, other: "StudentMixture") -> "StudentMixture":
+        """Return these mixtures, those of some images replaced by `other`, of equally many."""
+        parts = (
+            mine.index_copy(0, rows.to(mine.device), new)
+            for mine, new in zip(self.parameters(), other.parameters(), strict=True)
+        )
+        return StudentMixture(*parts, self.like)
+
+    def parameters(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the locations, the factors of the scatter matrices and the log weights."""
+        return self.loc, self.scale_tril, self.log_mixture_weights
+
     def component_log_prob(self, value: Tensor) -> Tensor:
         """Return log(weight x density) of each component at `value`, `(*, B, d)`: `(*, B, C)`."""
         d = self.loc.shape[-1]

@@ -26,16 +26,18 @@ class Estimate(NamedTuple):
     khat: np.ndarray  # Pareto shape of the weights' tail
     elbo: np.ndarray  # mean log weight: the ELBO from the same samples
     zero_weights: np.ndarray  # samples with log weight -inf: kept in every mean, and counted
-    num_samples: int
+    num_samples: int | np.ndarray  # K; of each image, `(B,)`, where a standard error sets it
 
     @classmethod
     def concatenate(cls, parts: Sequence["Estimate"]) -> "Estimate":
-        """Join estimates of successive images, all from equally many samples."""
-        counts = {part.num_samples for part in parts}
-        if len(counts) != 1:
+        """Join estimates of successive images, from equally many samples where K is one number."""
+        counts = [part.num_samples for part in parts]
+        if not any(isinstance(count, np.ndarray) for count in counts) and len({*counts}) != 1:
             raise InputError("parts must be estimates, at least one, of equally many samples")
         columns = zip(*(part.arrays().values() for part in parts), strict=True)
-        return cls(*(np.concatenate(column) for column in columns), counts.pop())
+        if isinstance(counts[0], np.ndarray):
+            counts = [np.concatenate(counts)]
+        return cls(*(np.concatenate(column) for column in columns), counts[0])
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays by name: every field but `num_samples`."""
@@ -43,7 +45,17 @@ class Estimate(NamedTuple):
 
     def subset(self, images: np.ndarray | slice) -> "Estimate":
         """Return the estimates of some of the images, by index."""
-        return self._replace(**{name: array[images] for name, array in self.arrays().items()})
+        arrays = self.arrays()
+        if isinstance(self.num_samples, np.ndarray):
+            arrays["num_samples"] = self.num_samples
+        return self._replace(**{name: array[images] for name, array in arrays.items()})
+
+    def replaced(self, images: np.ndarray, other: "Estimate") -> "Estimate":
+        """Return these estimates, those of some images replaced; each has its own K."""
+        columns = [column.copy() for column in self]
+        for column, new in zip(columns, other, strict=True):
+            column[images] = new
+        return Estimate(*columns)
 
     def trusted(self) -> np.ndarray:
         """Return whether k-hat lets each estimate be trusted at this number of samples, `(B,)`."""
@@ -51,7 +63,7 @@ class Estimate(NamedTuple):
 
     def summary(self) -> dict[str, float | int | bool | str]:
         """Return the mean over the images, and how far to trust it, in JSON's own types."""
-        share = float(self.trusted().mean())
+        trusted, several = self.trusted(), isinstance(self.num_samples, np.ndarray)
         over_images = mean_interval(self.value)
         return {
             "estimator": "importance sampling",
@@ -60,15 +72,40 @@ class Estimate(NamedTuple):
             "ci95": over_images["ci95"],
             "mc_se": standard_error_of_mean(self.se),
             "elbo": float(self.elbo.mean()),
-            "num_samples": self.num_samples,
+            "num_samples": np.mean(self.num_samples) if several else self.num_samples,
             "num_images": len(self.value),
-            "share_trusted": share,
-            "khat_threshold": khat_threshold(self.num_samples),
+            "share_trusted": float(trusted.mean()),
+            "khat_threshold": khat_threshold(int(np.min(self.num_samples))),
             "median_khat": float(np.median(self.khat)),
             "median_ess": float(np.median(self.ess)),
             "zero_weights": int(self.zero_weights.sum()),
-            "verdict": _verdict(share),
+            "verdict": _verdict(trusted, self.khat),
         }
+
+
+def sum_of(parts: Sequence[Estimate], log_prior: Sequence[float]) -> Estimate:
+    """Return the estimate of log sum_v p(v) p(x | v) from those of log p(x | v), log p(v) given.
+
+    k-hat and the effective sample size are the worst of those values v that have at least 1% of
+    the sum. The ELBO is that of the guide that draws v in proportion to the terms of the sum.
+    """
+    terms = np.stack([part.value + log for part, log in zip(parts, log_prior, strict=True)])
+    value = np.logaddexp.reduce(terms)
+    with np.errstate(invalid="ignore"):
+        share = np.nan_to_num(np.exp(terms - value))  # (V, B)
+    counts = share >= 0.01
+    elbo = np.stack([part.elbo + log for part, log in zip(parts, log_prior, strict=True)])
+    bound = np.where(share > 0, share * (elbo - np.log(np.maximum(share, 1e-300))), 0.0)
+    se = np.stack([part.se for part in parts])
+    return Estimate(
+        value=value,
+        se=np.sqrt(np.square(np.where(share > 0, share * se, 0.0)).sum(0)),
+        ess=np.where(counts, [part.ess for part in parts], np.inf).min(0),
+        khat=np.where(counts, [part.khat for part in parts], -np.inf).max(0),
+        elbo=bound.sum(0),
+        zero_weights=sum(part.zero_weights for part in parts),
+        num_samples=sum(part.num_samples for part in parts),
+    )
 
 
 @checked
@@ -104,12 +141,17 @@ def estimate(log_w: Tensor | np.ndarray) -> Estimate:
     )
 
 
-def _verdict(share_trusted: float) -> str:
-    if share_trusted >= 0.99:
+def _verdict(trusted: np.ndarray, khat: np.ndarray) -> str:
+    """Say how many images are to be trusted as log p(x), which are not, and what to do."""
+    if trusted.all():
         return "to be trusted"
+    wrong = np.flatnonzero(~trusted)
+    named = ", ".join(f"{i} (k-hat {khat[i]:.2f})" for i in wrong[:3])
+    more = f" and {len(wrong) - 3:,} more" if len(wrong) > 3 else ""
     return (
-        f"not to be trusted as log p(x): k-hat is too high for {1 - share_trusted:.0%} of the "
-        "images; a lower bound only"
+        f"{len(trusted) - len(wrong):,} of {len(trusted):,} trusted; not image"
+        f"{'s' * (len(wrong) > 1)} {named}{more}: a lower bound there; draw more samples, or use "
+        "the refined guide"
     )
 
 

@@ -136,11 +136,22 @@ def check_log_weights(log_w: Tensor | np.ndarray) -> Tensor:
 
 
 @checked
-def passes(khat: np.ndarray, num_samples: int) -> np.ndarray:
-    """Return whether each k-hat is at most `khat_threshold(num_samples)`: trust that estimate."""
+def passes(khat: np.ndarray, num_samples: int | np.ndarray) -> np.ndarray:
+    """Return whether each k-hat is at most `khat_threshold(num_samples)`: trust that estimate.
+
+    Where the number of samples differs, `num_samples` has that of each.
+    """
     if khat.dtype.kind != "f":
         raise InputError(f"khat must be floats, not {describe(khat)}")
-    return khat <= khat_threshold(num_samples)
+    if isinstance(num_samples, np.ndarray):
+        whole = num_samples.shape == khat.shape and num_samples.dtype.kind in "iu"
+        if not whole:
+            raise InputError(
+                f"num_samples must be one whole number for each k-hat, not {describe(num_samples)}"
+            )
+    counts, which = np.unique(num_samples, return_inverse=True)
+    thresholds = np.array([khat_threshold(int(count)) for count in counts])
+    return khat <= thresholds[which].reshape(np.shape(num_samples))
 
 
 @checked

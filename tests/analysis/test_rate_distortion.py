@@ -55,7 +55,7 @@ def test_the_models_curve_is_quadratures(trained, digits, beta, changed):
         # ten runs: Student's t with 9 degrees of freedom has 1 in 1.7 million beyond 11.5
         se = runs.std(ddof=1) / np.sqrt(len(runs))
         assert abs(runs.mean() - truth.mean()) < 11.5 * se + 1e-3
-        assert se < 0.2
+        assert se < 0.3
 
 
 def test_at_beta_one_rate_and_distortion_add_up_to_log_p(trained, digits):

@@ -1,0 +1,85 @@
+"""How many draws of a fitted proposal an image needs, and its estimate by them."""
+
+import numpy as np
+import torch
+
+from pyro_vae.guides.adaptive import Round, adaptive_importance_sampling, drawn, pooled
+from pyro_vae.guides.posterior import Posterior
+from pyro_vae.guides.student import StudentMixture
+from pyro_vae.likelihood.estimate import Estimate, estimate
+from pyro_vae.likelihood.importance import DRAWS
+
+# numbers of draws: few kinds, so that many images are drawn for at once
+COUNTS = (300, 400, 550, 750, 1000, 1500, 2000, 3000, 5000, 10_000, 20_000, 50_000, 100_000)
+SPARE = 1.5  # the draws that tell how many are needed may have missed the larger weights
+DOUBTFUL = 0.4  # a k-hat from which on few draws may not pass
+SAFE = 1000  # draws that do
+TRIES = 3  # to add draws to those of an image
+REFIT = (1000, 2000)  # draws of the fit where the first has failed
+
+
+def to_accuracy(
+    posterior: Posterior, proposal: StudentMixture, fitted: Estimate, se: float, most: int
+) -> Estimate:
+    """Estimate log p(x) of each image until it is trusted, its standard error `se` at most.
+
+    `fitted` is the estimate by the draws of the fit, which say how many draws are needed. These
+    have no part in the result, and all later draws of an image have: to leave out those that look
+    bad would be a bias. An image has `most` draws at most.
+    """
+    counts = np.minimum(draws_needed(fitted, se), most)
+    result, rounds = _first(posterior, proposal, counts)
+    for _ in range(TRIES):
+        failing = np.flatnonzero(
+            ~(result.trusted() & (result.se <= se)) & (result.num_samples < most)
+        )
+        if not len(failing):
+            break
+        doubtful = torch.from_numpy(failing[~result.trusted()[failing]])
+        if len(doubtful):  # draws of the fit are drawn anew, lest the result's decide on it
+            refitted = adaptive_importance_sampling(
+                posterior.rows(doubtful), proposal.rows(doubtful), REFIT
+            )[0]
+            proposal = proposal.replaced(doubtful, refitted)
+        needed = draws_needed(result.subset(failing), se)
+        for i, total in zip(failing, needed, strict=True):
+            row = torch.tensor([i])
+            drawn_already = result.num_samples[i]
+            count = max(total - drawn_already, drawn_already // 2)
+            count = int(min(count, most - drawn_already))
+            rounds[i].append(drawn(posterior.rows(row), proposal.rows(row), count))
+            again = estimate(pooled(rounds[i])[1])
+            again = again._replace(num_samples=np.array([drawn_already + count]))
+            result = result.replaced(np.array([i]), again)
+    return result
+
+
+def draws_needed(known: Estimate, se: float) -> np.ndarray:
+    """Return how many draws, `(B,)` of COUNTS, bring the standard error down to `se`.
+
+    With relative variance v of the weights, of which N of effective size e tell v = N / e - 1, the
+    standard error is sqrt(v / K).
+    """
+    variance = known.num_samples / np.maximum(known.ess, 1.0) - 1
+    needed = SPARE * variance / se**2
+    needed = np.where(known.khat > DOUBTFUL, np.maximum(needed, SAFE), needed)
+    return np.array(COUNTS)[np.searchsorted(COUNTS[:-1], needed)]
+
+
+def _first(
+    posterior: Posterior, proposal: StudentMixture, counts: np.ndarray
+) -> tuple[Estimate, list[list[Round]]]:
+    """Estimate by as many draws of each image as `counts` say; return these draws too."""
+    results, order = [], []
+    rounds: list[list[Round]] = [[] for _ in counts]
+    for count in np.unique(counts):
+        images = np.flatnonzero(counts == count)
+        for part in np.array_split(images, -(-len(images) * count // DRAWS)):
+            rows = torch.from_numpy(part)
+            now = drawn(posterior.rows(rows), proposal.rows(rows), int(count))
+            result = estimate(pooled([now])[1])
+            results.append(result._replace(num_samples=np.full(len(part), count)))
+            order.append(part)
+            for k, i in enumerate(part):
+                rounds[i].append(now.rows(torch.tensor([k])))
+    return Estimate.concatenate(results).subset(np.argsort(np.concatenate(order))), rounds
