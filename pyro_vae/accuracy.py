@@ -46,8 +46,8 @@ def log_likelihood(
             default MOST: `result.trusted() & (result.se <= se)` says which images got there.
         mask: True where a pixel is seen, bool, of the shape of an image or of x. The estimate is
             then of log p(x_seen); pixels that are not seen may be anything, NaN too.
-        chunk_size: latents that pass through the model at a time, by default CHUNK for the device.
-            It bounds the memory and changes the result by rounding only.
+        chunk_size: latents that pass through the model at a time, by default CHUNK for the device,
+            as always with `se`. It bounds the memory and changes the result by rounding only.
         progress: a bar by default appears after a few seconds, in a terminal or notebook. False
             turns it off; True, or a name for it, shows it at once and everywhere.
 

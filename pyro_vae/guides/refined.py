@@ -3,11 +3,15 @@
 An amortised guide locates the posterior by one pass of an encoder, and importance sampling pays for
 its errors. The refined guide starts from it and, for all images of a batch at once,
 
-1. climbs to modes of p(z | x) by Newton's method, from the guide's mean and from the best of some
-   draws of the prior (`pyro_vae.guides.laplace`);
-2. places at each mode a Student-t distribution with the curvature there (Laplace's approximation);
-3. draws from the mixture of these and refits its weights, locations and scatters to the importance
-   weights of all draws so far, in several rounds (`pyro_vae.guides.adaptive`).
+1. climbs to modes of p(z | x) by Newton's method (`pyro_vae.guides.laplace`), from the guide's mean
+   and from the best of candidates that the images share (`pyro_vae.guides.starts`);
+2. places at each mode a Student-t distribution with the curvature there (Laplace's approximation;
+   `pyro_vae.guides.gauss_newton`);
+3. in more than 10 dimensions, fits these to gradients at a few draws
+   (`pyro_vae.guides.score_matching`);
+4. draws from their mixture. Images whose weights do not pass the k-hat rule go on: the mixture's
+   weights, locations and scatters are refitted to the importance weights of all draws so far, in
+   several rounds (`pyro_vae.guides.adaptive`).
 
 Then the proposal is fixed, and the latents are sampled from it as from any guide. The draws of the
 fit are not used again, so the estimate of p(x) stays unbiased.
@@ -78,13 +82,12 @@ class Refined:
     array([ True,  True])
 
     Args:
-        num_starts: modes sought for each image, the first from the guide's mean. By default 40 / d,
-            at least 2, for d latent numbers: in few dimensions draws of the prior find modes that
-            the guide misses; in many they find none, and a Newton step costs d gradients.
+        num_starts: modes sought for each image, the first from the guide's mean. By default 20 / d,
+            at least 1, for d latent numbers: in few dimensions draws of the prior find modes that
+            the guide misses; in many they find none.
         newton_steps: Newton steps to each mode.
-        samples_per_round: draws per image in each round of adaptive importance sampling. By default
-            250, 500 and 1000, and where d > 10 another 1000, since a covariance has d (d + 1) / 2
-            entries.
+        samples_per_round: draws per image in each round of adaptive importance sampling, of which
+            an image takes as many as it needs. By default 250, 500, 1000 and 2000.
         precision: of the model's matrix products in these rounds, which are most of the work:
             "float32", "bfloat16", or "auto" for the faster one here. However the fit is rounded,
             its proposal is sampled and scored as it is, by the model in full precision: the

@@ -48,10 +48,10 @@ def _shared(posterior: Posterior, mean: Tensor, count: int) -> Tensor | None:
             return None
         score, best = _apart(scores, candidates, mean[rows], count)  # (count, b)
         chosen[:, rows] = candidates[best]
-        exact = of_group.log_joint(candidates[best[:1]])[0]
         # the scores lack a term of x alone: their differences must be those of log p(x, u)
-        other = of_group.log_joint(candidates[best[-1:]])[0]
-        if not torch.allclose(exact - other, score[0] - score[-1], 1e-3, 0.1):
+        two = torch.stack([candidates[best[0]], candidates[:1].expand(len(rows), -1)])
+        first, second = of_group.log_joint(two)
+        if not torch.allclose(first - second, score[0] - scores[0], 1e-3, 0.1):
             return None
     return chosen
 

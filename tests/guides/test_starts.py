@@ -2,6 +2,7 @@
 
 import pyro
 import pyro.distributions as dist
+import pytest
 import torch
 
 from pyro_vae.guides import starts as starts_module
@@ -73,7 +74,8 @@ def test_images_with_labels_of_their_own_share_none(monkeypatch):
     assert calls
 
 
-def test_pixels_that_see_the_image_share_none(monkeypatch):
+@pytest.mark.parametrize("count", [2, 3])
+def test_pixels_that_see_the_image_share_none(monkeypatch, count):
     """The decoder is given x: what one image's candidates decode to is not another's."""
 
     def model(x):
@@ -83,7 +85,7 @@ def test_pixels_that_see_the_image_share_none(monkeypatch):
 
     calls = counted(monkeypatch)
     x = torch.rand(20, 1)
-    assert starts(posterior_of(model, x), x, 3).shape == (3, 20, 1)
+    assert starts(posterior_of(model, x), x, count).shape == (count, 20, 1)
     assert calls
 
 
