@@ -69,7 +69,7 @@ def test_no_image_has_more_draws_than_are_allowed():
     assert (result.se > 0.005).all()
 
 
-def test_the_result_is_the_same_for_every_block(monkeypatch):
+def test_the_result_is_the_same_for_every_block():
     """A block of images has draws of its own: those of other blocks change nothing."""
     problem = LinearGaussian()
     x = problem.data(130)
@@ -81,6 +81,8 @@ def test_the_result_is_the_same_for_every_block(monkeypatch):
     np.testing.assert_array_equal(again.value, whole.value)
     other = log_likelihood(problem.model, problem.shifted_guide, x, se=0.1, seed=1)
     assert (other.value != whole.value).all()
+    twice = log_likelihood(problem.model, problem.shifted_guide, x[:100].repeat(2, 1), se=0.1)
+    assert (twice.value[:100] != twice.value[100:]).all()
 
 
 def test_a_refined_guide_is_taken_as_it_is():

@@ -21,7 +21,7 @@ def resident():
     return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize() // 2**20
 def work():
     for _ in range(40):
-        maps = [torch.ones(n * 2**18) for n in (7, 14, 30)]
+        maps = [torch.ones(30 * 2**18) for _ in range(4)]  # MB, more than glibc's own limit
         del maps
 small = resident()
 work()
@@ -45,9 +45,9 @@ def test_freed_memory_is_kept_during_a_block_and_given_back():
         run = [sys.executable, "-c", WORK, way]
         out = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=True).stdout
         found[way] = [int(number) for number in out.split()]
-    pages = 51 * 2**20 // resource.getpagesize()  # of the activations of one round
+    pages = 120 * 2**20 // resource.getpagesize()  # of the activations of one round
     for way, (faults, _, _) in found.items():
         assert faults < 4 * pages, (way, faults)  # and not 40 times
     faults, during, after = found["block"]
-    assert during >= 40, during  # MB
+    assert during >= 100, during  # MB
     assert after < 10, after
