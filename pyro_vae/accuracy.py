@@ -43,7 +43,7 @@ def log_likelihood(
         se: a standard error in nats, such as 0.1, in the place of a number of samples. Each image
             is worked on, by `Refined(model, guide)`, until its estimate passes the k-hat rule and
             has this standard error. No estimate is then of more than `num_samples` draws, by
-            default MOST: `result.trusted() & (result.se <= se)` says which images got there.
+            default 10,000: `result.trusted() & (result.se <= se)` says which images got there.
         mask: True where a pixel is seen, bool, of the shape of an image or of x. The estimate is
             then of log p(x_seen); pixels that are not seen may be anything, NaN too.
         chunk_size: latents that pass through the model at a time, by default CHUNK for the device,
