@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 
 import matplotlib as mpl
 import numpy as np
@@ -81,7 +82,8 @@ def image_rows(
         raise InputError("titles must be one for each image of each row")
     check_number("size", size, 0.1, 10)
     columns = max(len(row) for row in rows)
-    figure = Figure(figsize=(size * columns + 1.9, (size + 0.22) * len(rows) + 0.75))
+    width = size * columns + 1.9
+    figure = Figure(figsize=(width, (size + 0.22) * len(rows) + 0.75))
     figure.set_layout_engine("constrained")
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for i, row in enumerate(rows):
@@ -93,7 +95,9 @@ def image_rows(
         axes[i, 0].set_ylabel(
             row_labels[i], rotation=0, ha="right", va="center", labelpad=8, fontsize=9
         )
-    figure.suptitle(title)
+    # a title wider than its figure, of few columns, would be cut off; formulas cannot be broken
+    lines = (line if "$" in line else fill(line, int(9 * width)) for line in title.splitlines())
+    figure.suptitle("\n".join(lines))
     return figure
 
 
