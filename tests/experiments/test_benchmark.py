@@ -117,7 +117,7 @@ def writer(path, name):
     return work
 
 
-@pytest.mark.scripts
+@pytest.mark.slow
 def test_each_round_begins_with_another_contender(tmp_path):
     path = tmp_path / "turns"
     contenders = {name: (writer, {"path": path, "name": name}) for name in "ab"}

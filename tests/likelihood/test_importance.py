@@ -285,6 +285,8 @@ def test_grey_score_is_below_the_mean_score_of_binarised_copies(trained, digits)
 # --- the autoencoders of record, on MNIST ----------------------------------------------------
 
 
+# all test images; the other autoencoder's in `make test-all`
+@pytest.mark.parametrize("record", [4, pytest.param(20, marks=pytest.mark.slow)], indirect=True)
 @pytest.mark.scripts
 def test_test_elbo_of_record(mnist, record):
     """10 epochs at the appendix's settings: the appendix's own code gave -127.9 and -105.7."""
