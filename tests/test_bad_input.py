@@ -873,6 +873,7 @@ ELSEWHERE = {
         "laplace",
         *("made_positive", "gauss_newton", "derivatives_of", "pixels_of", "starts"),
         *("score_matching", "draws_per_round", "adaptive_importance_sampling", "drawn", "pooled"),
+        *("pieces", "estimate_by", "jacobian"),
         *("to_accuracy", "draws_needed", "sum_of", "sum_over_labels"),
         "adam_ascent",
         "channels_last",

@@ -207,8 +207,8 @@ def _read_all(paths: list[Path], box: int) -> list[Picture]:
             f"{len(wrong)} of {len(paths)} image files cannot be used "
             f"({_some([path for path, _ in wrong])}): of the first, {wrong[0][1]}"
         )
-    for _, error in wrong:
-        raise error
+    if wrong:
+        raise wrong[0][1]
     return pictures
 
 

@@ -39,9 +39,19 @@ def drawn(
     """
     u = proposal.sample((count,))
     with autocast(precision, u):
-        pieces = u.split(max(1, default_chunk_size(u) // u.shape[1]))
-        values = torch.cat([posterior.log_joint(piece) for piece in pieces])
+        values = torch.cat([posterior.log_joint(piece) for piece in pieces(u)])
     return Round(proposal, to_float64_device(u), to_float64_device(values).double())
+
+
+def pieces(u: Tensor) -> tuple[Tensor, ...]:
+    """Cut draws, `(K, B, D)`, into as many as the device scores fastest at a time."""
+    return u.split(max(1, default_chunk_size(u) // u.shape[1]))
+
+
+def estimate_by(rounds: Sequence[Round]) -> Estimate:
+    """Estimate log p(x) of each image by the draws of all rounds; each image has its own K."""
+    u, log_w = pooled(rounds)
+    return estimate(log_w)._replace(num_samples=np.full(u.shape[1], len(u)))
 
 
 def pooled(rounds: Sequence[Round]) -> tuple[Tensor, Tensor]:
@@ -73,25 +83,22 @@ def adaptive_importance_sampling(
 
     The matrix products of the model have the `precision`.
     """
-    (count, *further), images = samples_per_round, len(proposal.loc)
+    count, *further = samples_per_round
     now = drawn(posterior, proposal, count, precision)
-    result = estimate(pooled([now])[1])
-    result = result._replace(num_samples=np.full(images, count))
+    rounds, result = [*earlier, now], estimate_by([now])
     failing = ~(result.trusted() & (result.khat < khat))
     d = now.draws.shape[-1]
     moving = failing | (result.ess > max(LEAST, DRAWS_PER_ENTRY * d * (d + 1) / 2))
     if moving.any():
         rows = torch.from_numpy(np.flatnonzero(moving))
-        refitted = _refit([r.rows(rows) for r in (*earlier, now)])
-        proposal = proposal.replaced(rows, refitted)
+        proposal = proposal.replaced(rows, _refit([r.rows(rows) for r in rounds]))
     if further and failing.any():
         rows = torch.from_numpy(np.flatnonzero(failing))
-        rounds = [r.rows(rows) for r in (*earlier, now)]
+        rest = further, precision, khat, [r.rows(rows) for r in rounds]
         refitted, again = adaptive_importance_sampling(
-            posterior.rows(rows), proposal.rows(rows), further, precision, khat, rounds
+            posterior.rows(rows), proposal.rows(rows), *rest
         )
-        proposal = proposal.replaced(rows, refitted)
-        result = result.replaced(np.flatnonzero(failing), again)
+        proposal, result = proposal.replaced(rows, refitted), result.replaced(failing, again)
     return proposal, result
 
 

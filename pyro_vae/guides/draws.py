@@ -3,10 +3,10 @@
 import numpy as np
 import torch
 
-from pyro_vae.guides.adaptive import Round, adaptive_importance_sampling, drawn, pooled
+from pyro_vae.guides.adaptive import Round, adaptive_importance_sampling, drawn, estimate_by
 from pyro_vae.guides.posterior import Posterior
 from pyro_vae.guides.student import StudentMixture
-from pyro_vae.likelihood.estimate import Estimate, estimate
+from pyro_vae.likelihood.estimate import Estimate
 from pyro_vae.likelihood.importance import DRAWS
 
 # numbers of draws: few kinds, so that many images are drawn for at once
@@ -48,9 +48,7 @@ def to_accuracy(
             count = max(total - drawn_already, drawn_already // 2)
             count = int(min(count, most - drawn_already))
             rounds[i].append(drawn(posterior.rows(row), proposal.rows(row), count))
-            again = estimate(pooled(rounds[i])[1])
-            again = again._replace(num_samples=np.array([drawn_already + count]))
-            result = result.replaced(np.array([i]), again)
+            result = result.replaced(np.array([i]), estimate_by(rounds[i]))
     return result
 
 
@@ -77,8 +75,7 @@ def _first(
         for part in np.array_split(images, -(-len(images) * count // DRAWS)):
             rows = torch.from_numpy(part)
             now = drawn(posterior.rows(rows), proposal.rows(rows), int(count))
-            result = estimate(pooled([now])[1])
-            results.append(result._replace(num_samples=np.full(len(part), count)))
+            results.append(estimate_by([now]))
             order.append(part)
             for k, i in enumerate(part):
                 rounds[i].append(now.rows(torch.tensor([k])))

@@ -22,7 +22,7 @@ from torch.distributions import Distribution
 from torch.func import jvp, vmap
 
 from pyro_vae.guides.families import pixels_of
-from pyro_vae.guides.laplace import Derivatives, curvature, made_positive
+from pyro_vae.guides.laplace import Derivatives, curvature, jacobian, made_positive
 from pyro_vae.guides.posterior import Posterior
 from pyro_vae.networks.precision import to_float64_device, without_tf32
 
@@ -128,8 +128,4 @@ def _minus_hessian(log_prior: Tensor, u: Tensor) -> Tensor:
     (gradient,) = torch.autograd.grad(log_prior.sum(), u, create_graph=True)
     if not gradient.requires_grad:
         return zero
-    rows = [
-        torch.autograd.grad(gradient[..., i].sum(), u, retain_graph=True)[0]
-        for i in range(u.shape[-1])
-    ]
-    return -torch.stack(rows, -2).detach()
+    return -jacobian(gradient, u).detach()

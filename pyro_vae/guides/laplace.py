@@ -25,11 +25,17 @@ def curvature(log_joint: LogJoint, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         z = z.detach().requires_grad_()
         value = log_joint(z)
         (gradient,) = torch.autograd.grad(value.sum(), z, create_graph=True)
-        hessian = [
-            torch.autograd.grad(gradient[..., i].sum(), z, retain_graph=True)[0]
-            for i in range(z.shape[-1])
-        ]
-    return value.detach(), gradient.detach(), made_positive(-torch.stack(hessian, -2))
+        precision = -jacobian(gradient, z)
+    return value.detach(), gradient.detach(), made_positive(precision)
+
+
+def jacobian(gradient: Tensor, z: Tensor) -> Tensor:
+    """Return the derivatives `(K, B, d, d)` of a gradient that was taken at z, `(K, B, d)`."""
+    rows = [
+        torch.autograd.grad(gradient[..., i].sum(), z, retain_graph=True)[0]
+        for i in range(z.shape[-1])
+    ]
+    return torch.stack(rows, -2)
 
 
 def made_positive(precision: Tensor) -> Tensor:

@@ -167,8 +167,9 @@ class Refined:
         for posterior in posteriors:
             proposal, fitted = self._adapted(posterior)
             with torch.no_grad():
-                exact = proposal is None
-                parts += [fitted if exact else to_accuracy(posterior, proposal, fitted, se, most)]
+                if proposal is not None:
+                    fitted = to_accuracy(posterior, proposal, fitted, se, most)
+            parts.append(fitted)
         return parts[0] if values is None else sum_of(parts, [0.0] * len(parts))
 
     def _posteriors(self, batch: list[Tensor]) -> tuple[list[Posterior], str, Tensor | None]:

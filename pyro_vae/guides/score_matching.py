@@ -14,9 +14,9 @@ References:
 import torch
 from torch import Tensor
 
+from pyro_vae.guides.adaptive import pieces
 from pyro_vae.guides.posterior import Posterior
 from pyro_vae.guides.student import StudentMixture
-from pyro_vae.likelihood.importance import default_chunk_size
 from pyro_vae.networks.precision import to_float64_device
 
 ROUNDS = 2
@@ -39,7 +39,9 @@ def score_matching(posterior: Posterior, proposal: StudentMixture) -> StudentMix
     loc, tril, log_weights = (part.clone() for part in proposal.parameters())
     for c in range(loc.shape[1]):
         rows = log_weights[:, c].isfinite().nonzero().flatten()
-        for _ in range(ROUNDS * bool(len(rows))):
+        if not len(rows):
+            continue
+        for _ in range(ROUNDS):
             now = loc[rows, c], tril[rows, c]
             loc[rows, c], tril[rows, c] = _fitted(posterior.rows(rows), *now, proposal.like)
     return StudentMixture(loc, tril, log_weights, proposal.like)
@@ -66,7 +68,7 @@ def _fitted(posterior: Posterior, loc: Tensor, tril: Tensor, like: Tensor) -> tu
 def _scores(posterior: Posterior, u: Tensor) -> tuple[Tensor, Tensor]:
     """Return log p(x, u) and its gradient at draws u, `(K, B)` and `(K, B, D)`."""
     values, scores = [], []
-    for piece in u.split(max(1, default_chunk_size(u) // u.shape[1])):
+    for piece in pieces(u):
         with torch.enable_grad():
             at = piece.detach().requires_grad_()
             value = posterior.log_joint(at)

@@ -50,21 +50,9 @@ def log_likelihood(
     chunk_size: int | None = None,
     progress: Progress = None,
 ) -> Estimate:
-    """Estimate log p(x), or log p(x | y), of each image of `x`, `(B, ...)`; nats per image.
+    """Estimate log p(x), or log p(x | y), of each image by `num_samples` of the guide.
 
-    Args:
-        x, labels: tensors, arrays or lists; x may be a Dataset or DataLoader: see `as_images`.
-        model, guide: Pyro programs of `(x, *labels)` with the same latent sites, in one plate over
-            the images, the rightmost batch dimension. They run in evaluation mode.
-        num_samples: samples K of the guide, drawn for each image.
-        mask: True where a pixel is seen, bool, of the shape of an image or of x. The estimate is
-            then of log p(x_seen); pixels that are not seen may be anything, NaN too.
-        chunk_size: latents that pass through the model at a time, by default CHUNK for the device.
-            It bounds the memory and changes the result by rounding only.
-        progress: a bar by default appears after a few seconds, in a terminal or notebook. False
-            turns it off; True, or a name for it, shows it at once and everywhere.
-
-    Raises InputError where model and guide do not match, or a log weight is NaN or +inf.
+    It is `pyro_vae.log_likelihood` without `se`: the arguments and the errors are said there.
 
     >>> from pyro_vae import LinearGaussian, log_likelihood
     >>> problem = LinearGaussian()  # whose log p(x) is known
