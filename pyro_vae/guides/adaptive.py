@@ -8,12 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_vae.guides.posterior import Posterior
+from pyro_vae.guides.posterior import Posterior, pieces
+from pyro_vae.guides.score_matching import FEW, score_matching
 from pyro_vae.guides.student import StudentMixture
 from pyro_vae.likelihood.estimate import Estimate, estimate
-from pyro_vae.likelihood.importance import default_chunk_size
 from pyro_vae.networks.precision import autocast, to_float64_device
 
+LEAST_SHARE = 0.1  # of the draws that are effective, below which a proposal is fitted anew
+FRAMES = 3  # of the score matching then
 LEAST = 100  # effective draws below which a proposal that passes stays as it is
 DRAWS_PER_ENTRY = 10  # effective draws for each entry of a covariance that better the proposal
 
@@ -41,11 +43,6 @@ def drawn(
     with autocast(precision, u):
         values = torch.cat([posterior.log_joint(piece) for piece in pieces(u)])
     return Round(proposal, to_float64_device(u), to_float64_device(values).double())
-
-
-def pieces(u: Tensor) -> tuple[Tensor, ...]:
-    """Cut draws, `(K, B, D)`, into as many as the device scores fastest at a time."""
-    return u.split(max(1, default_chunk_size(u) // u.shape[1]))
 
 
 def estimate_by(rounds: Sequence[Round]) -> Estimate:
@@ -76,29 +73,34 @@ def adaptive_importance_sampling(
     """Return proposals after rounds of adaptive multiple importance sampling, and the last rounds.
 
     In each round an image's proposal gives draws, and these an estimate of log p(x). If it passes
-    the k-hat rule, and is below `khat`, the image is in no further round. Of the others, and of
-    those with many effective draws for each entry of a covariance, all draws so far, N,
-    are weighted by p(x, u) over the mixture of all proposals so far, and each component of the
-    proposal moves to its weighted mean and covariance (`_refit`).
+    the k-hat rule, is below `khat`, and a tenth of the draws are effective, the image is in no
+    further round. Of the others, and of those with many effective draws for each entry of a
+    covariance, all draws so far, N, are weighted by p(x, u) over the mixture of all proposals so
+    far, and each component of the proposal moves to its weighted mean and covariance (`_refit`).
+    In many dimensions few of the draws are effective, and the gradients at others say more.
 
     The matrix products of the model have the `precision`.
     """
     count, *further = samples_per_round
     now = drawn(posterior, proposal, count, precision)
     rounds, result = [*earlier, now], estimate_by([now])
-    failing = ~(result.trusted() & (result.khat < khat))
+    good = result.trusted() & (result.khat < khat) & (result.ess >= LEAST_SHARE * count)
+    failing = np.flatnonzero(~good)
     d = now.draws.shape[-1]
-    moving = failing | (result.ess > max(LEAST, DRAWS_PER_ENTRY * d * (d + 1) / 2))
-    if moving.any():
-        rows = torch.from_numpy(np.flatnonzero(moving))
+    moving = np.flatnonzero(~good | (result.ess > max(LEAST, DRAWS_PER_ENTRY * d * (d + 1) / 2)))
+    if len(moving):
+        rows = torch.from_numpy(moving)
         proposal = proposal.replaced(rows, _refit([r.rows(rows) for r in rounds]))
-    if further and failing.any():
-        rows = torch.from_numpy(np.flatnonzero(failing))
-        rest = further, precision, khat, [r.rows(rows) for r in rounds]
-        refitted, again = adaptive_importance_sampling(
-            posterior.rows(rows), proposal.rows(rows), *rest
-        )
-        proposal, result = proposal.replaced(rows, refitted), result.replaced(failing, again)
+    if len(failing):
+        rows = torch.from_numpy(failing)
+        of_failing, refitted = posterior.rows(rows), proposal.rows(rows)
+        if d > FEW:
+            refitted = score_matching(of_failing, refitted, FRAMES)
+        if further:
+            rest = further, precision, khat, [r.rows(rows) for r in rounds]
+            refitted, again = adaptive_importance_sampling(of_failing, refitted, *rest)
+            result = result.replaced(failing, again)
+        proposal = proposal.replaced(rows, refitted)
     return proposal, result
 
 

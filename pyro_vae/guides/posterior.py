@@ -14,6 +14,7 @@ from pyro import poutine
 from torch import Tensor
 
 from pyro_vae.likelihood.coordinates import Coordinate, to_latents
+from pyro_vae.likelihood.importance import default_chunk_size
 from pyro_vae.likelihood.sites import Site
 from pyro_vae.likelihood.traces import log_joint, sites_at
 from pyro_vae.programs import Program
@@ -56,3 +57,8 @@ class Posterior(NamedTuple):
         latents, log_det = to_latents(self.coordinates, u)
         held = {name: value.expand(len(u), *value.shape) for name, value in self.held.items()}
         return latents | held, log_det
+
+
+def pieces(u: Tensor) -> tuple[Tensor, ...]:
+    """Cut draws, `(K, B, D)`, into as many as the device scores fastest at a time."""
+    return u.split(max(1, default_chunk_size(u) // u.shape[1]))

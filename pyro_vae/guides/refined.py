@@ -10,8 +10,8 @@ its errors. The refined guide starts from it and, for all images of a batch at o
 3. in more than 10 dimensions, fits these to gradients at a few draws
    (`pyro_vae.guides.score_matching`);
 4. draws from their mixture. Images whose weights do not pass the k-hat rule go on: the mixture's
-   weights, locations and scatters are refitted to the importance weights of all draws so far, in
-   several rounds (`pyro_vae.guides.adaptive`).
+   weights, locations and scatters are refitted to the importance weights of all draws so far, and
+   in more than 10 dimensions to gradients again, in several rounds (`pyro_vae.guides.adaptive`).
 
 Then the proposal is fixed, and the latents are sampled from it as from any guide. The draws of the
 fit are not used again, so the estimate of p(x) stays unbiased.

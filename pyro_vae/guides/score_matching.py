@@ -4,6 +4,9 @@ The score of N(mu, P^-1) is the gradient of its log density, -P (u - mu), linear
 follow from a linear regression of the gradients of log p(x, u) on draws u. A draw gives D numbers
 in this way, where an importance weight gives one.
 
+The draws come in pairs e and -e, in which the even terms of the gradient cancel from P, and along
+the axes of random frames, so that they spread evenly over the directions of u.
+
 References:
     Modi, Gower, Margossian, Yao, Blei, Saul (2023), Variational inference with Gaussian score
     matching, NeurIPS.
@@ -14,8 +17,7 @@ References:
 import torch
 from torch import Tensor
 
-from pyro_vae.guides.adaptive import pieces
-from pyro_vae.guides.posterior import Posterior
+from pyro_vae.guides.posterior import Posterior, pieces
 from pyro_vae.guides.student import StudentMixture
 from pyro_vae.networks.precision import to_float64_device
 
@@ -26,15 +28,13 @@ WIDER, NARROWER = 5, 20  # the largest changes of a variance in a round
 STEP = 2  # the farthest that a location moves, in standard deviations
 
 
-def draws_per_round(d: int) -> int:
-    """Return how many draws of a component a round takes: three for each dimension, 20 at least."""
-    return max(20, 3 * d)
-
-
-def score_matching(posterior: Posterior, proposal: StudentMixture) -> StudentMixture:
+def score_matching(
+    posterior: Posterior, proposal: StudentMixture, frames: int = 1
+) -> StudentMixture:
     """Return `proposal`, `(B, C, D)`, with each component fitted to the scores of draws near it.
 
-    Components that are switched off stay as they are.
+    A round takes 2 D draws for each of the `frames`. Components that are switched off stay as they
+    are.
     """
     loc, tril, log_weights = (part.clone() for part in proposal.parameters())
     for c in range(loc.shape[1]):
@@ -43,26 +43,39 @@ def score_matching(posterior: Posterior, proposal: StudentMixture) -> StudentMix
             continue
         for _ in range(ROUNDS):
             now = loc[rows, c], tril[rows, c]
-            loc[rows, c], tril[rows, c] = _fitted(posterior.rows(rows), *now, proposal.like)
+            loc[rows, c], tril[rows, c] = _fitted(posterior.rows(rows), *now, proposal.like, frames)
     return StudentMixture(loc, tril, log_weights, proposal.like)
 
 
-def _fitted(posterior: Posterior, loc: Tensor, tril: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+def _fitted(
+    posterior: Posterior, loc: Tensor, tril: Tensor, like: Tensor, frames: int
+) -> tuple[Tensor, Tensor]:
     """Return the Gaussians N(loc, tril tril'), `(B, D)` and `(B, D, D)`, after one regression.
 
     Draws are weighted by the root of p(x, u) over the Gaussian's density, so that those count more
     that are likely under the posterior; no weight is above the root of their number.
     """
-    d = loc.shape[-1]
-    draws = draws_per_round(d)
-    white = torch.randn(draws, *loc.shape, dtype=torch.float32, device="cpu").to(loc)
+    white = _normal_pairs(frames, *loc.shape).to(loc)
     u = loc + torch.einsum("bij,kbj->kbi", tril, white)
     value, score = (to_float64_device(t).double() for t in _scores(posterior, u.to(like)))
     score = torch.einsum("kbi,bij->kbj", score, tril)  # with respect to `white`
-    w = draws * torch.softmax((value + white.square().sum(-1) / 2) / 2, 0)
-    w = w.clamp(max=draws**0.5)
+    w = len(white) * torch.softmax((value + white.square().sum(-1) / 2) / 2, 0)
+    w = w.clamp(max=len(white) ** 0.5)
     shift, scatter = _regression(white, score, w / w.mean(0))
     return loc + torch.einsum("bij,bj->bi", tril, shift), tril @ torch.linalg.cholesky(scatter)
+
+
+def _normal_pairs(frames: int, count: int, d: int) -> Tensor:
+    """Draw pairs e, -e from N(0, I) along the axes of random frames, `(K, B, d)`, K = 2 d `frames`.
+
+    B is `count`. The signs of axes are not random, which pairs do not see.
+    """
+    on_cpu = {"dtype": torch.float32, "device": "cpu"}
+    axes, _ = torch.linalg.qr(torch.randn(frames, count, d, d, **on_cpu))
+    degrees = torch.full((frames, d, count, 1), float(d), **on_cpu)
+    lengths = torch.distributions.Chi2(degrees).sample().sqrt()
+    half = (lengths * axes.movedim(-1, 1)).flatten(0, 1)  # an axis is a column
+    return torch.cat([half, -half])
 
 
 def _scores(posterior: Posterior, u: Tensor) -> tuple[Tensor, Tensor]:
