@@ -1,21 +1,30 @@
 """How many draws of a fitted proposal an image needs, and its estimate by them."""
 
+import math
+
 import numpy as np
 import torch
 
-from pyro_vae.guides.adaptive import Round, adaptive_importance_sampling, drawn, estimate_by
+from pyro_vae.guides.adaptive import (
+    LEAST_SHARE,
+    Round,
+    adaptive_importance_sampling,
+    drawn,
+    estimate_by,
+)
 from pyro_vae.guides.posterior import Posterior
 from pyro_vae.guides.student import StudentMixture
 from pyro_vae.likelihood.estimate import Estimate
 from pyro_vae.likelihood.importance import DRAWS
 
 # numbers of draws: few kinds, so that many images are drawn for at once
-COUNTS = (300, 400, 550, 750, 1000, 1500, 2000, 3000, 5000, 10_000, 20_000, 50_000, 100_000)
-SPARE = 1.5  # the draws that tell how many are needed may have missed the larger weights
+COUNTS = (200, 300, 400, 500, 600, 750, 1000, 1500, 2000, 3000, 5000)
+COUNTS += (10_000, 20_000, 50_000, 100_000)
+SPARE = 2.0  # the draws that tell how many are needed may have missed the larger weights
 DOUBTFUL = 0.4  # a k-hat from which on few draws may not pass
-SAFE = 1000  # draws that do
-TRIES = 3  # to add draws to those of an image
-REFIT = (1000, 2000)  # draws of the fit where the first has failed
+SAFE = 600  # draws that mostly do
+TRIES = 4  # to add draws to those of an image
+REFIT = 500  # draws of the fit where the first has failed
 
 
 def to_accuracy(
@@ -35,18 +44,19 @@ def to_accuracy(
         )
         if not len(failing):
             break
-        doubtful = torch.from_numpy(failing[~result.trusted()[failing]])
-        if len(doubtful):  # draws of the fit are drawn anew, lest the result's decide on it
-            refitted = adaptive_importance_sampling(
-                posterior.rows(doubtful), proposal.rows(doubtful), REFIT
-            )[0]
-            proposal = proposal.replaced(doubtful, refitted)
-        needed = draws_needed(result.subset(failing), se)
+        known = result.subset(failing)
+        weak = ~known.trusted() | (known.ess < LEAST_SHARE * known.num_samples)
+        if weak.any():  # draws of the fit are drawn anew, lest the result's decide on it
+            rows = torch.from_numpy(failing[weak])
+            fit = adaptive_importance_sampling(
+                posterior.rows(rows), proposal.rows(rows), (REFIT,), khat=-math.inf
+            )
+            proposal = proposal.replaced(rows, fit[0])
+        # what the earlier proposal would need says little of a new one: as many draws again
+        needed = np.where(weak, 2 * known.num_samples, draws_needed(known, se))
         for i, total in zip(failing, needed, strict=True):
-            row = torch.tensor([i])
-            drawn_already = result.num_samples[i]
-            count = max(total - drawn_already, drawn_already // 2)
-            count = int(min(count, most - drawn_already))
+            row, already = torch.tensor([i]), result.num_samples[i]
+            count = int(min(max(total - already, already // 2), most - already))
             rounds[i].append(drawn(posterior.rows(row), proposal.rows(row), count))
             result = result.replaced(np.array([i]), estimate_by(rounds[i]))
     return result
