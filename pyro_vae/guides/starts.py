@@ -16,7 +16,7 @@ from pyro_vae.likelihood.coordinates import from_latents
 from pyro_vae.likelihood.sites import run
 from pyro_vae.likelihood.traces import sites_of_samples
 
-DRAWS = 1000  # candidates from the prior
+DRAWS = 3000  # candidates from the prior, as many for all images
 GROUPS = 10  # kinds of labels up to which candidates are decoded for each kind
 APART = 0.5  # the least distance of two starts, where the candidates' own spread is 1
 OWN = 20  # draws of the prior for each start, where the images cannot share them
