@@ -872,7 +872,7 @@ ELSEWHERE = {
         "newton_ascent",
         "laplace",
         *("made_positive", "gauss_newton", "derivatives_of", "pixels_of", "starts"),
-        *("score_matching", "draws_per_round", "adaptive_importance_sampling", "drawn", "pooled"),
+        *("score_matching", "adaptive_importance_sampling", "drawn", "pooled"),
         *("pieces", "estimate_by", "jacobian"),
         *("to_accuracy", "draws_needed", "sum_of", "sum_over_labels"),
         "adam_ascent",

@@ -14,6 +14,8 @@ References:
     variational inference with a score-based divergence, ICML.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -39,30 +41,64 @@ def score_matching(
     loc, tril, log_weights = (part.clone() for part in proposal.parameters())
     for c in range(loc.shape[1]):
         rows = log_weights[:, c].isfinite().nonzero().flatten()
-        if not len(rows):
-            continue
-        for _ in range(ROUNDS):
-            now = loc[rows, c], tril[rows, c]
-            loc[rows, c], tril[rows, c] = _fitted(posterior.rows(rows), *now, proposal.like, frames)
+        if len(rows):
+            start = Gaussians(loc[rows, c], tril[rows, c])
+            loc[rows, c], tril[rows, c] = _fitted(
+                posterior.rows(rows), start, proposal.like, frames
+            )
     return StudentMixture(loc, tril, log_weights, proposal.like)
 
 
-def _fitted(
-    posterior: Posterior, loc: Tensor, tril: Tensor, like: Tensor, frames: int
-) -> tuple[Tensor, Tensor]:
-    """Return the Gaussians N(loc, tril tril'), `(B, D)` and `(B, D, D)`, after one regression.
+class Gaussians(NamedTuple):
+    """N(loc, tril tril') for each of B images."""
+
+    loc: Tensor  # (B, D)
+    tril: Tensor  # (B, D, D)
+
+    def at(self, white: Tensor) -> Tensor:
+        """Return the draws u, `(K, B, D)`, that standard normal numbers `white` come to."""
+        return self.loc + torch.einsum("bij,kbj->kbi", self.tril, white)
+
+    def elbo(self, white: Tensor, value: Tensor) -> Tensor:
+        """Return the mean of log p(x, u) - log q(u) over draws, `(B,)`, up to a constant."""
+        log_det = self.tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        return (value + white.square().sum(-1) / 2).mean(0) + log_det
+
+    def where(self, condition: Tensor, other: "Gaussians") -> "Gaussians":
+        """Return these Gaussians where the condition, `(B,)`, holds, and the others elsewhere."""
+        loc = torch.where(condition[:, None], self.loc, other.loc)
+        return Gaussians(loc, torch.where(condition[:, None, None], self.tril, other.tril))
+
+
+def _fitted(posterior: Posterior, start: Gaussians, like: Tensor, frames: int) -> Gaussians:
+    """Return the Gaussians after ROUNDS regressions; one that costs its ELBO a nat is taken back.
+
+    On a rugged posterior the gradients near a mode may say nothing of what lies around it.
+    """
+    q = kept = start
+    best = torch.full_like(start.loc[:, 0], -torch.inf)
+    for number in range(ROUNDS + 1):
+        white = _normal_pairs(frames, *q.loc.shape).to(q.loc)
+        value, score = _scores(posterior, q.at(white).to(like), gradient=number < ROUNDS)
+        elbo = q.elbo(white, value)
+        kept, best = q.where(elbo > best - 1, kept), torch.maximum(elbo, best)
+        if score is not None:
+            q = _moved(q, white, value, score)
+    return kept
+
+
+def _moved(q: Gaussians, white: Tensor, value: Tensor, score: Tensor) -> Gaussians:
+    """Return the Gaussians that a regression of the scores gives, `(K, B, D)`, on draws of q.
 
     Draws are weighted by the root of p(x, u) over the Gaussian's density, so that those count more
     that are likely under the posterior; no weight is above the root of their number.
     """
-    white = _normal_pairs(frames, *loc.shape).to(loc)
-    u = loc + torch.einsum("bij,kbj->kbi", tril, white)
-    value, score = (to_float64_device(t).double() for t in _scores(posterior, u.to(like)))
-    score = torch.einsum("kbi,bij->kbj", score, tril)  # with respect to `white`
+    score = torch.einsum("kbi,bij->kbj", score, q.tril)  # with respect to `white`
     w = len(white) * torch.softmax((value + white.square().sum(-1) / 2) / 2, 0)
     w = w.clamp(max=len(white) ** 0.5)
     shift, scatter = _regression(white, score, w / w.mean(0))
-    return loc + torch.einsum("bij,bj->bi", tril, shift), tril @ torch.linalg.cholesky(scatter)
+    loc = q.loc + torch.einsum("bij,bj->bi", q.tril, shift)
+    return Gaussians(loc, q.tril @ torch.linalg.cholesky(scatter))
 
 
 def _normal_pairs(frames: int, count: int, d: int) -> Tensor:
@@ -78,16 +114,18 @@ def _normal_pairs(frames: int, count: int, d: int) -> Tensor:
     return torch.cat([half, -half])
 
 
-def _scores(posterior: Posterior, u: Tensor) -> tuple[Tensor, Tensor]:
-    """Return log p(x, u) and its gradient at draws u, `(K, B)` and `(K, B, D)`."""
+def _scores(posterior: Posterior, u: Tensor, gradient: bool) -> tuple[Tensor, Tensor | None]:
+    """Return log p(x, u), `(K, B)`, at draws u and, if asked for, its gradient, `(K, B, D)`."""
     values, scores = [], []
     for piece in pieces(u):
-        with torch.enable_grad():
-            at = piece.detach().requires_grad_()
+        with torch.set_grad_enabled(gradient):
+            at = piece.detach().requires_grad_(gradient)
             value = posterior.log_joint(at)
-            scores.append(torch.autograd.grad(value.sum(), at)[0])
+            if gradient:
+                scores.append(torch.autograd.grad(value.sum(), at)[0])
         values.append(value.detach())
-    return torch.cat(values), torch.cat(scores)
+    value = to_float64_device(torch.cat(values)).double()
+    return value, to_float64_device(torch.cat(scores)).double() if gradient else None
 
 
 def _regression(white: Tensor, score: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
