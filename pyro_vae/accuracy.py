@@ -13,6 +13,7 @@ from pyro_vae.guides.refined import Refined
 from pyro_vae.likelihood import importance
 from pyro_vae.likelihood.estimate import Estimate, sum_of
 from pyro_vae.likelihood.masking import check_unseen, masked
+from pyro_vae.memory import memory_kept
 from pyro_vae.programs import Program, evaluating
 from pyro_vae.progress import Progress, progress_bar
 from pyro_vae.seeds import derive_seed, seeded, without_inference_mode
@@ -21,6 +22,7 @@ MOST = 10_000  # draws of an image, unless the caller says otherwise
 
 
 @checked
+@memory_kept()
 def log_likelihood(
     model: Program,
     guide: Program,

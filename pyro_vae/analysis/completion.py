@@ -34,6 +34,7 @@ from pyro_vae.likelihood.importance import (
 )
 from pyro_vae.likelihood.masking import MaskedModel, check_unseen, masked
 from pyro_vae.likelihood.traces import sites_at
+from pyro_vae.memory import memory_kept
 from pyro_vae.programs import Program, evaluating
 from pyro_vae.progress import Progress, progress_bar
 from pyro_vae.seeds import derive_seed, seeded
@@ -54,6 +55,7 @@ class Completion(NamedTuple):
 
 
 @checked
+@memory_kept()
 def complete(
     model: Program,
     guide: Program,

@@ -27,6 +27,7 @@ from pyro_vae.errors import check_counts, check_rows, check_seed, checked
 from pyro_vae.likelihood.estimate import Estimate, estimate
 from pyro_vae.likelihood.masking import check_unseen, masked
 from pyro_vae.likelihood.traces import draw, log_joint
+from pyro_vae.memory import memory_kept
 from pyro_vae.programs import Program, evaluating, has_own_numbers
 from pyro_vae.progress import Progress, progress_bar
 from pyro_vae.seeds import derive_seed, seeded, without_inference_mode
@@ -39,6 +40,7 @@ CHUNK = {"cpu": 1000, "cuda": 20_000}
 
 
 @checked
+@memory_kept()
 def log_likelihood(
     model: Program,
     guide: Program,
@@ -68,6 +70,7 @@ def log_likelihood(
 
 
 @checked
+@memory_kept()
 def log_weights(
     model: Program,
     guide: Program,

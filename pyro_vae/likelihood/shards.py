@@ -13,6 +13,7 @@ from pyro_vae.data.conversion import Images, Labels, as_batch, check_batch
 from pyro_vae.errors import InputError, check_seed, checked
 from pyro_vae.likelihood.estimate import Estimate, estimate
 from pyro_vae.likelihood.importance import block_log_weights, image_blocks
+from pyro_vae.memory import memory_kept
 from pyro_vae.programs import Program
 from pyro_vae.progress import Progress, progress_bar
 from pyro_vae.storage.files import check_folder
@@ -21,6 +22,7 @@ from pyro_vae.storage.tensors import blaming, load_tensors, pack, save_tensors
 
 
 @checked
+@memory_kept()
 def sharded_log_likelihood(
     folder: str | Path,
     model: Program,

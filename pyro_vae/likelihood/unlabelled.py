@@ -13,6 +13,7 @@ from pyro_vae.likelihood.estimate import Estimate, estimate
 from pyro_vae.likelihood.importance import blocks_of_weights
 from pyro_vae.likelihood.masking import masked
 from pyro_vae.likelihood.sites import run
+from pyro_vae.memory import memory_kept
 from pyro_vae.programs import Program, evaluating
 from pyro_vae.progress import Progress, progress_bar
 from pyro_vae.seeds import derive_seed, seeded
@@ -20,6 +21,7 @@ from pyro_vae.seeds import derive_seed, seeded
 
 @checked
 @one_line_refusals
+@memory_kept()
 def unlabelled_log_likelihood(
     model: Program,
     guide: Program,
