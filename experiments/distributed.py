@@ -25,7 +25,7 @@ from experiments.cli import (
 from experiments.record import Results
 from experiments.trained import Spec, load_or_train
 from pyro_vae import parallel
-from pyro_vae.likelihood.shards import sharded_log_likelihood
+from pyro_vae.shards import sharded_log_likelihood
 
 
 def main() -> None:

@@ -25,6 +25,7 @@ ROOMS = (
     ("training",),
     ("guides",),
     ("accuracy",),
+    ("shards",),
     ("analysis",),
     ("problems",),
     ("vae",),

@@ -18,9 +18,9 @@ from pyro_vae.data.conversion import as_images
 from pyro_vae.guides.refined import Refined
 from pyro_vae.likelihood.annealing import annealed_log_likelihood
 from pyro_vae.likelihood.importance import log_likelihood, log_weights
-from pyro_vae.likelihood.shards import sharded_log_likelihood
 from pyro_vae.likelihood.unlabelled import unlabelled_log_likelihood
 from pyro_vae.problems import LinearGaussian
+from pyro_vae.shards import sharded_log_likelihood
 from pyro_vae.training.fit import fit
 from pyro_vae.vae import Vae
 from tests.programs import PROBLEM, LinearGuide

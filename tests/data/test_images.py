@@ -14,8 +14,8 @@ from pyro_vae.errors import InputError
 from pyro_vae.guides.prior import PriorGuide
 from pyro_vae.likelihood.annealing import annealed_log_likelihood
 from pyro_vae.likelihood.importance import log_likelihood, log_weights
-from pyro_vae.likelihood.shards import sharded_log_likelihood
 from pyro_vae.models import Model
+from pyro_vae.shards import sharded_log_likelihood
 from pyro_vae.training.fit import fit
 from tests.autoencoders import build_vae
 

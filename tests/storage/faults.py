@@ -28,7 +28,7 @@ from matplotlib.image import imread
 
 from experiments.cli import run
 from pyro_vae.analysis.plots import save_figure
-from pyro_vae.likelihood.shards import sharded_log_likelihood
+from pyro_vae.shards import sharded_log_likelihood
 from pyro_vae.storage.files import atomic_write, lock_folder
 from pyro_vae.storage.tensors import load_tensors
 from pyro_vae.training.fit import fit

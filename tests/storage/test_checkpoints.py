@@ -15,8 +15,8 @@ from pyro_vae.guides.prior import PriorGuide
 from pyro_vae.guides.refined import Refined
 from pyro_vae.guides.semi_amortised import SemiAmortised
 from pyro_vae.likelihood.importance import log_likelihood
-from pyro_vae.likelihood.shards import sharded_log_likelihood
 from pyro_vae.models import ContinuousBernoulli, Model
+from pyro_vae.shards import sharded_log_likelihood
 from pyro_vae.storage.fingerprint import fingerprint
 from pyro_vae.storage.tensors import save_tensors
 from pyro_vae.training.fit import fit

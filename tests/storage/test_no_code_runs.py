@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from pyro_vae.errors import InputError
-from pyro_vae.likelihood.shards import sharded_log_likelihood
 from pyro_vae.problems import LinearGaussian
+from pyro_vae.shards import sharded_log_likelihood
 from pyro_vae.training.fit import fit
 from tests.autoencoders import build_vae, load_vae, save_vae
 from tests.commands import ROOT

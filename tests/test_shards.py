@@ -9,8 +9,8 @@ import torch
 
 from pyro_vae.errors import InputError
 from pyro_vae.likelihood.importance import log_likelihood
-from pyro_vae.likelihood.shards import sharded_log_likelihood
 from pyro_vae.problems import LinearGaussian
+from pyro_vae.shards import sharded_log_likelihood
 from tests.test_parallel import ROOT, launch
 
 SCRIPT = """
@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from pyro_vae import parallel
 from pyro_vae.likelihood.importance import log_likelihood
-from pyro_vae.likelihood.shards import sharded_log_likelihood
+from pyro_vae.shards import sharded_log_likelihood
 from pyro_vae.problems import LinearGaussian
 
 parallel.join_group()
