@@ -67,10 +67,8 @@ def log_likelihood(
         num_samples = 100 if num_samples is None else num_samples
         by_samples = importance.log_likelihood
         return by_samples(model, guide, x, *labels, num_samples=num_samples, **options)
-    check_number("se", se, 1e-3)
+    most = most_draws(se, num_samples)
     check_seed(seed)
-    most = MOST if num_samples is None else num_samples
-    check_counts(2, num_samples=most)
     everything = as_batch(model, x, *labels, progress=progress)
     check_batch(model, guide, *everything, seen=mask is not None)
     refined = guide if isinstance(guide, Refined) else Refined(model, guide)
@@ -83,9 +81,16 @@ def log_likelihood(
     with progress_bar(progress, len(everything[0]), "img") as bar:
         for block in blocks:
             batch = [tensor[block] for tensor in everything]
-            parts.append(_of_block(refined, batch, block.start, se, most, seed))
+            parts.append(block_to_accuracy(refined, batch, block.start, se, most, seed))
             bar.update(len(batch[0]))
     return Estimate.concatenate(parts)
+
+
+def most_draws(se: float, num_samples: int | None) -> int:
+    """Check a standard error that is asked for; return how many draws an image may have."""
+    check_number("se", se, 1e-3)
+    check_counts(2, num_samples=MOST if num_samples is None else num_samples)
+    return MOST if num_samples is None else num_samples
 
 
 def sum_over_labels(
@@ -103,7 +108,7 @@ def sum_over_labels(
 
 
 @one_line_refusals
-def _of_block(
+def block_to_accuracy(
     refined: Refined,
     batch: list[Tensor],
     start: int,
@@ -111,7 +116,7 @@ def _of_block(
     most: int,
     seed: int,
 ) -> Estimate:
-    """Return the estimates of a block of images, the first of them number `start` of all."""
+    """Estimate log p(x) of a block of images, the first of them number `start` of all."""
     programs = refined.model, refined.guide
     with seeded(derive_seed(seed, start), batch[0]), torch.no_grad(), evaluating(*programs):
         return refined.to_accuracy(without_inference_mode(batch), se, most)

@@ -1,6 +1,6 @@
 """log p(x) of many images by several processes, each finished block kept on disk.
 
-The blocks are those of `importance.log_likelihood`, each with its own seed. So the result is the
+The blocks are those of `log_likelihood`, each with its own seed. So the result is the
 same for any number of processes, and a stopped run continues where it was.
 """
 
@@ -9,10 +9,12 @@ from pathlib import Path
 import torch
 
 from pyro_vae import parallel
+from pyro_vae.accuracy import block_to_accuracy, most_draws
 from pyro_vae.data.conversion import Images, Labels, as_batch, check_batch
 from pyro_vae.errors import InputError, check_seed, checked
+from pyro_vae.guides.refined import Refined
 from pyro_vae.likelihood.estimate import Estimate, estimate
-from pyro_vae.likelihood.importance import block_log_weights, image_blocks
+from pyro_vae.likelihood.importance import block_log_weights, image_blocks, scored_together
 from pyro_vae.memory import memory_kept
 from pyro_vae.programs import Program
 from pyro_vae.progress import Progress, progress_bar
@@ -29,7 +31,8 @@ def sharded_log_likelihood(
     guide: Program,
     x: Images,
     *labels: Labels,
-    num_samples: int = 100,
+    num_samples: int | None = None,
+    se: float | None = None,
     seed: int = 0,
     must_match: dict[str, object] | None = None,
     progress: Progress = None,
@@ -39,21 +42,29 @@ def sharded_log_likelihood(
     Args:
         folder: where the blocks are kept, one file each, for the next run to find.
         must_match: further settings that must match the run that made the blocks. Images, labels,
-            number of samples, seed, and the weights, settings and classes of model and guide always
-            must. A function is known by its name only: give here what else it depends on.
+            number of samples or standard error, seed, and the weights, settings and classes of
+            model and guide always must. A function is known by its name only: give here what else
+            it depends on.
 
     A process that dies ends the run. Finished blocks stay; the next run makes the others.
     """
     x, *labels = as_batch(model, x, *labels, progress=progress)
     check_batch(model, guide, x, *labels)
     check_seed(seed)
-    blocks = image_blocks(len(x), num_samples)
+    if se is None:
+        num_samples = 100 if num_samples is None else num_samples
+        blocks = image_blocks(len(x), num_samples)
+    else:
+        num_samples = most_draws(se, num_samples)
+        refined = guide if isinstance(guide, Refined) else Refined(model, guide)
+        blocks = scored_together(refined, [x, *labels], 1)
     folder = Path(folder)
     check_folder(folder)
     settings = {
         "num_samples": num_samples,
         "seed": seed,
         "of": fingerprint(model, guide, x, *labels),
+        **({} if se is None else {"se": se}),
         **(must_match or {}),
     }
     pack(settings)
@@ -65,9 +76,13 @@ def sharded_log_likelihood(
     todo = [path for i, path in enumerate(paths) if i in mine and path not in known]
     with progress_bar(progress, len(todo), "block") as bar:
         for path in todo:
+            start = paths[path].start
             batch = [tensor[paths[path]] for tensor in (x, *labels)]
-            log_w = block_log_weights(model, guide, batch, paths[path].start, num_samples, seed)
-            arrays = estimate(log_w).arrays()
+            if se is None:
+                result = estimate(block_log_weights(model, guide, batch, start, num_samples, seed))
+            else:
+                result = block_to_accuracy(refined, batch, start, se, num_samples, seed)
+            arrays = result.arrays() if se is None else result._asdict()
             content = {name: torch.from_numpy(array) for name, array in arrays.items()}
             save_tensors(path, {"block": content, "settings": settings})
             bar.update()
@@ -93,7 +108,7 @@ def _read(path: Path, settings: dict, block: slice) -> Estimate:
         if other:
             raise InputError(f"{path} is of another run, with {'; '.join(other)}: {remedy}")
         arrays = {name: tensor.numpy() for name, tensor in content["block"].items()}
-        result = Estimate(**arrays, num_samples=settings["num_samples"])
+        result = Estimate(**{"num_samples": settings["num_samples"]} | arrays)
         if {array.shape for array in arrays.values()} != {(block.stop - block.start,)}:
             raise ValueError
     return result

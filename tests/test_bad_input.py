@@ -12,7 +12,7 @@ from torch import nn
 
 import pyro_vae
 from experiments import cli
-from pyro_vae import complaints, errors, models, priors
+from pyro_vae import complaints, errors, models, priors, shards
 from pyro_vae.analysis import (
     active_units,
     classification,
@@ -38,7 +38,6 @@ from pyro_vae.likelihood import (
     intervals,
     psis,
     quadrature,
-    shards,
     traces,
     unlabelled,
 )
@@ -874,7 +873,14 @@ ELSEWHERE = {
         *("made_positive", "gauss_newton", "derivatives_of", "pixels_of", "starts"),
         *("score_matching", "adaptive_importance_sampling", "drawn", "pooled"),
         *("pieces", "estimate_by", "jacobian"),
-        *("to_accuracy", "draws_needed", "sum_of", "sum_over_labels"),
+        *(
+            "to_accuracy",
+            "block_to_accuracy",
+            "most_draws",
+            "draws_needed",
+            "sum_of",
+            "sum_over_labels",
+        ),
         "adam_ascent",
         "channels_last",
         "flat_linear",

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from pyro_vae import accuracy
 from pyro_vae.errors import InputError
 from pyro_vae.likelihood.importance import log_likelihood
 from pyro_vae.problems import LinearGaussian
@@ -63,6 +64,21 @@ def test_the_result_is_that_of_one_process_without_files(problem, tmp_path):
     check_equal(plain, made)
     check_equal(plain, again)
     assert len(list(tmp_path.glob("*.pt"))) == 4  # blocks of 100 images
+
+
+def test_to_a_standard_error_that_is_asked_for(problem, tmp_path):
+    x = problem.data(250)
+    plain = accuracy.log_likelihood(problem.model, problem.wide_guide, x, se=0.1, seed=3)
+    for _ in range(2):  # made, and read again
+        found = sharded_log_likelihood(
+            tmp_path, problem.model, problem.wide_guide, x, se=0.1, seed=3
+        )
+        check_equal(plain, found)
+    assert len(list(tmp_path.glob("*.pt"))) == 3
+    for change in ({"se": 0.2}, {"num_samples": 100}):
+        options = {"se": 0.1, "num_samples": 10_000, "seed": 3} | change
+        with pytest.raises(InputError, match="is of another run"):
+            sharded_log_likelihood(tmp_path, problem.model, problem.wide_guide, x, **options)
 
 
 def test_only_what_is_missing_is_made_again(problem, tmp_path):
