@@ -24,9 +24,7 @@ def evaluate_all(field: Field, x: Tensor, gap_images: int) -> dict[str, Evaluati
     if field.refined is None:
         log_p = None
     else:
-        log_p = field.refined.log_likelihood(
-            x, num_samples=1000, seed=SEED, progress="refined log p"
-        )
+        log_p = field.refined.log_likelihood(x, se=0.1, seed=SEED, progress="refined log p")
     options = {"log_p": log_p, "gap_images": gap_images}
     evaluations = {
         name: evaluate(model, guide, x, seed=SEED, progress=name, **options)

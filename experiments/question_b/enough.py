@@ -184,7 +184,7 @@ def _draw_curve(ax: Axes, refined: Estimate, annealed: Estimate, metrics: dict) 
     samples, curve = metrics["iwae"]["num_samples"], metrics["iwae"]["mean"]
     ax.plot(samples, curve, "o-", ms=4, color=COLOURS["guide"], label="$K$ samples of the guide")
     mean = refined.value.mean()
-    ax.axhline(mean, color=COLOURS["posterior"], label="refined guide, 1,000 samples")
+    ax.axhline(mean, color=COLOURS["posterior"], label="refined guide, to 0.1 nats")
     ax.axhline(
         mean - metrics["median_refined_minus_annealed"],
         color=COLOURS["annealed"],

@@ -14,8 +14,8 @@ from pyro_vae.vae import Vae
 
 
 def refined_log_p(vae: Vae, x: Tensor, progress: str | None = None) -> Estimate:
-    """Estimate log p(x) of each image by 1,000 samples of the refined guide."""
-    return vae.refined().log_likelihood(x, num_samples=1000, seed=SEED, progress=progress)
+    """Estimate log p(x) of each image to a standard error of 0.1 nats, by the refined guide."""
+    return vae.log_likelihood(x, se=0.1, seed=SEED, progress=progress)
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float:

@@ -22,6 +22,7 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
+from pyro_vae.accuracy import log_likelihood
 from pyro_vae.analysis.gaps import best_log_weights
 from pyro_vae.complaints import one_line_refusals
 from pyro_vae.data.conversion import Images, Labels, as_batch
@@ -29,7 +30,7 @@ from pyro_vae.errors import InputError, check_counts, checked
 from pyro_vae.guides.amortised import Amortised
 from pyro_vae.guides.refined import Refined
 from pyro_vae.likelihood.estimate import Estimate, estimate, iwae
-from pyro_vae.likelihood.importance import log_likelihood, log_weights
+from pyro_vae.likelihood.importance import log_weights
 from pyro_vae.likelihood.intervals import mean_interval
 from pyro_vae.programs import Program, has_own_numbers, in_evaluation_mode
 from pyro_vae.progress import Progress, is_watched, part
@@ -80,9 +81,7 @@ def evaluate(
     seconds = time.perf_counter() - start
     refined = Refined(model, guide)
     if log_p is None:
-        log_p = log_likelihood(
-            model, refined, x, *labels, num_samples=1000, seed=seed, progress=progress
-        )
+        log_p = log_likelihood(model, refined, x, *labels, se=0.1, seed=seed, progress=progress)
     batch = [tensor[:gap_images] for tensor in (x, *labels)]
     value, se = log_p.value[:gap_images], log_p.se[:gap_images]
     elbo, elbo_se = _mean(log_w[:, :gap_images])

@@ -181,7 +181,8 @@ def test_moments_of_any_guide():
     assert (deviation["top"] - top).abs().max() < 5 * top / 40_000**0.5
     assert (mean["middle"] - PLANE).abs().max() < 5 * 0.6 / 20_000**0.5
     refined, _ = posterior_moments(Refined(linear, linear_guide), X, num_samples=20_000)
-    assert (refined - loc).abs().max() < 0.05
+    # its proposals lie at the mean of the draws of their fit, 250 at least
+    assert (refined - loc).abs().max() < 5 * 0.5 / 250**0.5
 
 
 def test_moments_of_autoguides():
