@@ -9,9 +9,10 @@ speed: how far this package is from what the processor can do, and how cost grow
 
 import argparse
 
+import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.benchmark import SEED, growth, machine, scaling, speed
+from experiments.benchmark import SEED, effort, growth, machine, scaling, speed
 from experiments.benchmark.contenders import fresh_weights, our_training
 from experiments.cli import (
     TRAINING,
@@ -22,6 +23,11 @@ from experiments.cli import (
     run,
 )
 from experiments.record import Results
+from experiments.trained import Spec, load_or_train
+from pyro_vae.data.dataset import Dataset
+from pyro_vae.networks.appendix import State, join_appendix
+
+DIMS = (4, 20)  # of the trained autoencoders whose log p(x) is timed
 
 
 def options() -> argparse.Namespace:
@@ -36,15 +42,29 @@ def options() -> argparse.Namespace:
     return args
 
 
+def tables(metrics: dict) -> dict[str, dict]:
+    """Return the tables of contenders by their titles."""
+    found = {title: metrics["speed"][key] for key, title in speed.TITLES.items()}
+    for d, row in metrics["effort"].items():
+        found[f"log p(x), 1,000 samples, d = {d[1:]}"] = row["turns"]
+    return found
+
+
 def figure(metrics: dict) -> Figure:
     """Draw the speed of each contender above, and how seconds and memory grow below."""
-    figure = Figure(figsize=(13, 6.6))
+    figure = Figure(figsize=(13, 9.5))
     figure.set_layout_engine("constrained")
-    above, below = figure.subplots(2, 3)
-    speed.draw(above, metrics["speed"])
-    growth.draw(below, metrics["growth"])
+    above, below = figure.subfigures(2, 1, height_ratios=[2, 1])
+    speed.draw(above.subplots(2, 2).ravel(), tables(metrics))
+    growth.draw(below.subplots(1, 3), metrics["growth"])
     figure.suptitle("Speed, each contender in a process of its own, taking turns")
     return figure
+
+
+def trained_weights(args: argparse.Namespace, data: Dataset, latent_dim: int) -> State:
+    """Return the weights of the trained autoencoder, on the CPU."""
+    vae = load_or_train(args, data, Spec(latent_dim)).to("cpu")
+    return join_appendix(vae.model.decoder.state_dict(), vae.guide.encoder.state_dict())
 
 
 def main() -> None:
@@ -52,8 +72,8 @@ def main() -> None:
     args = options()
     data = announce_and_load(
         args,
-        "benchmark: seconds of training and of log p(x), beside other code. About 30 minutes on 2 "
-        "cores, 6 on one GPU. Leave the machine to it.",
+        "benchmark: seconds of training and of log p(x), beside other code. About an hour on 2 "
+        "cores, 10 minutes on one GPU. Leave the machine to it.",
     )
     name = "benchmark" if args.device == "cpu" else "benchmark_gpu"
     results = Results(args, data, folder_name(args, name, 20))
@@ -63,9 +83,15 @@ def main() -> None:
     state = our_training(data.train_images.to(args.device), start, "auto")()
     state = {name: w.cpu() for name, w in state.items()}
     x = data.test_images
+    chosen = np.random.default_rng(SEED).permutation(len(x))[:100]
 
     results.add("speed", speed.measure(x, state, args.rounds, args.device))
-    print(speed.as_text(results.metrics["speed"]))
+    states = {d: trained_weights(args, data, d) for d in DIMS}
+    results.add("effort", effort.measure(states, x[chosen], args.rounds, args.device))
+    drawn = effort.figure(results.metrics["effort"])
+    results.draw(effort=drawn)
+    print(speed.as_text(tables(results.metrics)))
+    print(effort.as_text(results.metrics["effort"]))
     results.add("distance", machine.measure(x, state, args.device))
     print(machine.as_text(results.metrics["distance"]))
     results.add("growth", growth.measure(x, state, args.device))

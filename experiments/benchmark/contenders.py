@@ -18,9 +18,11 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from torch.utils.data import DataLoader, TensorDataset
 
 from experiments.appendix import BernoulliImageGenerator, GaussianEncoder
+from pyro_vae.accuracy import log_likelihood
 from pyro_vae.guides.amortised import Amortised
 from pyro_vae.guides.refined import Refined
-from pyro_vae.likelihood.importance import log_likelihood
+from pyro_vae.likelihood.annealing import annealed_log_likelihood
+from pyro_vae.likelihood.estimate import Estimate
 from pyro_vae.memory import keep_memory
 from pyro_vae.models import Model
 from pyro_vae.networks.appendix import State, join_appendix, split_appendix
@@ -117,12 +119,15 @@ def plain_likelihood(images: Tensor, state: State, num_samples: int, keep: bool 
         values = []
         for x in images.split(max(1, 2000 // num_samples)):
             loc, scale = encoder(x)
-            z = loc + scale * torch.randn(num_samples, *loc.shape, device=loc.device)
-            xr = encoder.f(z.flatten(0, 1)).unflatten(0, (num_samples, len(x)))
-            log_lik = (x * torch.log(xr) + (1 - x) * torch.log(1 - xr)).sum((2, 3, 4))
-            log_prior = Normal(0.0, 1.0).log_prob(z).sum(-1)
-            log_w = log_lik + log_prior - Normal(loc, scale).log_prob(z).sum(-1)
-            values.append(torch.logsumexp(log_w, 0) - math.log(num_samples))
+            log_w = []
+            for start in range(0, num_samples, 2000):
+                count = min(2000, num_samples - start)
+                z = loc + scale * torch.randn(count, *loc.shape, device=loc.device)
+                xr = encoder.f(z.flatten(0, 1)).unflatten(0, (count, len(x)))
+                log_lik = (x * torch.log(xr) + (1 - x) * torch.log(1 - xr)).sum((2, 3, 4))
+                log_prior = Normal(0.0, 1.0).log_prob(z).sum(-1)
+                log_w.append(log_lik + log_prior - Normal(loc, scale).log_prob(z).sum(-1))
+            values.append(torch.logsumexp(torch.cat(log_w), 0) - math.log(num_samples))
         return torch.cat(values).double().cpu().numpy()
 
     return work
@@ -136,18 +141,30 @@ def our_likelihood(images: Tensor, state: State, num_samples: int, keep: bool = 
     return lambda: log_likelihood(model, guide, images, num_samples=num_samples).value
 
 
-def refined_likelihood(
-    images: Tensor,
-    state: State,
-    num_samples: int,
-    precision: str = "float32",
-    num_starts: int | None = None,
-) -> Work:
+def refined_likelihood(images: Tensor, state: State, num_samples: int) -> Work:
     """Estimate log p(x) by the refined guide; the time includes the fit of its proposals."""
     keep_memory()
     model, guide = ours(state, device=images.device)
-    refined = Refined(model, guide, num_starts=num_starts, precision=precision)
+    refined = Refined(model, guide)
     return lambda: log_likelihood(model, refined, images, num_samples=num_samples).value
+
+
+def to_accuracy(
+    images: Tensor, state: State, se: float, most: int | None = None, seed: int = 0
+) -> Callable[[], Estimate]:
+    """Estimate log p(x) to a standard error, of which the refined guide is a part."""
+    keep_memory()
+    model, guide = ours(state, device=images.device)
+    options = {"se": se, "num_samples": most, "seed": seed, "progress": False}
+    return lambda: log_likelihood(model, guide, images, **options)
+
+
+def annealed(images: Tensor, state: State, num_steps: int) -> Callable[[], Estimate]:
+    """Estimate log p(x) by 16 chains annealed from the guide to the posterior."""
+    keep_memory()
+    model, guide = ours(state, device=images.device)
+    options = {"num_steps": num_steps, "progress": False}
+    return lambda: annealed_log_likelihood(model, guide, images, **options)
 
 
 def pyro_likelihood(images: Tensor, state: State, num_samples: int) -> Work:

@@ -18,7 +18,6 @@ from experiments.benchmark.contenders import (
     plain_training,
     pyro_likelihood,
     pythae_likelihood,
-    refined_likelihood,
 )
 from experiments.benchmark.turns import Contenders, compared, take_turns
 from pyro_vae.analysis.plots import COLOURS
@@ -28,7 +27,6 @@ from pyro_vae.networks.precision import resolve_precision
 TITLES = {
     "training": "training",
     "log_p_100": "log p(x), 100 samples",
-    "log_p_1000": "log p(x), 1,000 samples",
 }
 
 
@@ -37,7 +35,6 @@ def measure(x: Tensor, state: State, rounds: int, device: str) -> dict:
     contenders = {
         "training": _training(x[:2000], state, device),
         "log_p_100": _likelihood(x[:200], state),
-        "log_p_1000": _tighter_likelihood(x[:100], state, device),
     }
     metrics = {}
     for key, table in contenders.items():
@@ -77,28 +74,12 @@ def _likelihood(images: Tensor, state: State) -> Contenders:
     return table
 
 
-def _tighter_likelihood(images: Tensor, state: State, device: str) -> Contenders:
-    options = {"images": images, "state": state, "num_samples": 1000}
-    table: Contenders = {
-        "plain": (plain_likelihood, options),
-        "plain, memory kept": (plain_likelihood, options | {"keep": True}),
-        "ours": (our_likelihood, options),
-        "ours, refined": (refined_likelihood, options),
-    }
-    if resolve_precision("auto", device) == "bfloat16":
-        rounded = options | {"precision": "bfloat16"}
-        table["ours, refined in bfloat16"] = (refined_likelihood, rounded)
-    fewer = options | {"precision": "auto", "num_starts": 1}
-    table["ours, refined, one start"] = (refined_likelihood, fewer)
-    return table
-
-
-def as_text(metrics: dict) -> str:
-    """Return the table for a terminal: each contender beside the plain way."""
+def as_text(tables: dict[str, dict]) -> str:
+    """Return tables for a terminal, by their titles: each contender beside the plain way."""
     lines = []
-    for key, title in TITLES.items():
+    for title, table in tables.items():
         lines.append(f"{title:<28}{'images/s':>10}{'quartiles':>20}{'faster':>9}{'MiB':>8}")
-        for name, row in metrics[key].items():
+        for name, row in table.items():
             low, high = row["quartiles"]
             lines.append(
                 f"  {name:<26}{row['images_a_second']:>10.1f}{f'{low:.1f} to {high:.1f}':>20}"
@@ -107,10 +88,9 @@ def as_text(metrics: dict) -> str:
     return "\n".join(lines)
 
 
-def draw(axes: np.ndarray, metrics: dict) -> None:
-    """Draw how many times as fast as the plain way each contender is, on three axes."""
-    for ax, (key, title) in zip(axes, TITLES.items(), strict=True):
-        rows = metrics[key]
+def draw(axes: np.ndarray, tables: dict[str, dict]) -> None:
+    """Draw how many times as fast as the plain way each contender is, an axis for each table."""
+    for ax, (title, rows) in zip(axes, tables.items(), strict=True):
         place = np.arange(len(rows))[::-1]
         times = np.array([row["times_as_fast"] for row in rows.values()])
         ends = np.array([row["times_as_fast_quartiles"] for row in rows.values()]).T

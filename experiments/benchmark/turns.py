@@ -18,6 +18,7 @@ import torch
 from tqdm import tqdm
 
 from experiments.benchmark.contenders import Work
+from pyro_vae.likelihood.estimate import Estimate
 from pyro_vae.likelihood.intervals import mean_interval
 from pyro_vae.training.stopping import Interrupted
 
@@ -84,6 +85,7 @@ def _serve(connection: Connection, make: Callable[..., Work], options: dict, dev
             result = work()
             finish(device)
             connection.send(time.perf_counter() - start)
+        result = result.value if isinstance(result, Estimate) else result
         connection.send((result if isinstance(result, np.ndarray) else None, peak_mib(device)))
 
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.benchmark import contenders, machine, scaling, speed, turns
+from experiments.benchmark import contenders, effort, machine, scaling, speed, turns
 from experiments.benchmark.__main__ import figure as benchmark_figure
+from experiments.benchmark.__main__ import tables
 from pyro_vae.likelihood.importance import log_likelihood
 from pyro_vae.likelihood.quadrature import integrate_plane
 from pyro_vae.networks.appendix import join_appendix
@@ -56,6 +57,7 @@ def sleeper(name):
         contenders.our_likelihood,
         contenders.pyro_likelihood,
         contenders.refined_likelihood,
+        contenders.to_accuracy,
         contenders.pythae_likelihood,
     ],
 )
@@ -68,7 +70,9 @@ def test_every_contender_estimates_the_same(trained_state, exact, make):
         pytest.importorskip("pythae")
     x, log_p, by_guide = exact
     torch.manual_seed(0)
-    found = make(x, trained_state, 4000)()
+    work = 0.05 if make is contenders.to_accuracy else 4000  # the error, or the samples
+    found = make(x, trained_state, work)()
+    found = getattr(found, "value", found)
     assert found.shape == (4,)
     near = 5 * by_guide.se + 1e-3
     np.testing.assert_array_less(np.abs(found - log_p), near)
@@ -93,7 +97,12 @@ def test_training_starts_from_the_weights_given_and_leaves_them(digits, state, m
 def test_every_contender_takes_the_options_it_is_given(digits, state):
     x = digits.test_images[:2]
     tables = [speed._training(x, state, "cpu"), speed._likelihood(x, state)]
-    tables.append(speed._tighter_likelihood(x, state, "cpu"))
+    tables.append(
+        {
+            way: (make, {"images": x, "state": state, option: work[0]})
+            for way, (make, option, work) in effort.WAYS.items()
+        }
+    )
     for make, options in (entry for table in tables for entry in table.values()):
         inspect.signature(make).bind(**options)
 
@@ -183,6 +192,7 @@ def test_the_figure_shows_every_contender():
     }
     metrics = {
         "speed": {key: {"plain": row, "ours": row} for key in speed.TITLES},
+        "effort": {d: {"turns": {"plain": row, "ours": row}} for d in ("d4", "d20")},
         "scaling": {"2 x 1": {f"{part}_seconds": {"median": 30.0} for part in ("train", "score")}},
         "distance": {
             "matrix_product_gflops": {"float32": 100.0, "bfloat16": 200.0},
@@ -198,6 +208,27 @@ def test_the_figure_shows_every_contender():
     figure.draw_without_rendering()
     labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
     assert labels == ["plain", "ours"]
-    assert speed.as_text(metrics["speed"]).count("ours") == 3
+    assert speed.as_text(tables(metrics)).count("ours") == 4
     assert "training: 90, log p(x): 50" in machine.as_text(metrics["distance"])
     assert scaling.as_text(metrics["scaling"]).count("30.0") == 2
+
+
+def test_errors_are_against_the_reference(trained_state, exact, monkeypatch):
+    """A way that says what the reference says is off by its error alone; one nat is one nat off."""
+    x, log_p, _ = exact
+    ways = {
+        "right": (lambda images, state, se: lambda: log_p, "se", (1.0,)),
+        "one too low": (lambda images, state, se: lambda: log_p - 1, "se", (1.0,)),
+    }
+    monkeypatch.setattr(effort, "WAYS", ways)
+    monkeypatch.setattr(effort, "LOOKS", {name: ("0.5", "o") for name in ways})
+    found = effort.curves(x, trained_state, "cpu")
+    assert found["reference"]["share_trusted_in_both"] == 1
+    assert found["reference"]["largest_difference"] < 0.15  # 5 standard errors of 0.02, twice
+    right, low = (found["ways"][name][0] for name in ways)
+    assert right["mean_absolute_error"] < 0.08
+    assert low["error"]["mean"] == pytest.approx(right["error"]["mean"] - 1)
+    assert (right["share_within_0.1"], low["share_within_0.1"]) == (1, 0)
+    metrics = {"d2": {"turns": {}, **found}}
+    assert effort.as_text(metrics).count("one too low: 1") == 1
+    effort.figure(metrics).draw_without_rendering()
