@@ -872,7 +872,7 @@ ELSEWHERE = {
         "laplace",
         *("made_positive", "gauss_newton", "derivatives_of", "pixels_of", "starts"),
         *("score_matching", "adaptive_importance_sampling", "drawn", "pooled"),
-        *("pieces", "estimate_by", "jacobian"),
+        *("pieces", "estimate_by", "jacobian", "cosine", "one_cycle"),
         *(
             "to_accuracy",
             "block_to_accuracy",

@@ -42,15 +42,10 @@ from pyro_vae.training.handlers import as_trained, check_kl_weight, weight_at
 from pyro_vae.training.isolation import isolated
 from pyro_vae.training.optimiser import SingleOptimizer
 from pyro_vae.training.rehearsal import rehearse
+from pyro_vae.training.schedules import SCHEDULES
 from pyro_vae.training.settings import name_of_function, settings_of
 from pyro_vae.training.state import Position, TrainingState
 from pyro_vae.training.stopping import StopRequest, any_process, interrupted
-
-# The factor on the learning rate when the share `done` of all steps is taken.
-SCHEDULES: dict[str, Callable[[float], float]] = {
-    "constant": lambda done: 1.0,
-    "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
-}
 
 Groups = Annotated[
     Tensor | np.ndarray | Dataset | DataLoader | tuple | list,
@@ -118,9 +113,10 @@ def fit(
             arguments, and the batches of all groups are mixed. A guide with numbers of its own for
             each image, such as Pyro's `AutoNormal`, needs all images in one batch.
         test: the same for held-out images; their ELBO is measured after each epoch.
-        schedule: of the learning rate: "constant", or "cosine", which lets it fall to zero over all
-            epochs along half a cosine. At a constant rate the weights keep fluctuating around the
-            optimum.
+        schedule: of the learning rate over all epochs. At a "constant" rate the weights keep
+            fluctuating around the optimum. "cosine" lets the rate fall to zero. "one_cycle" lets
+            it rise to `learning_rate`, which may then be several times as high, and fall again: a
+            quarter of the epochs or fewer reach the same ELBO (`pyro_vae.training.schedules`).
         elbo: the bound, by default `Trace_ELBO()`, which samples all of it. `TraceMeanField_ELBO()`
             takes the KL term in closed form where Pyro knows it.
         kl_weight: weight of the terms of the latents, log p(z) - log q(z | x), or a function that
