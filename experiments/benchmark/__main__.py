@@ -46,7 +46,7 @@ def tables(metrics: dict) -> dict[str, dict]:
     """Return the tables of contenders by their titles."""
     found = {title: metrics["speed"][key] for key, title in speed.TITLES.items()}
     for d, row in metrics["effort"].items():
-        found[f"log p(x), 1,000 samples, d = {d[1:]}"] = row["turns"]
+        found[f"log p(x), 1,000 samples or to 0.1 nats, d = {d[1:]}"] = row["turns"]
     return found
 
 

@@ -66,7 +66,7 @@ def _likelihood(images: Tensor, state: State) -> Contenders:
         "plain": (plain_likelihood, options),
         "plain, memory kept": (plain_likelihood, options | {"keep": True}),
         "ours": (our_likelihood, options),
-        "ours, memory not kept": (our_likelihood, options | {"keep": False}),
+        "ours, from a user's program": (our_likelihood, options | {"keep": False}),
         "Pyro, image by image": (pyro_likelihood, options),
     }
     if importlib.util.find_spec("pythae"):
