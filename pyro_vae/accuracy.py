@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pyro_vae.complaints import one_line_refusals
 from pyro_vae.data.conversion import Images, Labels, as_batch, check_batch
-from pyro_vae.errors import check_counts, check_number, check_seed, checked
+from pyro_vae.errors import InputError, check_counts, check_number, check_seed, checked
 from pyro_vae.guides.refined import Refined
 from pyro_vae.likelihood import importance
 from pyro_vae.likelihood.estimate import Estimate, sum_of
@@ -42,14 +42,15 @@ def log_likelihood(
         model, guide: Pyro programs of `(x, *labels)` with the same latent sites, in one plate over
             the images, the rightmost batch dimension. They run in evaluation mode.
         num_samples: samples K of the guide, drawn for each image, by default 100.
-        se: a standard error in nats, such as 0.1, in the place of a number of samples. Each image
-            is worked on, by `Refined(model, guide)`, until its estimate passes the k-hat rule and
-            has this standard error. No estimate is then of more than `num_samples` draws, by
-            default 10,000: `result.trusted() & (result.se <= se)` says which images got there.
+        se: the standard error that you want, in nats, such as 0.1. A proposal is then fitted to
+            each image (`Refined`), and draws are added until k-hat passes and the standard error is
+            at most `se`, or until the image has had `num_samples` draws, by default 10,000, for
+            each label or value of a discrete latent. `result.trusted() & (result.se <= se)` says
+            which images got there. Neither can tell of a mode that no draw has met.
         mask: True where a pixel is seen, bool, of the shape of an image or of x. The estimate is
             then of log p(x_seen); pixels that are not seen may be anything, NaN too.
         chunk_size: latents that pass through the model at a time, by default CHUNK for the device,
-            as always with `se`. It bounds the memory and changes the result by rounding only.
+            as always with `se`. It bounds the memory, and changes the result by rounding only.
         progress: a bar by default appears after a few seconds, in a terminal or notebook. False
             turns it off; True, or a name for it, shows it at once and everywhere.
 
@@ -68,10 +69,12 @@ def log_likelihood(
         by_samples = importance.log_likelihood
         return by_samples(model, guide, x, *labels, num_samples=num_samples, **options)
     most = most_draws(se, num_samples)
+    if chunk_size is not None:
+        raise InputError("chunk_size goes with num_samples: leave it out where se is given")
     check_seed(seed)
     everything = as_batch(model, x, *labels, progress=progress)
     check_batch(model, guide, *everything, seen=mask is not None)
-    refined = guide if isinstance(guide, Refined) else Refined(model, guide)
+    refined = guide.of(model) if isinstance(guide, Refined) else Refined(model, guide)
     blocks = importance.scored_together(refined, everything, 1)
     if mask is not None:
         x, *rest = everything
@@ -89,10 +92,11 @@ def log_likelihood(
 def most_draws(se: float, num_samples: int | None) -> int:
     """Check a standard error that is asked for; return how many draws an image may have."""
     check_number("se", se, 1e-3)
-    check_counts(2, num_samples=MOST if num_samples is None else num_samples)
+    check_counts(26, num_samples=MOST if num_samples is None else num_samples)  # or no k-hat is
     return MOST if num_samples is None else num_samples
 
 
+@memory_kept()
 def sum_over_labels(
     model: Program, guide: Program, x: Tensor, labels: Tensor, *, seed: int = 0, **options: object
 ) -> Estimate:

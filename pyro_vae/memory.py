@@ -37,7 +37,7 @@ def keep_memory() -> None:
 
 
 def _add(count: int) -> None:
-    """Count the blocks that run; the first sets the thresholds, and the last sets them back."""
+    """Count the blocks that run; the first sets the thresholds, the last those of large blocks."""
     with _LOCK:
         before, _depth[0] = _depth[0], _depth[0] + count
         if before == 0:
@@ -52,5 +52,5 @@ def _set_thresholds(mmap: int, trim: int) -> None:
     """Set from how many MB on a block is a mapping of its own, and free memory is given back."""
     with suppress(AttributeError, TypeError, OSError):
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(MMAP, mmap * MB)
+        mallopt(MMAP, mmap * MB) or mallopt(MMAP, 32 * MB)  # the most that an older glibc takes
         mallopt(TRIM, trim * MB)

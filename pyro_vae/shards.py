@@ -56,7 +56,7 @@ def sharded_log_likelihood(
         blocks = image_blocks(len(x), num_samples)
     else:
         num_samples = most_draws(se, num_samples)
-        refined = guide if isinstance(guide, Refined) else Refined(model, guide)
+        refined = guide.of(model) if isinstance(guide, Refined) else Refined(model, guide)
         blocks = scored_together(refined, [x, *labels], 1)
     folder = Path(folder)
     check_folder(folder)

@@ -72,12 +72,16 @@ def adaptive_importance_sampling(
 ) -> tuple[StudentMixture, Estimate]:
     """Return proposals after rounds of adaptive multiple importance sampling, and the last rounds.
 
-    In each round an image's proposal gives draws, and these an estimate of log p(x). If it passes
-    the k-hat rule, is below `khat`, and a tenth of the draws are effective, the image is in no
-    further round. Of the others, and of those with many effective draws for each entry of a
-    covariance, all draws so far, N, are weighted by p(x, u) over the mixture of all proposals so
-    far, and each component of the proposal moves to its weighted mean and covariance (`_refit`).
-    In many dimensions few of the draws are effective, and the gradients at others say more.
+    In each round an image's proposal gives draws, and these an estimate of log p(x).
+
+    - If it passes the k-hat rule, is below `khat`, and a tenth of the draws are effective, the
+      image is in no further round. Its proposal is refitted once more if there are many effective
+      draws for each entry of a covariance.
+    - Else the proposal is refitted, in many dimensions to gradients at other draws too, since few
+      of these are effective; and the image goes on.
+
+    To refit, all draws so far are weighted by p(x, u) over the mixture of all proposals so far, and
+    each component moves to its weighted mean and covariance (`_refit`).
 
     The matrix products of the model have the `precision`.
     """

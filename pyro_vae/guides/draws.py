@@ -23,7 +23,6 @@ COUNTS += (10_000, 20_000, 50_000, 100_000)
 SPARE = 2.0  # the draws that tell how many are needed may have missed the larger weights
 DOUBTFUL = 0.4  # a k-hat from which on few draws may not pass
 SAFE = 600  # draws that mostly do
-TRIES = 4  # to add draws to those of an image
 REFIT = 500  # draws of the fit where the first has failed
 
 
@@ -33,33 +32,33 @@ def to_accuracy(
     """Estimate log p(x) of each image until it is trusted, its standard error `se` at most.
 
     `fitted` is the estimate by the draws of the fit, which say how many draws are needed. These
-    have no part in the result, and all later draws of an image have: to leave out those that look
-    bad would be a bias. An image has `most` draws at most.
+    have no part in the result, and all later draws of an image have. To go on where the estimate
+    looks uncertain is a bias still, since it does where a large weight was drawn: at an error of
+    0.1 nats 0.001 at d = 4 and below 0.01 at d = 20, on MNIST. An image has `most` draws at most.
     """
     counts = np.minimum(draws_needed(fitted, se), most)
     result, rounds = _first(posterior, proposal, counts)
-    for _ in range(TRIES):
+    while True:
         failing = np.flatnonzero(
             ~(result.trusted() & (result.se <= se)) & (result.num_samples < most)
         )
         if not len(failing):
-            break
+            return result
         known = result.subset(failing)
         weak = ~known.trusted() | (known.ess < LEAST_SHARE * known.num_samples)
-        if weak.any():  # draws of the fit are drawn anew, lest the result's decide on it
+        if weak.any():  # by fresh draws: those that are reported stay independent of the proposal
             rows = torch.from_numpy(failing[weak])
             fit = adaptive_importance_sampling(
                 posterior.rows(rows), proposal.rows(rows), (REFIT,), khat=-math.inf
             )
             proposal = proposal.replaced(rows, fit[0])
-        # what the earlier proposal would need says little of a new one: as many draws again
+        # how good a new proposal is, is not known yet: as many draws again
         needed = np.where(weak, 2 * known.num_samples, draws_needed(known, se))
         for i, total in zip(failing, needed, strict=True):
             row, already = torch.tensor([i]), result.num_samples[i]
             count = int(min(max(total - already, already // 2), most - already))
             rounds[i].append(drawn(posterior.rows(row), proposal.rows(row), count))
             result = result.replaced(np.array([i]), estimate_by(rounds[i]))
-    return result
 
 
 def draws_needed(known: Estimate, se: float) -> np.ndarray:

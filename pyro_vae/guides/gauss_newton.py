@@ -88,7 +88,7 @@ def _of_images(posterior: Posterior, u: Tensor) -> tuple[Tensor, Tensor, Tensor]
         with without_tf32(u), warnings.catch_warnings():  # torch's own, as it loads what jvp needs
             warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated")
             (gradient, *slopes), value = vmap(along, out_dims=(0, None))(axes)
-    except (RuntimeError, NotImplementedError):  # no such derivative of one of its functions
+    except RuntimeError:  # no such derivative of one of its functions
         return None
     for slope, weight in zip(slopes, weights, strict=True):  # (D, K, B, n) and (K, B, n)
         slope = slope.movedim(0, -2)

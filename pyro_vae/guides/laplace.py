@@ -56,7 +56,8 @@ def newton_ascent(
 ) -> Tensor:
     """Return `z`, `(K, B, d)`, after Newton steps up log p(x, z); no step ever goes down.
 
-    Each step tries four lengths in turn, and takes every one that goes up. `derivatives` are by
+    Each step tries four lengths in turn, each from where the one before has led, and takes every
+    one that goes up. `derivatives` are by
     default those of `curvature`.
     """
     derivatives = derivatives or partial(curvature, log_joint)

@@ -14,7 +14,10 @@ its errors. The refined guide starts from it and, for all images of a batch at o
    in more than 10 dimensions to gradients again, in several rounds (`pyro_vae.guides.adaptive`).
 
 Then the proposal is fixed, and the latents are sampled from it as from any guide. The draws of the
-fit are not used again, so the estimate of p(x) stays unbiased.
+fit are not used again, so an estimate of p(x) by a given number of samples stays unbiased.
+
+Neither k-hat nor a standard error can tell of a mode that no draw has met. Above 10 dimensions
+modes are climbed to from the guide's mean alone, unless `num_starts` asks for more.
 
 Several latents, of any shape and support, are fitted as one unconstrained vector
 (`pyro_vae.likelihood.coordinates`). For one discrete latent y a proposal is fitted to
@@ -58,7 +61,7 @@ from pyro_vae.likelihood.coordinates import (
     is_discrete,
     to_latents,
 )
-from pyro_vae.likelihood.estimate import Estimate, estimate, sum_of
+from pyro_vae.likelihood.estimate import Estimate, exact, sum_of
 from pyro_vae.likelihood.masking import MaskedModel, masked_guide
 from pyro_vae.likelihood.refusals import check_names, check_shape
 from pyro_vae.likelihood.sites import Site, run
@@ -120,6 +123,12 @@ class Refined:
         move(device, self.model, self.guide)
         return self
 
+    def of(self, model: Program) -> "Refined":
+        """Return the refined guide of another model with the same latents, started alike."""
+        other = copy(self)
+        other.model = model
+        return other
+
     def masked(self) -> "Refined":
         """Return the refined guide of `(x, seen, *labels)`, fitted to p(z | x_seen)."""
         other = copy(self)
@@ -159,13 +168,14 @@ class Refined:
     def to_accuracy(self, batch: list[Tensor], se: float, most: int) -> Estimate:
         """Estimate log p(x) of each image until its standard error is at most `se`, trusted.
 
-        No estimate is of more than `most` draws. Over the values of a discrete latent the sum is
-        exact.
+        No estimate is of more than `most` draws, for each value of a discrete latent, over which
+        the sum is exact.
         """
         posteriors, _, values = self._posteriors(batch)
         parts = []
         for posterior in posteriors:
-            proposal, fitted = self._adapted(posterior)
+            precision = resolve_precision(self.precision, batch[0].device.type)
+            proposal, fitted = self._adapted(posterior, precision)
             with torch.no_grad():
                 if proposal is not None:
                     fitted = to_accuracy(posterior, proposal, fitted, se, most)
@@ -199,7 +209,7 @@ class Refined:
         """
         if not posterior.coordinates:
             log_p = _log_mass(posterior.log_joint, None, posterior.batch[0])
-            return None, estimate(log_p[None])
+            return None, exact(log_p.cpu().numpy())
         guide = poutine.condition(self.guide, data=posterior.held)
         mean = _guide_mean(guide, posterior.batch, posterior.coordinates)
         d, log_p = mean.shape[-1], posterior.log_joint

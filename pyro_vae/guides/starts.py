@@ -48,7 +48,7 @@ def _shared(posterior: Posterior, mean: Tensor, count: int) -> Tensor | None:
             return None
         score, best = _apart(scores, candidates, mean[rows], count)  # (count, b)
         chosen[:, rows] = candidates[best]
-        # the scores lack a term of x alone: their differences must be those of log p(x, u)
+        # the scores leave out a term of x alone: only differences of candidates can be compared
         two = torch.stack([candidates[best[0]], candidates[:1].expand(len(rows), -1)])
         first, second = of_group.log_joint(two)
         if not torch.allclose(first - second, score[0] - scores[0], 1e-3, 0.1):

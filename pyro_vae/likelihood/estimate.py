@@ -87,22 +87,26 @@ def sum_of(parts: Sequence[Estimate], log_prior: Sequence[float]) -> Estimate:
     """Return the estimate of log sum_v p(v) p(x | v) from those of log p(x | v), log p(v) given.
 
     k-hat and the effective sample size are the worst of those values v that have at least 1% of
-    the sum. The ELBO is that of the guide that draws v in proportion to the terms of the sum.
+    the sum; k-hat is +inf where one of them is not to be trusted at its own number of draws. The
+    ELBO is that of the guide that draws v in proportion to the terms of the sum.
     """
     terms = np.stack([part.value + log for part, log in zip(parts, log_prior, strict=True)])
     value = np.logaddexp.reduce(terms)
     with np.errstate(invalid="ignore"):
-        share = np.nan_to_num(np.exp(terms - value))  # (V, B)
+        share = np.nan_to_num(np.exp(terms - value))  # (V, B); 0 where all terms are -inf
     counts = share >= 0.01
     elbo = np.stack([part.elbo + log for part, log in zip(parts, log_prior, strict=True)])
+    elbo = np.where(share > 0, elbo, 0.0)
     bound = np.where(share > 0, share * (elbo - np.log(np.maximum(share, 1e-300))), 0.0)
     se = np.stack([part.se for part in parts])
+    khat = [np.where(part.trusted(), part.khat, np.inf) for part in parts]
+    some = counts.any(0)  # no value has a share where every weight of all is zero
     return Estimate(
         value=value,
-        se=np.sqrt(np.square(np.where(share > 0, share * se, 0.0)).sum(0)),
-        ess=np.where(counts, [part.ess for part in parts], np.inf).min(0),
-        khat=np.where(counts, [part.khat for part in parts], -np.inf).max(0),
-        elbo=bound.sum(0),
+        se=np.where(some, np.sqrt(np.square(np.where(share > 0, share * se, 0.0)).sum(0)), np.nan),
+        ess=np.where(some, np.where(counts, [part.ess for part in parts], np.inf).min(0), 0.0),
+        khat=np.where(some, np.where(counts, khat, -np.inf).max(0), np.inf),
+        elbo=np.where(some, bound.sum(0), -np.inf),
         zero_weights=sum(part.zero_weights for part in parts),
         num_samples=sum(part.num_samples for part in parts),
     )
@@ -138,6 +142,14 @@ def estimate(log_w: Tensor | np.ndarray) -> Estimate:
         elbo=log_w.mean(0).numpy(),
         zero_weights=log_w.isinf().sum(0).numpy(),
         num_samples=num_samples,
+    )
+
+
+def exact(value: np.ndarray) -> Estimate:
+    """Return log p(x), `(B,)`, that is known without error, as an estimate by one sample each."""
+    zero, one = np.zeros_like(value), np.ones(len(value), int)
+    return Estimate(
+        value, zero, one.astype(float), np.full_like(value, -np.inf), value, 0 * one, one
     )
 
 

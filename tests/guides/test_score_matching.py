@@ -42,6 +42,27 @@ def test_the_fit_comes_close_to_a_gaussian_posterior():
         assert (after < 0.05 * before).all()
 
 
+class Rippled:
+    """A standard normal posterior with ripples, whose gradients say nothing of what lies around."""
+
+    def rows(self, rows):
+        return self
+
+    def log_joint(self, u):
+        return -u.square().sum(-1) / 2 + (50 * u).cos().sum(-1)
+
+
+def test_a_fit_that_makes_it_worse_is_taken_back():
+    torch.manual_seed(0)
+    like = torch.zeros(6).double()
+    eye = torch.eye(12).double().expand(6, 1, 12, 12)
+    start = StudentMixture(torch.zeros(6, 1, 12).double(), eye, torch.zeros(6, 1).double(), like)
+    fitted = score_matching(Rippled(), start)
+    q = dist.MultivariateNormal(fitted.loc[:, 0], scale_tril=fitted.scale_tril[:, 0])
+    normal = dist.MultivariateNormal(torch.zeros(12).double(), torch.eye(12).double())
+    assert (torch.distributions.kl_divergence(q, normal) < 3).all()
+
+
 def test_a_component_that_is_switched_off_stays():
     problem = LinearGaussian()
     x = problem.data(4)
