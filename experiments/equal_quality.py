@@ -31,18 +31,16 @@ from experiments.cli import (
     make_parser,
     run,
 )
+from experiments.kept import made_once
 from experiments.record import Results
 from pyro_vae.analysis.plots import COLOURS
 from pyro_vae.data.dataset import Dataset
-from pyro_vae.errors import InputError
 from pyro_vae.likelihood.intervals import mean_interval
 from pyro_vae.likelihood.psis import passes
 from pyro_vae.networks.appendix import State, join_appendix
 from pyro_vae.networks.precision import resolve_precision, without_tf32
 from pyro_vae.seeds import derive_seed
-from pyro_vae.storage.tensors import blaming, load_tensors, save_tensors
 from pyro_vae.training.fit import fit
-from pyro_vae.training.stopping import Interrupted
 from pyro_vae.vae import Vae
 
 SHADES = {"plain": "0.4", "sampled": COLOURS["guide"], "closed": COLOURS["posterior"]}
@@ -101,43 +99,19 @@ def scores(way: str, pair: int, data: Dataset, settings: dict) -> dict[str, Tens
 def all_scores(pairs: int, data: Dataset, settings: dict, folder: Path, resume: bool) -> dict:
     """Return `log_p` and `khat`, `(pairs, B)` each, of every way.
 
-    The scores of a training are written to `folder` as soon as they are known. With `resume` those
-    that an earlier run has written are read instead.
+    The scores of a training are kept in `folder` as soon as they are known (`experiments.kept`).
     """
-    if not resume:  # or a later --resume would take the scores of an earlier run
-        for path in folder.glob("*.training.pt"):
-            path.unlink()
+    kept = made_once(folder, settings, resume, {"log_p", "khat"})
+    shape = (settings["images"],)
     results: dict[str, list[dict[str, Tensor]]] = {way: [] for way in WAYS}
     for pair in range(pairs):
         for way in WAYS:
-            path = folder / f"{way}_{pair}.training.pt"
-            if resume and path.exists():
-                result = read_scores(path, settings)
-            else:
-                try:
-                    result = scores(way, pair, data, settings)
-                except Interrupted:
-                    kept = "stopped; the scores of finished trainings are kept: continue with"
-                    raise Interrupted(f"{kept} --resume") from None
-                save_tensors(path, result | {"settings": settings})
-            results[way].append(result)
+            make = partial(scores, way, pair, data, settings)
+            results[way].append(kept(f"{way}_{pair}", make, shape))
     return {
         way: {name: torch.stack([r[name] for r in of_way]).numpy() for name in ("log_p", "khat")}
         for way, of_way in results.items()
     }
-
-
-def read_scores(path: Path, settings: dict) -> dict[str, Tensor]:
-    """Return the scores kept at `path`; raise InputError unless the run had these settings."""
-    content = load_tensors(path, "scores", {"log_p", "khat", "settings"}, "delete it")
-    if content["settings"] != settings:
-        raise InputError(f"{path} is of a run with other options: delete it, or leave out --resume")
-    result = {name: content[name] for name in ("log_p", "khat")}
-    with blaming(path, "delete it"):
-        for tensor in result.values():
-            if tensor.shape != (settings["images"],) or tensor.isnan().any():
-                raise InputError("other scores")
-    return result
 
 
 def compared(scores: dict[str, dict[str, np.ndarray]]) -> dict:

@@ -10,8 +10,11 @@ from scipy import stats
 
 from experiments import equal_quality
 from experiments.benchmark import contenders
+from experiments.kept import made_once
+from pyro_vae.errors import InputError
 from pyro_vae.likelihood.quadrature import integrate_plane
 from pyro_vae.networks.appendix import join_appendix
+from pyro_vae.storage.tensors import save_tensors
 from tests.commands import main_of, run_main
 
 OPTIONS = ["--dataset", "digits", "--pairs", "3", "--images", "20", "--latent-dim", "2"]
@@ -197,9 +200,10 @@ def test_scores_that_are_none_are_refused(tmp_path, name, wrong):
     settings = {"images": 20}
     path = tmp_path / "closed_0.training.pt"
     scores = {"log_p": torch.zeros(20), "khat": torch.zeros(20)} | {name: wrong}
-    equal_quality.save_tensors(path, scores | {"settings": settings})
-    with pytest.raises(equal_quality.InputError, match="has unexpected content"):
-        equal_quality.read_scores(path, settings)
+    save_tensors(path, scores | {"settings": settings})
+    again = made_once(tmp_path, settings, True, {"log_p", "khat"})
+    with pytest.raises(InputError, match="has unexpected content"):
+        again("closed_0", lambda: pytest.fail("made again"), (20,))
 
 
 def test_the_figure_shows_every_pair():
