@@ -34,7 +34,7 @@ def to_accuracy(
     `fitted` is the estimate by the draws of the fit, which say how many draws are needed. These
     have no part in the result, and all later draws of an image have. To go on where the estimate
     looks uncertain is a bias still, since it does where a large weight was drawn: at an error of
-    0.1 nats 0.001 at d = 4 and below 0.01 at d = 20, on MNIST. An image has `most` draws at most.
+    0.1 nats 0.001 at d = 4 and about 0.01 at d = 20, on MNIST. An image has `most` draws at most.
     """
     counts = np.minimum(draws_needed(fitted, se), most)
     result, rounds = _first(posterior, proposal, counts)
