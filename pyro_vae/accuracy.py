@@ -9,7 +9,7 @@ from torch import Tensor
 from pyro_vae.complaints import one_line_refusals
 from pyro_vae.data.conversion import Images, Labels, as_batch, check_batch
 from pyro_vae.errors import InputError, check_counts, check_number, check_seed, checked
-from pyro_vae.guides.refined import Refined
+from pyro_vae.guides.refined import Refined, refined_for
 from pyro_vae.likelihood import importance
 from pyro_vae.likelihood.estimate import Estimate, sum_of
 from pyro_vae.likelihood.masking import check_unseen, masked
@@ -74,7 +74,7 @@ def log_likelihood(
     check_seed(seed)
     everything = as_batch(model, x, *labels, progress=progress)
     check_batch(model, guide, *everything, seen=mask is not None)
-    refined = guide.of(model) if isinstance(guide, Refined) else Refined(model, guide)
+    refined = refined_for(model, guide)
     blocks = importance.scored_together(refined, everything, 1)
     if mask is not None:
         x, *rest = everything

@@ -7,12 +7,13 @@ same for any number of processes, and a stopped run continues where it was.
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from pyro_vae import parallel
 from pyro_vae.accuracy import block_to_accuracy, most_draws
 from pyro_vae.data.conversion import Images, Labels, as_batch, check_batch
 from pyro_vae.errors import InputError, check_seed, checked
-from pyro_vae.guides.refined import Refined
+from pyro_vae.guides.refined import refined_for
 from pyro_vae.likelihood.estimate import Estimate, estimate
 from pyro_vae.likelihood.importance import block_log_weights, image_blocks, scored_together
 from pyro_vae.memory import memory_kept
@@ -54,10 +55,17 @@ def sharded_log_likelihood(
     if se is None:
         num_samples = 100 if num_samples is None else num_samples
         blocks = image_blocks(len(x), num_samples)
+
+        def score(batch: list[Tensor], start: int) -> Estimate:
+            return estimate(block_log_weights(model, guide, batch, start, num_samples, seed))
     else:
         num_samples = most_draws(se, num_samples)
-        refined = guide.of(model) if isinstance(guide, Refined) else Refined(model, guide)
+        refined = refined_for(model, guide)
         blocks = scored_together(refined, [x, *labels], 1)
+
+        def score(batch: list[Tensor], start: int) -> Estimate:
+            return block_to_accuracy(refined, batch, start, se, num_samples, seed)
+
     folder = Path(folder)
     check_folder(folder)
     settings = {
@@ -76,13 +84,8 @@ def sharded_log_likelihood(
     todo = [path for i, path in enumerate(paths) if i in mine and path not in known]
     with progress_bar(progress, len(todo), "block") as bar:
         for path in todo:
-            start = paths[path].start
             batch = [tensor[paths[path]] for tensor in (x, *labels)]
-            if se is None:
-                result = estimate(block_log_weights(model, guide, batch, start, num_samples, seed))
-            else:
-                result = block_to_accuracy(refined, batch, start, se, num_samples, seed)
-            arrays = result.arrays() if se is None else result._asdict()
+            arrays = score(batch, paths[path].start).arrays()
             content = {name: torch.from_numpy(array) for name, array in arrays.items()}
             save_tensors(path, {"block": content, "settings": settings})
             bar.update()

@@ -872,7 +872,7 @@ ELSEWHERE = {
         "laplace",
         *("made_positive", "gauss_newton", "derivatives_of", "pixels_of", "starts"),
         *("score_matching", "adaptive_importance_sampling", "drawn", "pooled"),
-        *("pieces", "estimate_by", "jacobian", "cosine", "one_cycle", "exact"),
+        *("pieces", "estimate_by", "jacobian", "cosine", "one_cycle", "exact", "refined_for"),
         *(
             "to_accuracy",
             "block_to_accuracy",

@@ -88,8 +88,7 @@ def main() -> None:
     results.add("speed", speed.measure(x, state, args.rounds, args.device))
     states = {d: trained_weights(args, data, d) for d in DIMS}
     results.add("effort", effort.measure(states, x[chosen], args.rounds, args.device))
-    drawn = effort.figure(results.metrics["effort"])
-    results.draw(effort=drawn)
+    results.draw(effort=effort.figure(results.metrics["effort"]))
     print(speed.as_text(tables(results.metrics)))
     print(effort.as_text(results.metrics["effort"]))
     results.add("distance", machine.measure(x, state, args.device))

@@ -82,7 +82,7 @@ def curves(x: Tensor, state: State, device: str) -> dict:
     The reference is the mean of p-hat over two runs to a standard error of 0.02 nats, whose own
     largest difference is recorded. Memory is kept, as the first of these runs asks.
     """
-    two = [_estimate(to_accuracy(x, state, 0.02, 100_000, seed)) for seed in (11, 12)]
+    two = [to_accuracy(x, state, 0.02, 100_000, seed)() for seed in (11, 12)]
     values = np.stack([run.value for run in two])
     reference = np.logaddexp.reduce(values) - np.log(len(two))
     trusted = np.all([run.trusted() for run in two], 0)
@@ -121,12 +121,6 @@ def _row(work: Work, reference: np.ndarray, device: str) -> dict:
     if isinstance(result, Estimate):
         row["share_trusted"] = float(result.trusted().mean())
     return row
-
-
-def _estimate(work: Work) -> Estimate:
-    result = work()
-    assert isinstance(result, Estimate)
-    return result
 
 
 def as_text(metrics: dict[str, dict]) -> str:

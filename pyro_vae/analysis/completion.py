@@ -23,7 +23,7 @@ from torch import Tensor
 from pyro_vae.complaints import one_line_refusals
 from pyro_vae.data.conversion import Images, Labels, as_batch, check_batch
 from pyro_vae.errors import InputError, check_counts, check_seed, checked
-from pyro_vae.guides.refined import Refined
+from pyro_vae.guides.refined import refined_for
 from pyro_vae.likelihood.estimate import Estimate, estimate
 from pyro_vae.likelihood.importance import (
     default_chunk_size,
@@ -92,7 +92,7 @@ def complete(
     x, *labels = as_batch(model, x, *labels, progress=progress)
     check_batch(model, guide, x, *labels, seen=True)
     check_seed(seed)
-    refined = guide if isinstance(guide, Refined) else Refined(model, guide)
+    refined = refined_for(model, guide)
     of_seen, guide_of_seen, everything = masked(model, refined, x, mask, labels)
     blocks = scored_together(guide_of_seen, everything, num_samples)
     check_unseen(of_seen, [tensor[blocks[0]] for tensor in everything])

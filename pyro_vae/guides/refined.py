@@ -123,12 +123,6 @@ class Refined:
         move(device, self.model, self.guide)
         return self
 
-    def of(self, model: Program) -> "Refined":
-        """Return the refined guide of another model with the same latents, started alike."""
-        other = copy(self)
-        other.model = model
-        return other
-
     def masked(self) -> "Refined":
         """Return the refined guide of `(x, seen, *labels)`, fitted to p(z | x_seen)."""
         other = copy(self)
@@ -151,10 +145,8 @@ class Refined:
         """Return the proposals fitted to each image's posterior."""
         posteriors, discrete, values = self._posteriors([x, *labels])
         coordinates = posteriors[0].coordinates
-        precision = resolve_precision(self.precision, x.device.type)
         # a k-hat that is well below the rule's, since the draws to come are not those of the fit
-        options = {"precision": precision, "khat": DOUBTFUL}
-        proposals = [self._adapted(posterior, **options)[0] for posterior in posteriors]
+        proposals = [self._adapted(posterior, DOUBTFUL)[0] for posterior in posteriors]
         if values is None:
             return Fitted(coordinates, proposals)
         masses = [
@@ -174,8 +166,7 @@ class Refined:
         posteriors, _, values = self._posteriors(batch)
         parts = []
         for posterior in posteriors:
-            precision = resolve_precision(self.precision, batch[0].device.type)
-            proposal, fitted = self._adapted(posterior, precision)
+            proposal, fitted = self._adapted(posterior)
             with torch.no_grad():
                 if proposal is not None:
                     fitted = to_accuracy(posterior, proposal, fitted, se, most)
@@ -198,10 +189,7 @@ class Refined:
         return posteriors, discrete.name, values
 
     def _adapted(
-        self,
-        posterior: Posterior,
-        precision: str = "float32",
-        khat: float = math.inf,
+        self, posterior: Posterior, khat: float = math.inf
     ) -> tuple[StudentMixture | None, Estimate]:
         """Return the proposal for u of each image, and the estimate by the draws of its fit.
 
@@ -214,6 +202,7 @@ class Refined:
         mean = _guide_mean(guide, posterior.batch, posterior.coordinates)
         d, log_p = mean.shape[-1], posterior.log_joint
         rounds = self.samples_per_round or (250, 500, 1000, 2000)
+        precision = resolve_precision(self.precision, mean.device.type)
         with torch.no_grad():
             u = starts(posterior, mean, self.num_starts or max(1, 20 // d))
         derivatives = derivatives_of(posterior)
@@ -223,6 +212,18 @@ class Refined:
             if d > FEW:
                 proposal = score_matching(posterior, proposal)
             return adaptive_importance_sampling(posterior, proposal, rounds, precision, khat)
+
+
+def refined_for(model: Program, guide: Program) -> Refined:
+    """Return the refined guide of `model` that starts from `guide`.
+
+    One that is refined already keeps its settings, and is fitted to `model` whatever it was for.
+    """
+    if not isinstance(guide, Refined):
+        return Refined(model, guide)
+    refined = copy(guide)
+    refined.model = model
+    return refined
 
 
 class Fitted(NamedTuple):

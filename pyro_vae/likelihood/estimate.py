@@ -34,21 +34,17 @@ class Estimate(NamedTuple):
         counts = [part.num_samples for part in parts]
         if not any(isinstance(count, np.ndarray) for count in counts) and len({*counts}) != 1:
             raise InputError("parts must be estimates, at least one, of equally many samples")
-        columns = zip(*(part.arrays().values() for part in parts), strict=True)
-        if isinstance(counts[0], np.ndarray):
-            counts = [np.concatenate(counts)]
-        return cls(*(np.concatenate(column) for column in columns), counts[0])
+        arrays = [part.arrays() for part in parts]
+        joined = {name: np.concatenate([each[name] for each in arrays]) for name in arrays[0]}
+        return parts[0]._replace(**joined)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return the arrays by name: every field but `num_samples`."""
-        return {name: value for name, value in self._asdict().items() if name != "num_samples"}
+        """Return the arrays by name: every field but `num_samples` where that is one number."""
+        return {name: v for name, v in self._asdict().items() if isinstance(v, np.ndarray)}
 
     def subset(self, images: np.ndarray | slice) -> "Estimate":
         """Return the estimates of some of the images, by index."""
-        arrays = self.arrays()
-        if isinstance(self.num_samples, np.ndarray):
-            arrays["num_samples"] = self.num_samples
-        return self._replace(**{name: array[images] for name, array in arrays.items()})
+        return self._replace(**{name: array[images] for name, array in self.arrays().items()})
 
     def replaced(self, images: np.ndarray, other: "Estimate") -> "Estimate":
         """Return these estimates, those of some images replaced; each has its own K."""
