@@ -15,17 +15,14 @@ from pyro_vae.accuracy import log_likelihood, sum_over_labels
 from pyro_vae.errors import InputError
 from pyro_vae.guides import draws
 from pyro_vae.guides.adaptive import drawn
-from pyro_vae.guides.posterior import Posterior
 from pyro_vae.guides.refined import Refined
-from pyro_vae.guides.student import StudentMixture
-from pyro_vae.likelihood.coordinates import coordinates_of
 from pyro_vae.likelihood.estimate import Estimate, estimate, sum_of
 from pyro_vae.likelihood.quadrature import integrate_plane
 from pyro_vae.likelihood.unlabelled import unlabelled_log_likelihood
 from pyro_vae.problems import LinearGaussian
 from pyro_vae.shards import sharded_log_likelihood
 from pyro_vae.vae import Vae
-from tests.shared import off_by
+from tests.shared import off_by, started
 
 
 def ring(x):
@@ -253,15 +250,6 @@ def test_a_sum_of_zeros_is_not_trusted():
     assert (total.elbo == -np.inf).all()
 
 
-def started_badly(problem, x, width):
-    """A posterior, and proposals too narrow by the factor `width`."""
-    loc, covariance = problem.posterior(x)
-    tril = width * torch.linalg.cholesky(covariance)
-    posterior = Posterior(problem.model, [x], coordinates_of(problem.model, [x], ["z"]), {})
-    trils = tril.expand(len(x), 1, *tril.shape)
-    return posterior, StudentMixture(loc[:, None], trils, torch.zeros(len(x), 1).double(), x)
-
-
 def test_all_draws_of_an_image_are_in_its_estimate(monkeypatch):
     torch.manual_seed(0)
     problem = LinearGaussian()
@@ -272,7 +260,7 @@ def test_all_draws_of_an_image_are_in_its_estimate(monkeypatch):
         return drawn(posterior, proposal, count)
 
     monkeypatch.setattr(draws, "drawn", counted)
-    posterior, proposal = started_badly(problem, x, 0.5)
+    posterior, proposal = started(problem, x, [0.2])
     fitted = estimate(torch.zeros(250, 1).double())  # that nothing more is needed
     result = draws.to_accuracy(posterior, proposal, fitted, 0.01, 20_000)
     assert len(numbers) > 2
@@ -283,7 +271,7 @@ def test_a_proposal_that_fails_is_refitted():
     torch.manual_seed(0)
     problem = LinearGaussian()
     x = problem.data(4)
-    posterior, proposal = started_badly(problem, x, 0.2)
+    posterior, proposal = started(problem, x, [0.2])
     fitted = estimate(torch.zeros(250, 4).double())
     result = draws.to_accuracy(posterior, proposal, fitted, 0.05, 5000)
     assert (result.se <= 0.05).all()

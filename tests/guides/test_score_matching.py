@@ -4,22 +4,10 @@ import pyro.distributions as dist
 import torch
 
 from pyro_vae.guides.adaptive import adaptive_importance_sampling
-from pyro_vae.guides.posterior import Posterior
 from pyro_vae.guides.score_matching import _normal_pairs, score_matching
 from pyro_vae.guides.student import StudentMixture
-from pyro_vae.likelihood.coordinates import coordinates_of
 from pyro_vae.problems import LinearGaussian
-
-
-def started(problem, x, widths):
-    """The problem's posterior, and proposals around the posterior's means, of other widths."""
-    loc, covariance = problem.posterior(x)
-    tril = torch.linalg.cholesky(covariance)
-    posterior = Posterior(problem.model, [x], coordinates_of(problem.model, [x], ["z"]), {})
-    trils = torch.stack([width * tril.expand(len(x), *tril.shape) for width in widths], 1)
-    locs = torch.stack([loc + (1 - width) * tril.sum(-1) for width in widths], 1)
-    weights = torch.zeros(len(x), len(widths)).double()
-    return posterior, StudentMixture(locs, trils, weights, x)
+from tests.shared import started
 
 
 def divergence(problem, x, proposal, c):
