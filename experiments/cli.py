@@ -21,6 +21,7 @@ from pyro_vae.memory import keep_memory
 from pyro_vae.networks.precision import resolve_precision
 from pyro_vae.training.fit import check_training_options
 from pyro_vae.training.objectives import OBJECTIVES, objective
+from pyro_vae.training.schedules import SCHEDULES
 from pyro_vae.training.stopping import Interrupted, TrainingError
 
 # The training options and their defaults: the appendix's settings.
@@ -28,6 +29,7 @@ TRAINING = {
     "epochs": 10,
     "batch_size": 100,
     "learning_rate": 1e-3,
+    "schedule": "constant",
     "precision": "auto",
     "seed": 0,
     "batch_parts": 1,
@@ -37,13 +39,15 @@ TRAINING = {
 HELP = {
     "epochs": "times that each training image is seen",
     "batch_size": "images in a training step",
-    "learning_rate": "of Adam",
+    "learning_rate": "of Adam, or its peak in one_cycle",
+    "schedule": "of the learning rate over all epochs: constant, cosine or one_cycle",
     "precision": "float32, bfloat16, or auto: bfloat16 where the hardware multiplies it natively",
     "seed": "of the first weights and of everything random in the training",
     "batch_parts": "parts of a batch, each with a seed of its own, that several processes share",
     "objective": "bound to maximise, and estimator of its gradient: elbo, iwae, stl or dreg",
     "particles": "draws of each image's latent in a step",
 }
+CHOICES = {"objective": OBJECTIVES, "schedule": SCHEDULES}
 SHOWN = {"particles": "1; of iwae and dreg 8"}  # in place of a default that is not one value
 
 # What the package's messages call an argument, and the option of the scripts that sets it.
@@ -176,7 +180,7 @@ def _add_training_options(
             name,
             f"{HELP[name]} (default: {SHOWN.get(name, default)})",
             type=int if default is None else type(default),
-            choices=[*OBJECTIVES] if name == "objective" else None,
+            choices=[*CHOICES[name]] if name in CHOICES else None,
             metavar={float: "X", str: name.upper()}.get(type(default), "N"),
             # absent unless given, so that a given option differs from a default
             default=default if name in given else argparse.SUPPRESS,

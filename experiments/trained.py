@@ -31,11 +31,11 @@ from pyro_vae.vae import CHECKPOINT, Vae
 RECORD = Path(__file__).parents[1] / "results"
 
 # What a checkpoint that does not say was trained with.
-UNSAID = {"batch_parts": 1, "objective": "elbo", "particles": 1}
+UNSAID = {"schedule": "constant", "batch_parts": 1, "objective": "elbo", "particles": 1}
 
 
 class Spec(NamedTuple):
-    """What is trained: the arguments of `Vae.build`, and the schedule of the learning rate.
+    """What is trained: the arguments of `Vae.build`.
 
     The defaults are the appendix's autoencoder, which is also what an old checkpoint holds that
     does not say otherwise.
@@ -46,7 +46,6 @@ class Spec(NamedTuple):
     num_classes: int = 0
     guide: str = "mean_field"
     prior: str = "standard"
-    schedule: str = "constant"
 
 
 def load_or_train(
@@ -234,10 +233,8 @@ def _train_and_save(
     device: torch.device,
 ) -> Vae:
     """Train the autoencoder of `spec`, or go on with its training, and save it at `path`."""
-    schedule = spec.schedule
-    build = {option: value for option, value in spec._asdict().items() if option != "schedule"}
     torch.manual_seed(settings["seed"])
-    vae = Vae.build(**build, precision=settings["precision"])
+    vae = Vae.build(**spec._asdict(), precision=settings["precision"])
     check_folder(path.parent)
     check_batch_parts(settings["batch_parts"], len(data.train_images), settings["batch_size"])
     first = parallel.rank() == 0
@@ -267,7 +264,6 @@ def _train_and_save(
             test,
             state_path=state_path,
             resume=args.resume,
-            schedule=schedule,
             must_match={"dataset": data.name, "precision": settings["precision"]},
             **fit_options(settings),
         )

@@ -35,8 +35,7 @@ class Field(NamedTuple):
     """The guides that are compared, before they are trained."""
 
     candidates: dict[str, tuple[Model, nn.Module]]  # model and guide, by the guide's label
-    schedule: str  # of the learning rate
-    settings: dict  # other training options
+    settings: dict  # training options
     config: dict  # what the results call their training
     generator: str  # the fingerprint of the shared one, or "new"
     refined: Vae | None  # the shared generator with the refined guide, or None
@@ -85,8 +84,8 @@ def frozen(
         warm_start(candidates[name][1], vae.guide, x)
     return Field(
         candidates,
-        schedule="cosine",  # the noise of a constant rate would hide what differs between guides
-        settings=settings,
+        # the noise of a constant rate would hide what differs between guides
+        settings=settings | {"schedule": "cosine"},
         config=vae.config,
         generator=fingerprint(vae.model),
         refined=vae.refined(),
@@ -107,7 +106,7 @@ def joint(args: argparse.Namespace, builders: dict[str, Builder], x: Tensor) -> 
                 "add --frozen-decoder"
             )
     config = settings | {"epochs": args.guide_epochs}
-    return Field(candidates, "constant", settings, config, generator="new", refined=None)
+    return Field(candidates, settings, config, generator="new", refined=None)
 
 
 def make_guide(

@@ -15,7 +15,7 @@ from pyro_vae.training.fit import fit
 from pyro_vae.training.objectives import objective
 
 # what the guides' trainings have in common with the autoencoder's
-OPTIONS = ("batch_size", "learning_rate", "seed", "batch_parts")
+OPTIONS = ("batch_size", "learning_rate", "schedule", "seed", "batch_parts")
 
 
 class Training(NamedTuple):
@@ -45,7 +45,7 @@ def train_all(
         if not any(w.requires_grad for part in (model, guide) for w in part.parameters()):
             continue
         options = {option: field.settings[option] for option in OPTIONS}
-        options |= {"epochs": args.guide_epochs, "schedule": field.schedule}
+        options["epochs"] = args.guide_epochs
         images = (train, test)
         if has_own_numbers(guide):
             options |= OF_EACH_IMAGE | {"batch_size": len(x), "batch_parts": 1}

@@ -68,7 +68,7 @@ def check_same_training(vaes: Vaes) -> None:
     first = vaes["d4"][0].config
     for key, seeds in vaes.items():
         for vae in seeds:
-            for option in ("epochs", "batch_size", "learning_rate"):
+            for option in ("epochs", "batch_size", "learning_rate", "schedule"):
                 if vae.config.get(option) != first.get(option):
                     raise InputError(
                         f"{key} was trained with {option}={vae.config.get(option)} and d4 with "

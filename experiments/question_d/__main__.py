@@ -34,7 +34,7 @@ from pyro_vae.data.dataset import Dataset
 from pyro_vae.guides import AMORTISED
 from pyro_vae.vae import Vae
 
-DIM, EPOCHS = 10, 40  # latent dimensions and epochs, unless asked otherwise
+DIM, EPOCHS, SCHEDULE = 10, 40, "cosine"  # unless asked otherwise
 
 
 def main() -> None:
@@ -100,7 +100,7 @@ def main() -> None:
 
 def parse_options() -> argparse.Namespace:
     """Return the options; raise InputError where one is out of range."""
-    parser = make_parser(__doc__.splitlines()[0], latent_dim=DIM, epochs=EPOCHS)
+    parser = make_parser(__doc__.splitlines()[0], latent_dim=DIM, epochs=EPOCHS, schedule=SCHEDULE)
     parser.add_argument(
         "--guide",
         choices=list(AMORTISED),
@@ -125,11 +125,11 @@ def autoencoders(args: argparse.Namespace, data: Dataset) -> tuple[Vae, Vae, Vae
     classes = len(data.classes)
     name = "conditional" if args.latent_dim == DIM else f"conditional_d{args.latent_dim}"
     name += "" if args.guide == "mean_field" else f"_{args.guide}"
-    spec = Spec(args.latent_dim, "per_label", classes, args.guide, "learned", "cosine")
+    spec = Spec(args.latent_dim, "per_label", classes, args.guide, "learned")
     vae = load_or_train(args, data, spec, name, path=args.checkpoint)
-    without_labels = Spec(args.latent_dim, prior="learned", schedule="cosine")
+    without_labels = Spec(args.latent_dim, prior="learned")
     plain = load_or_train(args, data, without_labels, f"unconditional_d{args.latent_dim}")
-    of_the_plane = Spec(2, "per_label", classes, schedule="cosine")
+    of_the_plane = Spec(2, "per_label", classes)
     epochs = min(args.epochs, 5)  # a posterior to look at needs no more
     plane = load_or_train(args, data, of_the_plane, "conditional_plane", epochs=epochs)
     return vae, plain, plane.to("cpu")

@@ -152,7 +152,7 @@ def test_guides_are_trained_by_the_objective_that_is_asked_for(digits, tmp_path,
     candidates = {"mean_field": build_vae(2, architecture="dense")}
     few = digits._replace(train_images=digits.train_images[:100])
     train_all(
-        Field(candidates, "constant", TRAINING, {}, "new", None),
+        Field(candidates, TRAINING, {}, "new", None),
         args,
         few,
         tmp_path,

@@ -42,6 +42,7 @@ SHARED = {
         ("nan", "--learning-rate must be a number from"),
         ("0", "--learning-rate must be a number from"),
     ],
+    "--schedule": [("linear", "argument --schedule: invalid choice: 'linear'")],
     "--precision": [("int8", "--precision must be 'auto', 'float32' or 'bfloat16'")],
     "--seed": [("-1", "--seed must be a whole number from 0")],
     "--batch-parts": [("0", "--batch-parts must be a whole number >= 1")],
@@ -56,7 +57,7 @@ SHARED = {
 SET_ITSELF = "this script sets it itself"
 LEFT_OUT = (
     *("--train", "--checkpoint", "--batch-size", "--learning-rate", "--seed", "--batch-parts"),
-    *("--objective", "--particles"),
+    *("--schedule", "--objective", "--particles"),
 )
 
 
@@ -65,6 +66,7 @@ def left_out(*options):
     values = {"--device": "cuda", "--checkpoint": "typo.pt", "--learning-rate": "0.1"}
     values |= {
         "--objective": "elbo",
+        "--schedule": "constant",
         "--precision": "float32",
         "--seed": "0",
         "--train": "",

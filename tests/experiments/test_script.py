@@ -191,6 +191,18 @@ def test_a_training_has_its_objective(digits, tmp_path):
     assert (afresh["objective"], afresh["particles"]) == ("iwae", 8)
 
 
+def test_a_training_has_its_schedule(digits, tmp_path):
+    """By the rate at its first step, a 25th of the peak in one cycle, the weights differ."""
+    constant = trained(digits, tmp_path)
+    assert constant["schedule"] == "constant"
+    with pytest.raises(InputError, match="schedule=constant, not one_cycle: give --schedule const"):
+        trained(digits, tmp_path, "--schedule", "one_cycle")
+    cycle = trained(digits, tmp_path, "--schedule", "one_cycle", "--train")
+    assert cycle["schedule"] == "one_cycle"
+    assert cycle["history"] != constant["history"]
+    assert trained(digits, tmp_path, "--schedule", "one_cycle") == cycle
+
+
 def test_a_checkpoint_that_names_no_objective_was_trained_by_the_elbo(digits, tmp_path):
     first = trained(digits, tmp_path)
     path = tmp_path / "digits" / "checkpoints" / "d2.pt"
