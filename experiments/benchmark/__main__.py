@@ -9,7 +9,6 @@ speed: how far this package is from what the processor can do, and how cost grow
 
 import argparse
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.benchmark import SEED, effort, growth, machine, scaling, speed
@@ -24,7 +23,7 @@ from experiments.cli import (
 )
 from experiments.record import Results
 from experiments.trained import Spec, load_or_train
-from pyro_vae.data.dataset import Dataset
+from pyro_vae.data.dataset import Dataset, random_positions
 from pyro_vae.networks.appendix import State, join_appendix
 
 DIMS = (4, 20)  # of the trained autoencoders whose log p(x) is timed
@@ -83,7 +82,7 @@ def main() -> None:
     state = our_training(data.train_images.to(args.device), start, "auto")()
     state = {name: w.cpu() for name, w in state.items()}
     x = data.test_images
-    chosen = np.random.default_rng(SEED).permutation(len(x))[:100]
+    chosen = random_positions(x, 100, SEED)
 
     results.add("speed", speed.measure(x, state, args.rounds, args.device))
     states = {d: trained_weights(args, data, d) for d in DIMS}

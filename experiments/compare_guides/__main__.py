@@ -7,8 +7,6 @@ python -m experiments.compare_guides --frozen-decoder --objective dreg --particl
 
 import argparse
 
-import numpy as np
-
 from experiments.cli import (
     TRAINING,
     announce_and_load,
@@ -24,7 +22,7 @@ from experiments.record import Results
 from experiments.trained import checkpoint_there, own_checkpoint
 from pyro_vae.analysis.comparison import as_text, pairs
 from pyro_vae.analysis.plots import name_of_image
-from pyro_vae.data.dataset import Dataset
+from pyro_vae.data.dataset import Dataset, random_positions
 from pyro_vae.errors import InputError, check_counts
 from pyro_vae.guides import GUIDES
 
@@ -116,7 +114,7 @@ def main() -> None:
     args.guide_precision = training_settings(args)["precision"]
     mode = "frozen" if args.frozen_decoder else "joint"
     results = Results(args, data, f"compare_guides_{mode}_d{args.latent_dim}")
-    chosen = np.random.default_rng(SEED).permutation(len(data.test_images))[: args.images]
+    chosen = random_positions(data.test_images, args.images, SEED)
     x = data.test_images[chosen].to(args.device)
     names = [name_of_image(data, label) for label in data.test_labels[chosen].tolist()]
     if args.frozen_decoder:

@@ -8,8 +8,6 @@ likelihood of the pixels. Each has a file in this folder.
     python -m experiments.question_b
 """
 
-import numpy as np
-
 from experiments.cli import announce_and_load, check_at_least, folder_name, make_parser, run
 from experiments.question_b import (
     SEED,
@@ -23,7 +21,7 @@ from experiments.question_b import (
 )
 from experiments.record import Results
 from experiments.trained import Spec, load_or_train
-from pyro_vae.data.dataset import Dataset
+from pyro_vae.data.dataset import Dataset, random_positions
 from pyro_vae.errors import InputError
 from pyro_vae.vae import Vae
 
@@ -70,7 +68,7 @@ def investigate(vae: Vae, data: Dataset, images: int, results: Results) -> None:
     results.add("explained", metrics, explained=explained.figure(metrics))
 
     # a random choice, because the halves of MNIST's test set differ
-    chosen = np.random.default_rng(SEED).permutation(len(data.test_images))[:images]
+    chosen = random_positions(data.test_images, images, SEED)
     x, amortised_of_x = data.test_images[chosen], amortised.subset(chosen)
     metrics, refined, annealed = enough.measure(vae, x, amortised_of_x, images // 10)
     results.add("enough", metrics, enough=enough.figure(amortised_of_x, refined, annealed, metrics))

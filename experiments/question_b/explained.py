@@ -14,6 +14,7 @@ from experiments.question_b.shared import spearman
 from pyro_vae.analysis.explained import held_out_r2
 from pyro_vae.analysis.features import FEATURES
 from pyro_vae.analysis.plots import COLOURS
+from pyro_vae.data.dataset import random_positions
 
 VISIBLE = (*FEATURES, "class")  # what can be seen on the image itself, and its label if it has one
 
@@ -25,7 +26,7 @@ def measure(features: dict[str, np.ndarray], median_ess: float, score: np.ndarra
     """
     held_out = np.zeros(len(score), bool)
     count = max(10, len(score) // 4)
-    held_out[np.random.default_rng(SEED).permutation(len(score))[:count]] = True
+    held_out[random_positions(score, count, SEED)] = True
     return {
         "images": len(score),
         "held_out": int(held_out.sum()),

@@ -28,6 +28,7 @@ from experiments.question_c.autoencoders import CONTENDERS, load_all, score_all
 from experiments.record import Results
 from experiments.trained import trained_classifier
 from pyro_vae.analysis.judges import class_probabilities
+from pyro_vae.data.dataset import random_positions
 from pyro_vae.errors import check_counts
 
 
@@ -49,7 +50,7 @@ def main() -> None:
     vaes = load_all(args, data)
     results.training = {key: [vae.config for vae in seeds] for key, seeds in vaes.items()}
     classifier = trained_classifier(args, data)
-    chosen = np.random.default_rng(SEED).permutation(len(data.test_images))[: args.images]
+    chosen = random_positions(data.test_images, args.images, SEED)
     x, labels = data.test_images[chosen], data.test_labels[chosen].numpy()
     fifth = x[: max(10, args.images // 5)]
     trained = score_all(vaes, data, chosen, args.seed)

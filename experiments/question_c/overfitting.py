@@ -13,14 +13,14 @@ from experiments.question_c import SEED
 from experiments.question_c.autoencoders import CONTENDERS, PAIRS, Trainings, refined_log_p
 from experiments.question_c.spread import COLOURS
 from pyro_vae.analysis.features import entropy_floor
-from pyro_vae.data.dataset import Dataset
+from pyro_vae.data.dataset import Dataset, random_positions
 from pyro_vae.likelihood.intervals import welch_interval
 
 
 def measure(trained: Trainings, data: Dataset, chosen: np.ndarray) -> dict:
     """Compare training images with the `chosen` test images; of each the mean over trainings."""
     count = max(2, len(chosen) // 2)
-    picked = np.random.default_rng(SEED).permutation(len(data.train_images))[:count]
+    picked = random_positions(data.train_images, count, SEED)
     x = data.train_images[picked]
     best, test_best = -entropy_floor(x), -entropy_floor(data.test_images[chosen])
     metrics: dict = {

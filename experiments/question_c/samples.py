@@ -22,7 +22,7 @@ from pyro_vae.analysis.fidelity import frechet_distance, precision_recall
 from pyro_vae.analysis.judges import Classifier, class_features, class_probabilities
 from pyro_vae.analysis.plots import short_name, show_image
 from pyro_vae.analysis.sampling import decode
-from pyro_vae.data.dataset import Dataset
+from pyro_vae.data.dataset import Dataset, random_positions
 from pyro_vae.seeds import derive_seed
 from pyro_vae.vae import Vae
 
@@ -55,7 +55,7 @@ def measure(vaes: Vaes, data: Dataset, classifier: Classifier, count: int) -> tu
             "nearest_training": float(np.median(nearest_distance(real[:few], data.train_images))),
         },
     }
-    chosen = np.random.default_rng(SEED).permutation(num_train)[:few]
+    chosen = random_positions(data.train_images, few, SEED)
     shown = {}
     for key, seeds in vaes.items():
         drawn, rebuilt, copied = [], [], []

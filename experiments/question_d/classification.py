@@ -26,7 +26,7 @@ from pyro_vae.analysis.classification import (
 )
 from pyro_vae.analysis.judges import Classifier, class_probabilities
 from pyro_vae.analysis.plots import COLOURS
-from pyro_vae.data.dataset import Dataset
+from pyro_vae.data.dataset import Dataset, random_positions
 from pyro_vae.guides.semi_amortised import maximise_elbo
 from pyro_vae.likelihood.estimate import Estimate
 from pyro_vae.likelihood.intervals import mcnemar, mean_interval, proportion_interval
@@ -179,7 +179,7 @@ def every_label(vae: Vae, data: Dataset, log_p: np.ndarray, count: int) -> dict:
 
     The rises say what the 100 samples behind `log_p`, `(B, C)`, miss of right and wrong labels.
     """
-    chosen = np.random.default_rng(SEED).permutation(len(log_p))[:count]
+    chosen = random_positions(log_p, count, SEED)
     labels, loose = data.test_labels[chosen].numpy(), log_p[chosen]
     estimates = refined_log_p(
         vae,

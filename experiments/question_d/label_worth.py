@@ -14,7 +14,7 @@ from scipy.special import logsumexp
 from experiments.question_d import SEED
 from experiments.question_d.classification import refined_log_p
 from pyro_vae.analysis.plots import COLOURS, short_name
-from pyro_vae.data.dataset import Dataset
+from pyro_vae.data.dataset import Dataset, random_positions
 from pyro_vae.likelihood.intervals import mean_interval
 from pyro_vae.vae import Vae
 
@@ -27,7 +27,7 @@ def measure(
     `log_p`, `(B, C)`, is log p(x | y) of all test images. Also returns log p(x | y) - log p(x) of
     the images compared, nats, `(count,)`.
     """
-    chosen = np.random.default_rng(SEED).permutation(len(log_p))[:count]
+    chosen = random_positions(log_p, count, SEED)
     x, y = data.test_images[chosen], data.test_labels[chosen]
     conditional = refined_log_p(vae, "refined log p(x | y)", x, y)
     unconditional = refined_log_p(plain, "refined log p(x)", x)

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import numpy as np
 from torch import Tensor
 
 from pyro_vae.errors import InputError
@@ -31,6 +32,15 @@ class Dataset(NamedTuple):
     def noun(self) -> str:
         """What the labels tell apart, as a figure calls it: "digit" or "class"."""
         return "digit" if self.classes == DIGITS else "class"
+
+
+def random_positions(images: Tensor | np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Return the positions of `count` of the images, or of all, drawn at random without repeats.
+
+    The first images of a data set are no random sample: the two halves of MNIST's test images were
+    written by different people, and differ in slant, ink and score.
+    """
+    return np.random.default_rng(seed).permutation(len(images))[:count]
 
 
 def unit_interval(pixels: Tensor, white: int) -> Tensor:
