@@ -34,7 +34,7 @@ from experiments.cli import (
 from experiments.kept import made_once
 from experiments.record import Results
 from pyro_vae.analysis.plots import COLOURS
-from pyro_vae.data.dataset import Dataset
+from pyro_vae.data.dataset import Dataset, random_positions
 from pyro_vae.likelihood.intervals import mean_interval
 from pyro_vae.likelihood.psis import passes
 from pyro_vae.networks.appendix import State, join_appendix
@@ -91,7 +91,8 @@ def scores(way: str, pair: int, data: Dataset, settings: dict) -> dict[str, Tens
     device = settings["device"]
     state = WAYS[way](data.train_images.to(device), start, settings, pair)
     refined = Vae(*ours(state, device=device)).refined()
-    x, progress = data.test_images[: settings["images"]], f"pair {pair}, {way}: refined log p"
+    x = data.test_images[random_positions(data.test_images, settings["images"], SEED)]
+    progress = f"pair {pair}, {way}: refined log p"
     result = refined.log_likelihood(x, num_samples=NUM_SAMPLES, seed=SEED, progress=progress)
     return {"log_p": torch.from_numpy(result.value), "khat": torch.from_numpy(result.khat)}
 

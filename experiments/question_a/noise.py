@@ -21,7 +21,8 @@ from pyro_vae.analysis.interventions import gaussian_noise, salt_and_pepper
 from pyro_vae.analysis.judges import Judge
 from pyro_vae.analysis.plots import COLOURS, image_rows
 from pyro_vae.analysis.sampling import posterior_samples
-from pyro_vae.data.dataset import Dataset
+from pyro_vae.data.dataset import Dataset, random_positions
+from pyro_vae.likelihood.intervals import proportion_interval
 from pyro_vae.vae import Vae
 
 # name: (function, levels shown, levels measured)
@@ -90,14 +91,15 @@ def measure(
 ) -> dict[str, dict]:
     """For each kind and level of noise, the share of reconstructions read as the true class.
 
-    Of four sets: the image under 200 draws of noise; the first 400 test images under one each; the
+    Of four sets: the image under 200 draws of noise; 400 random test images under one each; the
     image with the latent drawn from the posterior (`num_posteriors` draws: each costs a fit); and
     noise on a black image, which shows how much of a reading the noise itself brings.
     """
-    test = data.test_images[:400].to(shown.x.device)
+    chosen = random_positions(data.test_images, 400, SEED)
+    test = data.test_images[chosen].to(shown.x.device)
     sets = {
         "image": (shown.x.expand(200, -1, -1, -1), np.full(200, shown.label)),
-        "test": (test, data.test_labels[: len(test)].numpy()),
+        "test": (test, data.test_labels[chosen].numpy()),
         "posterior": (
             shown.x.expand(num_posteriors, -1, -1, -1),
             np.full(num_posteriors, shown.label),
@@ -110,7 +112,7 @@ def measure(
     curves = {}
     for noise, (add_noise, _, levels) in NOISES.items():
         rng = torch.Generator().manual_seed(SEED)
-        shares: dict[str, list[float]] = {name: [] for name in sets}
+        shares: dict[str, list[dict]] = {name: [] for name in sets}
         sizes = []
         for level in tqdm(levels, desc=f"levels of {noise}"):
             for name, (images, truth) in sets.items():
@@ -121,10 +123,11 @@ def measure(
                     means = vae.decode(z)
                 else:
                     means = vae.reconstruct(noisy, seed=SEED)[0]
-                shares[name].append(float((judge(means) == truth).mean()))
+                shares[name].append(proportion_interval(judge(means) == truth))
         curves[noise] = {
             "level": levels,
-            "share": shares,
+            "share": {name: [share["mean"] for share in of] for name, of in shares.items()},
+            "share_ci95": {name: [share["ci95"] for share in of] for name, of in shares.items()},
             "draws": {name: len(images) for name, (images, _) in sets.items()},
             "effective_sample_size_of_1000": sizes,
         }
@@ -160,12 +163,9 @@ def curves_figure(curves: dict, name: str, noun: str) -> Figure:
             ("test", "test images, $z$ from the guide", "0.45"),
             ("nothing", "noise alone, $z$ from the guide", "0.75"),
         ):
-            share, draws = np.array(curve["share"][key]), curve["draws"][key]
-            # plus two successes and two failures, so that 0 and 1 have an interval (Agresti, Coull)
-            se = np.sqrt((share * draws + 2) * (draws - share * draws + 2) / (draws + 4) ** 3)
-            low, high = np.clip([share - 1.96 * se, share + 1.96 * se], 0, 1)
-            ax.plot(levels, share, "o-", ms=3.5, color=colour, label=what)
-            ax.fill_between(levels, low, high, color=colour, alpha=0.2)
+            ax.plot(levels, curve["share"][key], "o-", ms=3.5, color=colour, label=what)
+            band = np.transpose(curve["share_ci95"][key])
+            ax.fill_between(levels, *band, color=colour, alpha=0.2)
         ax.axhline(0.5, color="0.4", lw=0.8, ls="--")
         ax.set(xlabel=f"level of {noise}", ylim=(-0.02, 1.04), title=noise)
     figure.axes[0].set_ylabel(f"reconstructions read as the true {noun}")

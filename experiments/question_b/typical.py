@@ -1,7 +1,8 @@
 """Is a likely image a typical one?
 
 No: a blank image, for instance, scores higher than every test image of MNIST. Sets of images of
-other kinds are scored and held against the scores of test images.
+other kinds are scored and held against the scores of test images: those of black and white pixels
+against the binarised test images, since grey pixels have a lower score whatever they show.
 """
 
 import numpy as np
@@ -15,9 +16,11 @@ from pyro_vae.analysis.features import entropy_floor
 from pyro_vae.analysis.interventions import shift, shuffle_pixels
 from pyro_vae.analysis.plots import COLOURS, show_image
 from pyro_vae.analysis.sampling import pixel_samples
-from pyro_vae.data.dataset import Dataset
+from pyro_vae.data.dataset import Dataset, random_positions
 from pyro_vae.data.loading import load_digits
 from pyro_vae.vae import Vae
+
+GREY, BINARISED = "test images", "test images, binarised"  # what the other sets are ranked among
 
 
 def measure(
@@ -27,11 +30,13 @@ def measure(
 
     `reference` holds the scores of test images, `(B,)`, by the refined guide.
     """
-    reference = np.sort(reference)
-    metrics, scores = {}, {}
+    estimates = {name: refined_log_p(vae, x, name) for name, x in sets.items()}
+    scores = {name: estimate.value for name, estimate in estimates.items()}
+    references = {GREY: np.sort(reference), BINARISED: np.sort(scores[BINARISED])}
+    metrics = {}
     for name, x in sets.items():
-        estimate = refined_log_p(vae, x, name)
-        scores[name] = value = estimate.value
+        value, among = scores[name], BINARISED if ((x == 0) | (x == 1)).all() else GREY
+        rank = np.searchsorted(references[among], value) / len(references[among])
         metrics[name] = {
             "mean": float(value.mean()),
             "median": float(np.median(value)),
@@ -39,11 +44,10 @@ def measure(
             "max": float(value.max()),
             "floor": float(entropy_floor(x).mean()),
             "images": len(value),
-            "share_trusted": float(estimate.trusted().mean()),
-            # the probability that it scores higher than a test image: 50% where the two are alike
-            "likelier_than_a_test_image": float(
-                (np.searchsorted(reference, value) / len(reference)).mean()
-            ),
+            "share_trusted": float(estimates[name].trusted().mean()),
+            "ranked_among": among,
+            # the probability that it scores higher than one of these: 50% where the two are alike
+            "likelier_than_a_test_image": float(rank.mean()),
         }
     return metrics, scores
 
@@ -58,16 +62,20 @@ def image_sets(vae: Vae, data: Dataset, x: Tensor) -> dict[str, Tensor]:
         "mean training image": data.train_images.mean(0, keepdim=True),
         "model: mean images": means,
         "model: drawn pixels": pixel_samples(means, SEED),
-        "training images": data.train_images[:count],
-        "test images": x,
-        "test images, binarised": torch.bernoulli(x, generator=rng),
+        "training images": _some(data.train_images, count),
+        GREY: x,
+        BINARISED: torch.bernoulli(x, generator=rng),
         "shifted by 4 pixels": shift(x, 4, 4),
         "upside down": x.flip(2),
-        "scikit-learn's digits": load_digits().test_images[:count],
+        "scikit-learn's digits": _some(load_digits().test_images, count),
         "pixels shuffled": shuffle_pixels(x, SEED),
         "uniform noise": torch.rand(x.shape, generator=rng),
         "inverted": 1 - x,
     }
+
+
+def _some(images: Tensor, count: int) -> Tensor:
+    return images[random_positions(images, count, SEED)]
 
 
 def figure(sets: dict[str, Tensor], scores: dict[str, np.ndarray], reference: np.ndarray) -> Figure:
@@ -85,7 +93,7 @@ def figure(sets: dict[str, Tensor], scores: dict[str, np.ndarray], reference: np
             show_image(left.inset_axes(bounds, transform=left.transData), image)
         values = -scores[name]
         height = row + np.random.default_rng(0).uniform(-0.28, 0.28, len(values))
-        colour = COLOURS["posterior"] if name == "test images" else COLOURS["guide"]
+        colour = COLOURS["posterior"] if name == GREY else COLOURS["guide"]
         if name.startswith("model") or name == "training images":
             colour = "0.45"
         big = 7 if len(values) == 1 else 3

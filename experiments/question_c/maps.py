@@ -10,12 +10,13 @@ from experiments.question_c import SEED
 from experiments.question_c.autoencoders import CONTENDERS, Vaes
 from pyro_vae.analysis.plots import class_colours, short_name
 from pyro_vae.analysis.sampling import posterior_moments
-from pyro_vae.data.dataset import Dataset
+from pyro_vae.data.dataset import Dataset, random_positions
 
 
 def figure(vaes: Vaes, data: Dataset) -> Figure:
     """Draw posterior means of test images, embedded in the plane, coloured by class."""
-    x, labels = data.test_images[:3000], data.test_labels[:3000].numpy()
+    chosen = random_positions(data.test_images, 3000, SEED)
+    x, labels = data.test_images[chosen], data.test_labels[chosen].numpy()
     colours, names = class_colours(len(data.classes)), [short_name(n) for n in data.classes]
     size = 15 if max(map(len, names)) < 4 else 9
     figure = Figure(figsize=(5.0 * len(vaes), 5.3))

@@ -2,9 +2,11 @@
 
 A good log p(x) does not say so: it is taken at real images, and samples come from the prior. So a
 classifier that knows no autoencoder compares samples with test images, by its features (Fréchet
-distance, precision and recall) and its readings. Reconstructions and training images pass the same
-measures, to tell what the generator can draw from where the prior puts it. Distances to the nearest
-real image would show a generator that had learned its training images by heart.
+distance, precision and recall, density and coverage) and its readings. Reconstructions and training
+images pass the same measures, to tell what the generator can draw from where the prior puts it.
+Each training is held against another random set of test images, so that the spread of the trainings
+says what their choice does. Distances to the nearest real image would show a generator that had
+learned its training images by heart.
 """
 
 import numpy as np
@@ -18,7 +20,7 @@ from experiments.question_c import SEED
 from experiments.question_c.autoencoders import CONTENDERS, Vaes, reconstructions
 from experiments.question_c.spread import COLOURS, REAL, over_seeds
 from pyro_vae.analysis.features import nearest_distance
-from pyro_vae.analysis.fidelity import frechet_distance, precision_recall
+from pyro_vae.analysis.fidelity import density_coverage, frechet_distance, precision_recall
 from pyro_vae.analysis.judges import Classifier, class_features, class_probabilities
 from pyro_vae.analysis.plots import short_name, show_image
 from pyro_vae.analysis.sampling import decode
@@ -26,45 +28,47 @@ from pyro_vae.data.dataset import Dataset, random_positions
 from pyro_vae.seeds import derive_seed
 from pyro_vae.vae import Vae
 
-MOST = 3000  # of precision and recall: all distances between them are held at once
+MOST = 3000  # of precision, density and so on: all distances between them are held at once
 Shown = dict[str, tuple[Tensor, np.ndarray]]  # of each contender: samples, and their readings
 
 
 def measure(vaes: Vaes, data: Dataset, classifier: Classifier, count: int) -> tuple[dict, Shown]:
-    """Compare `count` samples, and as many reconstructions, with the first `count` test images.
+    """Compare `count` samples, and as many reconstructions, with as many test images.
 
     Returns 24 samples of each first training for the figure too.
     """
-    real = data.test_images[:count]
+    real = data.test_images[random_positions(data.test_images, count, SEED)]
     real_features = class_features(classifier, real)
     few = max(2, count // 5)  # whose nearest real images are looked for
 
-    def judge(images: Tensor) -> dict:
-        return fidelity(images, real_features, classifier) | nearest_real(images[:few], data)
+    def judge(images: Tensor, training: int) -> dict:
+        some = random_positions(real, MOST, derive_seed(SEED, training, 2))
+        found = fidelity(images, real_features, some, classifier)
+        return found | nearest_real(images[:few], data)
 
     num_train, num_test = len(data.train_images), len(data.test_images)
+    of_training = data.train_images[random_positions(data.train_images, count, SEED)]
     p = class_probabilities(classifier, real)
     metrics: dict = {
         "images": len(real),
-        "images_of_precision_and_recall": min(count, MOST),
+        "images_of_neighbours": min(count, MOST),
         "images_of_nearest": few,
         "nearest_is_training_by_chance": num_train / (num_train + num_test),
-        "training images": judge(data.train_images[:count]),
+        "training images": judge(of_training, 0),
         "test images": {
             **confidence(p),
             "nearest_training": float(np.median(nearest_distance(real[:few], data.train_images))),
         },
     }
-    chosen = random_positions(data.train_images, few, SEED)
     shown = {}
     for key, seeds in vaes.items():
         drawn, rebuilt, copied = [], [], []
         for training, vae in enumerate(tqdm(seeds, desc=f"{key}: samples")):
             images = prior_images(vae, len(real), training)
-            drawn.append(judge(images))
-            rebuilt.append(judge(reconstructions(vae, real)))
+            drawn.append(judge(images, training))
+            rebuilt.append(judge(reconstructions(vae, real), training))
             # near copies, such as a generator that had learned the images by heart would draw
-            copied.append(nearest_real(reconstructions(vae, data.train_images[chosen]), data))
+            copied.append(nearest_real(reconstructions(vae, of_training[:few]), data))
             if training == 0:
                 shown[key] = (images[:24], class_probabilities(classifier, images[:24]))
         metrics[key] = {
@@ -77,20 +81,28 @@ def measure(vaes: Vaes, data: Dataset, classifier: Classifier, count: int) -> tu
 
 def prior_images(vae: Vae, count: int, training: int) -> Tensor:
     """Draw `count` mean images from the prior, `(count, 1, 28, 28)`."""
-    rng = torch.Generator().manual_seed(derive_seed(SEED, training))
+    rng = torch.Generator().manual_seed(derive_seed(SEED, training, 1))  # not a block's
     return decode(vae.model, torch.randn(count, vae.latent_dim, generator=rng))
 
 
-def fidelity(images: Tensor, real_features: np.ndarray, classifier: Classifier) -> dict:
-    """Compare images with real ones by the classifier's features, and say what it reads."""
+def fidelity(
+    images: Tensor, real_features: np.ndarray, some: np.ndarray, classifier: Classifier
+) -> dict:
+    """Compare images with real ones by the classifier's features, and say what it reads.
+
+    Measures of neighbours are against `some` of the real images, by their positions.
+    """
     features = class_features(classifier, images)
     p = class_probabilities(classifier, images)
     share = np.bincount(p.argmax(1), minlength=p.shape[1]) / len(p)
-    precision, recall = precision_recall(real_features[:MOST], features[:MOST])
+    precision, recall = precision_recall(real_features[some], features[:MOST])
+    density, coverage = density_coverage(real_features[some], features[:MOST])
     return {
         "frechet": frechet_distance(real_features, features),
         "precision": precision,
         "recall": recall,
+        "density": density,
+        "coverage": coverage,
         **confidence(p),
         "class_share": share.tolist(),
         "class_entropy": float(-(share * np.log(share.clip(1e-12))).sum()),
@@ -145,7 +157,7 @@ def figure(shown: Shown, metrics: dict, classes: tuple[str, ...]) -> Figure:
     figure = Figure(figsize=(14, 9.6))
     figure.set_layout_engine("constrained")
     above, below = figure.subfigures(2, 1, height_ratios=[6.9, 2.7])
-    above.suptitle("Samples of the first trainings; shares, precision and recall: means of all")
+    above.suptitle("Samples of the first trainings; shares, density and coverage: means of all")
     for part, (key, (images, p)) in zip(
         above.subfigures(1, len(shown)), shown.items(), strict=True
     ):
@@ -154,7 +166,7 @@ def figure(shown: Shown, metrics: dict, classes: tuple[str, ...]) -> Figure:
         prior = metrics[key]["prior"]
         part.suptitle(
             f"{CONTENDERS[key].label}: {prior['share_confident']['mean']:.0%} read with > 95%\n"
-            f"precision {prior['precision']['mean']:.2f}, recall {prior['recall']['mean']:.2f}",
+            f"density {prior['density']['mean']:.2f}, coverage {prior['coverage']['mean']:.2f}",
             fontsize=11,
         )
     class_shares(below.subplots(), metrics, names)

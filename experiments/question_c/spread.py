@@ -6,7 +6,7 @@ What training anew would change is as much a part of an answer as which images w
 import numpy as np
 from matplotlib.axes import Axes
 
-from pyro_vae.likelihood.intervals import welch_interval
+from pyro_vae.likelihood.intervals import mean_interval
 
 COLOURS = {"d4": "#d95f02", "d20": "#1b6ca8", "example": "#4d9221"}
 REAL = "0.35"  # the colour of what comes from real images, or from the pixels themselves
@@ -27,9 +27,13 @@ def over_seeds(trainings: list) -> dict:
 def over_trainings(a: list[np.ndarray], b: list[np.ndarray]) -> dict:
     """Compare two contenders' means over images, `(B,)` of each training, over the trainings.
 
-    The trainings are not paired by seed.
+    They are paired by seed: those of one seed see the same batches, and those of equal d the same
+    noise.
     """
-    return welch_interval(*(np.array([run.mean() for run in runs]) for runs in (a, b)))
+    means = [first.mean() - second.mean() for first, second in zip(a, b, strict=True)]
+    interval = mean_interval(np.array(means))
+    interval["trainings"] = interval.pop("images")
+    return interval
 
 
 def plot_mean_and_sd(ax: Axes, x: list[float], metrics: dict, colour: str) -> None:

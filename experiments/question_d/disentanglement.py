@@ -20,7 +20,7 @@ from pyro_vae.analysis.judges import Classifier, class_probabilities
 from pyro_vae.analysis.probes import linear_probe, neighbour_probe, tree_probe
 from pyro_vae.analysis.sampling import decode_style, encode_style
 from pyro_vae.analysis.style import shared_correlation, shared_interval, shuffled
-from pyro_vae.data.dataset import Dataset
+from pyro_vae.data.dataset import Dataset, random_positions
 from pyro_vae.likelihood.intervals import proportion_interval
 from pyro_vae.vae import Vae
 
@@ -31,8 +31,9 @@ STYLE_FEATURES = {"stroke width": stroke_width, "slant": slant, "height": height
 def measure(vae: Vae, data: Dataset, classifier: Classifier, count: int) -> dict:
     """Answer all three: the first from `count` images, the third from `count` / 20 styles."""
     print("measures: is y drawn, do probes find the label in the style, is it one style for all?")
-    y, other_y = data.train_labels[:PROBED], data.test_labels
-    e, z = codes(vae, data.train_images[:PROBED], y)
+    probed = random_positions(data.train_images, PROBED, SEED)
+    y, other_y = data.train_labels[probed], data.test_labels
+    e, z = codes(vae, data.train_images[probed], y)
     other_e, other_z = codes(vae, data.test_images, other_y)
     return {
         **generated(vae, classifier, count, len(data.classes)),
@@ -67,7 +68,8 @@ def consistency(vae: Vae, data: Dataset, count: int) -> dict:
     """
     styles = draw_styles(vae, count // 20, seed=SEED + 3)
     images = decode_style(vae.model, *every_class(styles, len(data.classes)))
-    real, labels = data.test_images[:count], data.test_labels[:count].numpy()
+    chosen = random_positions(data.test_images, count, SEED)
+    real, labels = data.test_images[chosen], data.test_labels[chosen].numpy()
     metrics = {}
     for name, feature in STYLE_FEATURES.items():
         values, of_real = feature(images).reshape(len(styles), -1), feature(real)

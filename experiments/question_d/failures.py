@@ -18,7 +18,7 @@ from pyro_vae.analysis.classification import label_mutual_information
 from pyro_vae.analysis.judges import Classifier
 from pyro_vae.analysis.plots import COLOURS, show_image
 from pyro_vae.analysis.sampling import decode_style
-from pyro_vae.data.dataset import Dataset
+from pyro_vae.data.dataset import Dataset, random_positions
 from pyro_vae.guides.gaussian import MeanField
 from pyro_vae.training.fit import fit
 from pyro_vae.vae import BUILD, Vae
@@ -47,7 +47,8 @@ def measure(
     options = {
         name: config[name] for name in ("batch_size", "learning_rate", "schedule", "batch_parts")
     }
-    x, y = data.test_images[: max(20, count // 5)], data.test_labels[: max(20, count // 5)].numpy()
+    chosen = random_positions(data.test_images, max(20, count // 5), SEED)
+    x, y = data.test_images[chosen], data.test_labels[chosen].numpy()
     metrics, sets = {}, {}
     for name, (build, blind, labels) in _designs(data, config).items():
         torch.manual_seed(SEED)

@@ -14,7 +14,7 @@ from experiments.question_d.styles import IN_A_ROW, every_class, some_classes, t
 from pyro_vae.analysis.plots import image_rows, name_of_image
 from pyro_vae.analysis.sampling import decode_style, encode_style, posterior_samples
 from pyro_vae.analysis.style import style_correlation
-from pyro_vae.data.dataset import Dataset
+from pyro_vae.data.dataset import Dataset, random_positions
 from pyro_vae.vae import Vae
 
 SHOWN = (2, 5, 7, 8)  # the digits of the real images shown
@@ -22,7 +22,8 @@ SHOWN = (2, 5, 7, 8)  # the digits of the real images shown
 
 def measure(vae: Vae, data: Dataset, count: int) -> dict:
     """Correlate the features of `count` test images with those of digits drawn in their styles."""
-    x, y = data.test_images[:count], data.test_labels[:count]
+    chosen = random_positions(data.test_images, count, SEED)
+    x, y = data.test_images[chosen], data.test_labels[chosen]
     styles = encode_style(vae.model, vae.guide, x, y, num_samples=1, seed=SEED)[0]
     classes = len(data.classes)
     images = decode_style(vae.model, *every_class(styles, classes))

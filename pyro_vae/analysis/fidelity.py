@@ -1,6 +1,6 @@
 """How near a set of generated images is to a set of real ones, in a space of features.
 
-Both functions take features `(N, F)` and `(M, F)`, one row per image. Their values depend on N, M
+All functions take features `(N, F)` and `(M, F)`, one row per image. Their values depend on N, M
 and the features. Compare them with the same measure of a second set of real images.
 """
 
@@ -36,23 +36,40 @@ def precision_recall(
 ) -> tuple[float, float]:
     """Return precision, the share of generated images among the real, and recall, the reverse.
 
-    An image is among those of a set if it lies no further from one of them than that one's
-    `neighbours`-th nearest neighbour in the set (Kynkaanniemi et al. 2019, Improved precision and
-    recall metric for assessing generative models, eq. 1 and 2).
+    An image is among those of a set if it lies in the ball of one of them: no further from it than
+    its `neighbours`-th nearest neighbour in the set (Kynkaanniemi et al. 2019, Improved precision
+    and recall metric for assessing generative models, eq. 1 and 2). A single image far from its set
+    has a large ball: precision hangs on which real images are taken (see `density_coverage`).
     """
-    _check(real, generated)
-    check_counts(neighbours=neighbours)
-    if neighbours >= min(len(real), len(generated)):
-        raise InputError(f"neighbours must be below the number of images, not {neighbours}")
-
-    def covered(images: np.ndarray, others: np.ndarray) -> float:
-        radius = np.sort(distance.cdist(others, others), 1)[:, neighbours]  # [:, 0] is itself
-        return float((distance.cdist(images, others) <= radius).any(1).mean())
-
-    return covered(generated, real), covered(real, generated)
+    _check(real, generated, neighbours)
+    in_real = _in_balls(generated, real, neighbours)
+    return float(in_real.any(1).mean()), float(_in_balls(real, generated, neighbours).any(1).mean())
 
 
-def _check(real: np.ndarray, generated: np.ndarray) -> None:
+@checked
+def density_coverage(
+    real: np.ndarray, generated: np.ndarray, neighbours: int = 5
+) -> tuple[float, float]:
+    """Return density, how many real images' balls hold a generated one, and coverage.
+
+    Density is the mean number over the generated images, as a share of `neighbours`; coverage is
+    the share of the real images whose ball holds a generated one (Naeem et al. 2020, Reliable
+    fidelity and diversity metrics for generative models, eq. 3 and 4). For sets of equal size from
+    one distribution they are about 1 and 1 - 2^-neighbours. The balls are of real images alone, and
+    a large one counts once: both vary less with the set of real images than precision and recall.
+    """
+    _check(real, generated, neighbours)
+    inside = _in_balls(generated, real, neighbours)
+    return float(inside.sum(1).mean() / neighbours), float(inside.any(0).mean())
+
+
+def _in_balls(images: np.ndarray, others: np.ndarray, neighbours: int) -> np.ndarray:
+    """Whether image n lies in the ball of other m, `(N, M)`."""
+    radius = np.sort(distance.cdist(others, others), 1)[:, neighbours]  # [:, 0] is itself
+    return distance.cdist(images, others) <= radius
+
+
+def _check(real: np.ndarray, generated: np.ndarray, neighbours: int = 1) -> None:
     for name, features in (("real", real), ("generated", generated)):
         check_table(**{name: features})
         if len(features) < 2:
@@ -66,3 +83,6 @@ def _check(real: np.ndarray, generated: np.ndarray) -> None:
             f"real and generated must have the same features, not {real.shape[1]} and "
             f"{generated.shape[1]}"
         )
+    check_counts(neighbours=neighbours)
+    if neighbours >= min(len(real), len(generated)):
+        raise InputError(f"neighbours must be below the number of images, not {neighbours}")

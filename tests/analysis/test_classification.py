@@ -7,6 +7,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from scipy.stats import entropy
 
 from pyro_vae.analysis.classification import (
     class_log_likelihoods,
@@ -75,11 +76,25 @@ def test_label_mutual_information_is_the_mutual_information(data):
     p = label_probabilities(exact(x))
     conditional = -(p * np.log(p)).sum(1)  # H(y | x), image by image
     found = label_mutual_information(exact(x), labels)
-    difference = found["mean"] - (np.log(3) - conditional.mean())
+    of_labels = entropy(np.bincount(labels))
+    difference = found["mean"] - (of_labels - conditional.mean())
     spread = np.log(p[np.arange(400), labels]) + conditional  # mean zero over y given x
     assert abs(difference) < 5 * spread.std() / math.sqrt(400)
     assert found["mean"] < np.log(3)
-    assert label_mutual_information(np.zeros((400, 3)), labels)["mean"] == pytest.approx(0)
+    ignored = label_mutual_information(np.zeros((400, 3)), labels)["mean"]
+    assert ignored == pytest.approx(of_labels - np.log(3))
+
+
+def test_labels_that_are_all_alike_have_no_information():
+    sure = np.array([[0.0, -50, -50]] * 4)
+    assert label_mutual_information(sure, np.zeros(4, int))["mean"] == pytest.approx(0)
+
+
+def test_a_miss_counts_whole():
+    """Below the least of float64's logarithms too."""
+    log_p = np.array([[0.0, -5000], [0, -5000]])
+    found = label_mutual_information(log_p, np.array([0, 1]))
+    assert found["mean"] == pytest.approx(np.log(2) - 2500)
 
 
 def test_reliability_counts_what_is_right():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import linalg
 
-from pyro_vae.analysis.fidelity import frechet_distance, precision_recall
+from pyro_vae.analysis.fidelity import density_coverage, frechet_distance, precision_recall
 from pyro_vae.errors import InputError
 
 
@@ -59,6 +59,41 @@ def test_precision_and_recall_of_sets_that_are_known():
     assert recall > 0.8
 
 
+REAL = np.array([[0.0], [1], [3], [7]])  # whose second neighbours are 3, 2, 3 and 6 away
+
+
+def test_the_balls_reach_to_the_neighbour_that_is_asked_for():
+    """By hand: just inside and just outside the balls of the outermost images, and between."""
+    drawn = np.array([[-2.9], [-3.1], [12.9], [13.1]])
+    assert precision_recall(REAL, drawn, neighbours=2)[0] == 0.5
+    assert precision_recall(drawn, REAL, neighbours=2)[1] == 0.5
+    # 3.5 lies in the balls of 3 and 7; no drawn image lies in that of 1
+    drawn = np.array([[-2.9], [12.9], [3.5], [100]])
+    assert density_coverage(REAL, drawn, neighbours=2) == (4 / 4 / 2, 3 / 4)
+
+
+def test_density_and_coverage_of_sets_from_one_distribution():
+    """Density 1 and coverage 1 - 2^-5, within five standard deviations over 20 pairs of sets."""
+    pairs = [
+        density_coverage(features([0, 0], 1, 400, seed), features([0, 0], 1, 400, seed + 100))
+        for seed in range(20)
+    ]
+    error = np.std(pairs, 0, ddof=1) / np.sqrt(20)
+    assert (np.abs(np.mean(pairs, 0) - [1, 1 - 2**-5]) < 5 * error).all()
+    assert (error < 0.02).all()
+
+
+def test_one_real_image_far_out_raises_precision_and_not_density():
+    real = np.random.default_rng(0).uniform(size=(500, 2))
+    far = np.random.default_rng(1).uniform(size=(500, 2)) + 10
+    with_one = np.concatenate([real, [[20.0, 20.0]]])
+    assert precision_recall(real, far)[0] == 0
+    assert precision_recall(with_one, far)[0] == 1
+    density, coverage = density_coverage(with_one, far)
+    assert density == pytest.approx(1 / 5)
+    assert coverage == 1 / 501
+
+
 def test_wrong_features_are_one_clear_line():
     good = np.zeros((5, 2))
     with pytest.raises(InputError, match="generated must hold finite numbers"):
@@ -69,3 +104,5 @@ def test_wrong_features_are_one_clear_line():
         frechet_distance(good, np.zeros((5, 3)))
     with pytest.raises(InputError, match="neighbours must be below"):
         precision_recall(good, good, neighbours=5)
+    with pytest.raises(InputError, match="neighbours must be below"):
+        density_coverage(good, good)

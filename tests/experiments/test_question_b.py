@@ -5,11 +5,13 @@ import json
 import numpy as np
 import pytest
 
+from experiments.question_b import typical
 from experiments.question_b.enough import agreement, coverage, z_scores
 from experiments.question_b.extremes import extremes
 from experiments.question_b.pixels import lowest_shared
 from experiments.question_b.shared import spearman
 from pyro_vae.likelihood.estimate import Estimate
+from pyro_vae.vae import Vae
 from tests.commands import run_script_on_few
 from tests.few_digits import TEST_IMAGES
 
@@ -52,6 +54,25 @@ def test_holds_and_agreement_count_in_standard_errors():
     assert found["share_within_2_se"] == 0.75
     assert found["median_abs_in_se"] == pytest.approx((1.8 + 1.94) / 2)
     assert found["mc_se"] == pytest.approx(np.sqrt(4 * 25) / 4)
+
+
+def test_sets_are_random_and_ranked_among_images_of_their_kind(digits, monkeypatch):
+    """Scores made up: 2 for black and white images, 1 for grey ones."""
+    vae, x = Vae.build(2, architecture="dense"), digits.test_images[:20]
+    sets = typical.image_sets(vae, digits, x)
+    assert not sets["training images"].equal(digits.train_images[:20])
+
+    def score(vae, x, name):
+        binary = ((x == 0) | (x == 1)).flatten(1).all(1).numpy()
+        return estimates(1.0 + binary, np.full(len(x), 0.1))
+
+    monkeypatch.setattr(typical, "refined_log_p", score)
+    metrics, _ = typical.measure(vae, sets, np.ones(20))
+    drawn, upside_down = metrics["model: drawn pixels"], metrics["upside down"]
+    assert drawn["ranked_among"] == "test images, binarised"
+    assert drawn["likelier_than_a_test_image"] == 0  # its equals are no less likely
+    assert upside_down["ranked_among"] == "test images"
+    assert upside_down["likelier_than_a_test_image"] == 0
 
 
 def test_rank_correlation_and_shared_ranks():

@@ -4,13 +4,17 @@ import json
 
 import numpy as np
 import pytest
+import torch
+from scipy import stats
 
+from experiments.question_c import SEED, samples
 from experiments.question_c.autoencoders import CONTENDERS, PAIRS, Trained, check_same_training
 from experiments.question_c.overfitting import train_against_test
 from experiments.question_c.scores import preferred
-from experiments.question_c.spread import over_seeds
+from experiments.question_c.spread import over_seeds, over_trainings
 from pyro_vae.errors import InputError
 from pyro_vae.likelihood.estimate import Estimate
+from pyro_vae.seeds import derive_seed
 from pyro_vae.vae import Vae
 from tests.commands import run_script_on_few
 from tests.few_digits import TEST_IMAGES
@@ -121,10 +125,36 @@ def test_the_metrics_agree_with_one_another(folder):
 
 
 def test_contenders_that_were_trained_otherwise_are_not_compared():
-    alike = {"epochs": 10, "batch_size": 100, "learning_rate": 1e-3}
-    for option, value in (("epochs", 1), ("batch_size", 50), ("learning_rate", 1e-2)):
+    alike = {"epochs": 10, "batch_size": 100, "learning_rate": 1e-3, "schedule": "constant"}
+    for option, value in (
+        ("epochs", 1), ("batch_size", 50), ("learning_rate", 1e-2), ("schedule", "one_cycle")
+    ):  # fmt: skip
         configs = {"d4": [alike, alike], "example": [alike, alike | {option: value}]}
         vaes = {key: [Vae(None, None, config) for config in row] for key, row in configs.items()}
         with pytest.raises(InputError, match=f"example was trained with {option}={value} and d4"):
             check_same_training(vaes)
         check_same_training({"d4": vaes["d4"]})
+
+
+def test_trainings_are_paired_by_seed():
+    """Their log p move together: a shift of all but 0.1 nats that both contenders share."""
+    shifts = np.array([0.0, -3, 2, 1])
+    first = [np.full(5, -100 + shift) for shift in shifts]
+    second = [np.full(5, -110 + shift + 0.1 * (n % 2)) for n, shift in enumerate(shifts)]
+    found = over_trainings(first, second)
+    assert found["mean"] == pytest.approx(9.95)
+    low, high = found["ci95"]
+    assert (low, high) == pytest.approx(stats.t.interval(0.95, 3, 9.95, stats.sem([10, 9.9] * 2)))
+    assert found["trainings"] == 4
+
+
+def test_draws_of_a_training_are_no_blocks_draws(monkeypatch):
+    """Numbers of the prior's images, and those by which a block of images is drawn."""
+    seeds = []
+    monkeypatch.setattr(samples, "decode", lambda model, z: seeds.append(z))
+    vae = Vae.build(2, architecture="dense")
+    for training in range(3):
+        samples.prior_images(vae, 4, training)
+    rng = [torch.Generator().manual_seed(derive_seed(SEED, block)) for block in range(3)]
+    of_blocks = [torch.randn(4, 2, generator=one) for one in rng]
+    assert not any(z.equal(other) for z in seeds for other in of_blocks)

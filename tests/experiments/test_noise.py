@@ -1,0 +1,43 @@
+"""The noise curves of question (a): their bands are intervals that hold what they promise."""
+
+import numpy as np
+import torch
+
+from experiments.question_a import noise
+from pyro_vae.likelihood.intervals import proportion_interval
+from pyro_vae.vae import Vae
+
+
+def test_the_bands_are_the_intervals_of_the_shares(digits, monkeypatch):
+    """The judge is right by chance, so that the shares are anything from 0 to 1."""
+    vae, rng = Vae.build(2, architecture="dense"), np.random.default_rng(0)
+    monkeypatch.setattr(noise, "posterior_draws", lambda vae, x: (torch.zeros(len(x), 2), x[:, 0]))
+    read = []
+
+    def judge(images):
+        read.append(rng.uniform(size=len(images)) < rng.uniform())
+        return np.where(read[-1], truth(len(images)), -1)
+
+    def truth(count):
+        return labels if count == len(labels) else np.full(count, 1)
+
+    chosen = noise.random_positions(digits.test_images, 400, noise.SEED)
+    labels = digits.test_labels[chosen].numpy()
+    shown = noise.Shown(digits.test_images[:1], "a 1", 1)
+    curves = noise.measure(vae, shown, digits, judge, 20)
+    expected = [proportion_interval(right) for right in read]
+    found = [
+        {"mean": curve["share"][name][level], "ci95": curve["share_ci95"][name][level]}
+        for curve in curves.values()
+        for level in range(len(curve["level"]))
+        for name in curve["share"]
+    ]
+    assert [(row["mean"], row["ci95"]) for row in found] == [
+        (row["mean"], row["ci95"]) for row in expected
+    ]
+    for axes, curve in zip(
+        noise.curves_figure(curves, "a 1", "digit").axes, curves.values(), strict=True
+    ):
+        bands = [{*band.get_paths()[0].vertices[:, 1]} for band in axes.collections]
+        for ends in curve["share_ci95"].values():
+            assert {*np.ravel(ends)} in [band & {*np.ravel(ends)} for band in bands]
