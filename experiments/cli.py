@@ -14,7 +14,7 @@ import matplotlib as mpl
 import torch
 
 from pyro_vae.analysis.plots import RC_PARAMS
-from pyro_vae.data.dataset import Dataset, NoData
+from pyro_vae.data.dataset import Dataset, NoData, hold_out
 from pyro_vae.data.loading import DATASETS, dataset_name, load_dataset
 from pyro_vae.errors import InputError, check_counts
 from pyro_vae.memory import keep_memory
@@ -60,7 +60,7 @@ OPTIONS = {
     'device="cpu"': "--device cpu",
 } | {
     f"{name} must be": f"--{name.replace('_', '-')} must be"
-    for name in (*TRAINING, "latent_dim", "guide_epochs", "seeds")
+    for name in (*TRAINING, "latent_dim", "guide_epochs", "seeds", "hold_out")
 }
 
 DEVICES = "cpu, cuda, cuda:N or mps"
@@ -140,6 +140,13 @@ def _add_data_options(group: argparse._ArgumentGroup) -> None:
         metavar="FOLDER",
         help="where MNIST/raw and the like are (default: the folder that PYRO_VAE_DATA names, "
         "else data)",
+    )
+    group.add_argument(
+        "--hold-out",
+        type=int,
+        default=0,
+        metavar="N",
+        help="to choose between settings: N training images take the place of the test images",
     )
     group.add_argument(
         "--results",
@@ -283,6 +290,9 @@ def announce_and_load(args: argparse.Namespace, what: str, labels: bool = False)
             f"--dataset {args.dataset}: this script compares classes: put the images of each class "
             "into a subfolder of its own, two at least"
         )
+    if args.hold_out:
+        data = hold_out(data, args.hold_out)
+        print(f"test images: {args.hold_out:,} of the training images, held out of the training")
     return data
 
 

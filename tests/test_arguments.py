@@ -136,6 +136,7 @@ RIGHT = {
     "features.nearest_distance": {"x": X, "references": X},
     "fidelity.frechet_distance": {"real": TABLE, "generated": TABLE},
     "fidelity.precision_recall": {"real": TABLE, "generated": TABLE, "neighbours": 3},
+    "fidelity.density_coverage": {"real": TABLE, "generated": TABLE, "neighbours": 3},
     "semi_amortised.maximise_elbo": {
         "model": MODEL, "guide": GUIDE, "params": NUMBERS, "batch": [X], "steps": 1, "draws": 1,
         "learning_rate": 0.1,

@@ -649,6 +649,12 @@ CASES = [
         "below the number of images",
     ),
     (
+        "density_coverage",
+        "k",
+        lambda: fidelity.density_coverage(Z, Z[:3]),
+        "below the number of images",
+    ),
+    (
         "standard_error_of_mean",
         "lengths",
         lambda: intervals.standard_error_of_mean(np.ones(2), np.ones(3)),
@@ -794,7 +800,7 @@ ELSEWHERE = {
     *("data_root", "load_digits", "make_parser", "warn_caller"),
     # the data sets and folders of images: tests/data
     *("load_images", "load_member", "missing_files", "raw_folder", "dataset_name"),
-    *("unit_interval", "of_different_classes"),
+    *("unit_interval", "of_different_classes", "random_positions", "hold_out"),
     # files that are kept, images that would broadcast: test_checkpoints, test_refusals
     *("check_replaceable", "check_observed"),
     # words and colours of figures: tests/experiments/test_data_sets

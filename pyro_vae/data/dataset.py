@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from pyro_vae.errors import InputError
@@ -41,6 +42,26 @@ def random_positions(images: Tensor | np.ndarray, count: int, seed: int) -> np.n
     written by different people, and differ in slant, ink and score.
     """
     return np.random.default_rng(seed).permutation(len(images))[:count]
+
+
+def hold_out(data: Dataset, count: int) -> Dataset:
+    """Return `data` with `count` random training images in place of the test images.
+
+    Choose between designs or settings on these: a choice made on the test images favours what suits
+    them by chance, and their score then reports that chance too.
+    """
+    images = len(data.train_images)
+    if not 1 <= count < images:
+        raise InputError(f"hold_out must be from 1 to {images - 1} training images, not {count}")
+    chosen = torch.from_numpy(random_positions(data.train_images, images, seed=0))
+    held, kept = chosen[:count].sort().values, chosen[count:].sort().values
+    return data._replace(
+        name=f"{data.name}-hold-out-{count}",
+        train_images=data.train_images[kept],
+        train_labels=data.train_labels[kept],
+        test_images=data.train_images[held],
+        test_labels=data.train_labels[held],
+    )
 
 
 def unit_interval(pixels: Tensor, white: int) -> Tensor:

@@ -4,8 +4,10 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from pyro_vae.data.dataset import random_positions
+from pyro_vae.data.dataset import hold_out, random_positions
+from pyro_vae.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 # where the first images serve: four of them to look at, and work that is only timed
@@ -21,6 +23,26 @@ def test_positions_are_distinct_and_random():
     assert sorted(random_positions(images, 5000, seed=3)) == list(range(1000))
     # the mean of 400 of 1,000 positions: sd 288.7 sqrt(0.6 / 400) = 11.2
     assert abs(chosen.mean() - 499.5) < 5 * 11.2
+
+
+def test_images_are_held_out_with_their_labels(digits):
+    data = hold_out(digits, 300)
+    assert (data.name, len(data.train_images)) == ("digits-hold-out-300", 1200)
+    assert (len(data.test_images), len(data.test_labels)) == (300, 300)
+    known = {
+        image.numpy().tobytes(): label
+        for image, label in zip(digits.train_images, digits.train_labels.tolist(), strict=True)
+    }
+    assert len(known) == 1500
+    seen = {}
+    for images, labels in (
+        (data.train_images, data.train_labels), (data.test_images, data.test_labels)
+    ):  # fmt: skip
+        for image, label in zip(images, labels.tolist(), strict=True):
+            seen[image.numpy().tobytes()] = label
+    assert seen == known
+    with pytest.raises(InputError, match="hold_out must be from 1 to 1499 training images, not 0"):
+        hold_out(digits, 0)
 
 
 def test_no_script_takes_the_first_images_for_a_sample():

@@ -16,6 +16,11 @@ SHARED = {
         ("fashion", "argument --dataset: dataset 'fashion' is unknown: choose from mnist, digits"),
         ("folder:nowhere", "nowhere is not a folder: name one with image files in it"),
     ],
+    "--hold-out": [
+        ("1500", "--hold-out must be from 1 to 1499 training images, not 1500"),
+        ("-1", "--hold-out must be from 1 to 1499 training images, not -1"),
+        ("half", "argument --hold-out: invalid int value"),
+    ],
     "--results": [("setup.cfg", "Not a directory; free some space, or name a folder")],
     "--device": [
         ("tpu", "--device 'tpu' is unknown"),
