@@ -146,7 +146,8 @@ def _add_data_options(group: argparse._ArgumentGroup) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="to choose between settings: N training images take the place of the test images",
+        help="test on N training images, held out, to choose between settings (default: "
+        "%(default)s, the test images)",
     )
     group.add_argument(
         "--results",

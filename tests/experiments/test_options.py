@@ -148,6 +148,12 @@ OWN = {
         "--epochs": [("0", "--epochs must be >= 1, not 0")],
         **left_out(*LEFT_OUT),
     },
+    "time_to_quality": {
+        "--seeds": [("1", "--seeds must be >= 2, not 1")],
+        "--images": [("1", "--images must be >= 2, not 1")],
+        "--peak": [("high", "argument --peak: invalid float value")],
+        **left_out("--epochs", *LEFT_OUT),
+    },
     "completions": {"--num-samples": [("1", "--num-samples must be >= 2, not 1")]},
     "report": {"--results": [("nowhere", "--results: nowhere/README.md is not a file")]},
 }
@@ -200,6 +206,7 @@ FOLDERS = {
     "distributed": "distributed",
     "benchmark": "benchmark",
     "equal_quality": "equal_quality",
+    "time_to_quality": "time_to_quality",
     "completions": "completions",
 }
 

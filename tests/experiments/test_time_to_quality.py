@@ -1,0 +1,80 @@
+"""Time to the appendix's ELBO: what is compared, from which weights, and by which scores."""
+
+import numpy as np
+import pytest
+
+from experiments import time_to_quality
+from experiments.benchmark.contenders import fresh_weights
+from pyro_vae.data.dataset import random_positions
+from pyro_vae.likelihood.importance import log_weights
+from pyro_vae.likelihood.quadrature import integrate_plane
+from pyro_vae.networks.appendix import join_appendix
+
+SETTINGS = {
+    "latent_dim": 2, "images": 3, "plain_epochs": 2, "peak": 5e-3, "device": "cpu",
+    "precision": "float32",
+}  # fmt: skip
+
+
+def found(elbo, seconds):
+    """What `compared` is given of one way: rows are seeds, columns epochs."""
+    return {"elbo": np.array(elbo), "log_p": np.array(elbo) + 1, "seconds": np.array(seconds)}
+
+
+def test_the_fewest_epochs_that_reach_the_plain_elbo():
+    ways = {
+        "plain": found([[-120, -110], [-121, -108]], [[50, 100], [60, 120]]),
+        "3": found([[-110.5], [-108.5]], [[10], [10]]),
+        "10": found([[-105], [-104]], [[40], [40]]),
+        "4": found([[-110.2], [-107.0]], [[20], [20]]),
+    }
+    metrics = time_to_quality.compared(ways)
+    assert metrics["reached_by"] == "4"  # by the mean over the seeds, though not by the first
+    assert metrics["times_as_fast"] == pytest.approx((100 / 20 + 120 / 20) / 2)
+    row = metrics["ways"]["4"]
+    assert row["elbo_minus_plain"]["mean"] == pytest.approx(0.4)
+    assert row["log_p_minus_plain"]["mean"] == pytest.approx(0.4)
+    assert row["elbo_minus_plain"]["seeds"] == 2
+    assert time_to_quality.compared({k: ways[k] for k in ("plain", "3")})["reached_by"] is None
+
+
+def test_the_scores_are_the_elbo_and_log_p(digits, trained_appendix):
+    """log p(x) against quadrature; the ELBO, one sample an image, against 100 within 5 errors."""
+    model, guide = trained_appendix
+    state = join_appendix(model.decoder.state_dict(), guide.encoder.state_dict())
+    scores = time_to_quality.scores(state, digits, SETTINGS)
+    chosen = random_positions(digits.test_images, 3, time_to_quality.SEED)
+    exact = integrate_plane(model, digits.test_images[chosen], points=81).log_evidence.mean()
+    assert scores["log_p"] == pytest.approx(float(exact), abs=0.1)
+    log_w = log_weights(model, guide, digits.test_images, num_samples=100)
+    error = float((log_w.var(0).sum() ** 0.5) / log_w.shape[1])
+    assert error < 1
+    assert scores["elbo"] == pytest.approx(float(log_w.mean()), abs=5 * error)
+
+
+def test_all_ways_start_from_the_weights_of_their_seed(digits, monkeypatch):
+    started = []
+
+    def weights(latent_dim, seed):
+        started.append((latent_dim, seed))
+        return fresh_weights(latent_dim, seed)
+
+    monkeypatch.setattr(time_to_quality, "fresh_weights", weights)
+    monkeypatch.setattr(time_to_quality, "scores", lambda *_: {"elbo": -1.0, "log_p": 0.0})
+    few = digits._replace(train_images=digits.train_images[:200])
+    plain = time_to_quality.plain(few, SETTINGS, 5)
+    cycle = time_to_quality.one_cycle(few, SETTINGS, 1, 5)
+    assert started == [(2, 5), (2, 5)]
+    assert plain["elbo"].shape == plain["log_p"].shape == plain["seconds"].shape == (2,)
+    assert 0 < plain["seconds"][0] < plain["seconds"][1]
+    assert cycle["seconds"].shape == (1,)
+    assert cycle["seconds"] > 0
+
+
+def test_a_cycle_has_its_peak_and_its_epochs(digits, monkeypatch):
+    asked = []
+    monkeypatch.setattr(time_to_quality, "fit", lambda *_, **options: asked.append(options))
+    monkeypatch.setattr(time_to_quality, "scores", lambda *_: {"elbo": -1.0, "log_p": 0.0})
+    time_to_quality.one_cycle(digits, SETTINGS, 3, 5)
+    options = {"learning_rate": 5e-3, "schedule": "one_cycle", "seed": 5}
+    assert asked == [{"epochs": 3, **options}]
