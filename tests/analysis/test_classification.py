@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy.stats import entropy
 
+from pyro_vae.analysis import classification
 from pyro_vae.analysis.classification import (
     class_log_likelihoods,
     label_mutual_information,
@@ -68,6 +69,18 @@ def test_a_prior_weighs_and_large_scores_do_not_overflow():
     for wrong in (np.array([[math.nan, 0.0]]), np.array([[-math.inf, -math.inf]])):
         with pytest.raises(InputError, match="log_p must"):
             label_probabilities(wrong)
+
+
+def test_each_label_has_draws_of_its_own(monkeypatch):
+    """With the same draws for all labels, their errors would cancel, and look smaller."""
+    seeds = []
+    monkeypatch.setattr(
+        classification, "log_likelihood", lambda *batch, seed, **_: seeds.append((seed, batch[3]))
+    )
+    x = torch.zeros(2, 1, 28, 28)
+    class_log_likelihoods(model, model, x, num_classes=3, seed=7)
+    assert [seed for seed, _ in seeds] == [7, 8, 9]
+    assert [y.tolist() for _, y in seeds] == [[0, 0], [1, 1], [2, 2]]
 
 
 def test_label_mutual_information_is_the_mutual_information(data):

@@ -14,6 +14,7 @@ from pyro import poutine
 from pyro.infer.autoguide import AutoNormal
 
 from pyro_vae.errors import InputError
+from pyro_vae.guides.adaptive import Round, _refit
 from pyro_vae.guides.laplace import curvature, laplace, newton_ascent
 from pyro_vae.guides.refined import Refined
 from pyro_vae.guides.student import T_COMPONENTS, StudentMixture
@@ -76,6 +77,33 @@ def test_newton_and_curvature_are_exact_on_a_gaussian_posterior(problem):
         proposal.log_mixture_weights.isinf().sum(-1) == 1
     ).all()  # one mode, found twice: kept once
     assert (proposal.log_mixture_weights.exp().sum(-1) == 1).all()
+
+
+def test_a_modes_weight_is_its_mass():
+    """Three Gaussians far apart, of shares and widths that are known: Laplace is exact."""
+    share = torch.tensor([0.7, 0.1, 0.2]).double()
+    loc = torch.tensor([[-40.0, 0], [0, 30], [50, 0]]).double()
+    width = torch.tensor([[0.5, 2.0], [3, 1], [0.2, 0.2]]).double()
+
+    def log_p(z):
+        parts = dist.Normal(loc, width).log_prob(z[..., None, :]).sum(-1)
+        return (share.log() + parts).logsumexp(-1)
+
+    found = laplace(log_p, loc[:, None])
+    torch.testing.assert_close(found.log_mixture_weights, share.log()[None])
+
+
+def test_no_component_falls_below_a_hundredth():
+    """All weight lies at the first component; one that is switched off stays off."""
+    loc = torch.tensor([[[0.0], [30.0], [60.0]]]).double()
+    off = torch.tensor([[0.5, 0.5, 0.0]]).double().log()
+    before = StudentMixture(loc, torch.ones(1, 3, 1, 1).double(), off, torch.zeros(0))
+    z = before.sample((400,))
+    values = before.log_prob(z).double() + torch.where(z[..., 0] < 15, 0.0, -200.0)
+    after = _refit([Round(before, z, values)])
+    torch.testing.assert_close(
+        after.log_mixture_weights.exp(), torch.tensor([[1, 0.01, 0]]).double() / 1.01
+    )
 
 
 def test_climbing_never_goes_down():

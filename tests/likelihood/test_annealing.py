@@ -12,8 +12,15 @@ from pyro.infer.autoguide import AutoNormal
 
 from pyro_vae.errors import InputError
 from pyro_vae.guides.refined import Refined
+from pyro_vae.likelihood import annealing
+from pyro_vae.likelihood.annealing import (
+    _anneal,
+    _hmc,
+    _path,
+    annealed_log_likelihood,
+    bidirectional_bounds,
+)
 from pyro_vae.likelihood.annealing import _evaluate as evaluate
-from pyro_vae.likelihood.annealing import _hmc, _path, annealed_log_likelihood, bidirectional_bounds
 from pyro_vae.likelihood.importance import log_likelihood
 from pyro_vae.likelihood.quadrature import integrate_plane
 from pyro_vae.likelihood.traces import simulate
@@ -76,6 +83,23 @@ def test_both_bounds_are_unbiased_and_enclose(problem):
     assert abs(off_by(torch.exp(exact - upper), 1)) < 5
     assert off_by(exact - lower, 0) > 5
     assert off_by(upper - exact, 0) > 5
+
+
+def test_reverse_chains_take_the_forward_steps_backwards(problem, monkeypatch):
+    taken = []
+
+    def record(path, z, betas, steps, bar):
+        result = _anneal(path, z, betas, steps, bar)
+        taken.append((betas, steps, result[1]))
+        return result
+
+    monkeypatch.setattr(annealing, "_anneal", record)
+    bidirectional_bounds(problem.model, None, problem.data(2), num_chains=4, num_steps=6)
+    (_, _, piloted), (up, forward, _), (down, backward, _) = taken
+    assert len({*piloted[:, 0].tolist()}) > 3  # else reversing them would show nothing
+    torch.testing.assert_close(forward, piloted, rtol=0, atol=0)
+    torch.testing.assert_close(backward, piloted.flip(0), rtol=0, atol=0)
+    torch.testing.assert_close(down, up.flip(0), rtol=0, atol=0)
 
 
 def test_simulated_images_have_the_models_distribution(problem):
