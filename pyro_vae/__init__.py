@@ -58,6 +58,7 @@ _PUBLIC = {
     "decode": "analysis.sampling",  # the mean images of latents
     "simulate": "likelihood.traces",  # draws of images, with their latents
     # questions
+    "calibrate": "analysis.calibration",  # a guide, on images whose latents are known
     "compare": "analysis.comparison",  # guides in one table
     "complete": "analysis.completion",  # images of which some pixels are seen
     # for tests and for users' errors
@@ -69,6 +70,7 @@ __all__ = list(_PUBLIC)
 
 if TYPE_CHECKING:  # the same names, for editors and type checkers
     from pyro_vae.accuracy import log_likelihood as log_likelihood
+    from pyro_vae.analysis.calibration import calibrate as calibrate
     from pyro_vae.analysis.comparison import compare as compare
     from pyro_vae.analysis.completion import complete as complete
     from pyro_vae.analysis.sampling import decode as decode

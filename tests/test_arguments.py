@@ -201,6 +201,10 @@ RIGHT = {
     "sampling.pixel_samples": {"means": X, "seed": 0},
     "sampling.posterior_samples": of(num_draws=2, num_samples=10, seed=0),
     "sampling.posterior_mean": of(num_samples=10, seed=0),
+    "calibration.calibrate": {
+        "model": MODEL, "guide": GUIDE, "images": X, "num_draws": 2, "num_samples": None, "seed": 0,
+        "progress": None,
+    },
     "shards.sharded_log_likelihood": of(
         folder=FOLDER / "blocks", num_samples=2, seed=0, must_match=None, progress=None
     ),

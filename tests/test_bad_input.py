@@ -15,6 +15,7 @@ from experiments import cli
 from pyro_vae import complaints, errors, models, priors, shards
 from pyro_vae.analysis import (
     active_units,
+    calibration,
     classification,
     comparison,
     completion,
@@ -233,6 +234,12 @@ CASES = [
         "complete",
         "draws",
         lambda: completion.complete(MODEL, GUIDE, X, X > 0.5, num_draws=0),
+        f"num_draws {COUNT} 0",
+    ),
+    (
+        "calibrate",
+        "draws",
+        lambda: calibration.calibrate(MODEL, GUIDE, X, num_draws=0),
         f"num_draws {COUNT} 0",
     ),
     ("objective", "name", lambda: objectives.objective("vae"), "name 'vae' is unknown"),

@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 from pyro_vae import parallel, progress
+from pyro_vae.analysis.calibration import calibrate
 from pyro_vae.analysis.comparison import compare
 from pyro_vae.analysis.completion import complete
 from pyro_vae.data.conversion import as_images
@@ -70,6 +71,7 @@ SCORED = {
     "complete": lambda folder, **o: complete(
         MODEL, SMALL, X[:2], torch.arange(5) > 1, num_samples=9, **o
     ),
+    "calibrate": lambda folder, **o: calibrate(MODEL, GUIDE, X, num_draws=3, **o),
     "compare": lambda folder, **o: compare(MODEL, {"wide one": GUIDE}, X[:2], **o),
 }
 scored = pytest.mark.parametrize("score", SCORED.values(), ids=SCORED)
