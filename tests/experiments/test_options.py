@@ -154,6 +154,16 @@ OWN = {
         "--peak": [("high", "argument --peak: invalid float value")],
         **left_out("--epochs", *LEFT_OUT),
     },
+    "published": {
+        "--latent-dim": [],
+        "--checkpoint": [],  # which it has not
+        "--images": [("19", "--images must be >= 20, not 19")],
+        "--budgets": [
+            ("1 1 0", "--budgets must be >= 1, not 0"),
+            ("1 1", "argument --budgets: expected 3 arguments"),
+        ],
+        **left_out("--epochs", "--precision", *LEFT_OUT[:1], *LEFT_OUT[2:]),
+    },
     "completions": {"--num-samples": [("1", "--num-samples must be >= 2, not 1")]},
     "report": {"--results": [("nowhere", "--results: nowhere/README.md is not a file")]},
 }
@@ -206,6 +216,7 @@ FOLDERS = {
     "distributed": "distributed",
     "benchmark": "benchmark",
     "equal_quality": "equal_quality",
+    "published": "published",
     "time_to_quality": "time_to_quality",
     "completions": "completions",
 }
