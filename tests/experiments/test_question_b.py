@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from experiments.question_b import typical
+from experiments.question_b import enough, typical
 from experiments.question_b.enough import agreement, coverage, z_scores
 from experiments.question_b.extremes import extremes
 from experiments.question_b.pixels import lowest_shared
@@ -54,6 +54,25 @@ def test_holds_and_agreement_count_in_standard_errors():
     assert found["share_within_2_se"] == 0.75
     assert found["median_abs_in_se"] == pytest.approx((1.8 + 1.94) / 2)
     assert found["mc_se"] == pytest.approx(np.sqrt(4 * 25) / 4)
+
+
+def test_a_mode_that_annealing_alone_has_found_is_named(monkeypatch):
+    """A refined guide that is higher says nothing: annealing is a bound."""
+    asked = []
+    annealed = estimates([-101.0, -95, -90], [0.2, 0.2, 0.3])
+    monkeypatch.setattr(
+        enough,
+        "annealed_log_likelihood",
+        lambda model, guide, *_, **__: asked.append(guide) or annealed,
+    )
+    refined = estimates([-100.0, -95.1, -99], [0.1, 0.1, 0.4])
+    found = enough.from_the_prior(Vae(None, "the encoder"), None, refined)
+    assert asked == [None]  # from the prior
+    assert found["missed"] == [
+        {"image": 2, "refined": -99, "annealed_from_prior": -90, "se_from_prior": 0.3}
+    ]
+    assert found["largest_z_of_annealed"] == pytest.approx(9 / 0.5)
+    assert found["refined_minus_annealed"]["mean"] == pytest.approx((1 - 0.1 - 9) / 3)
 
 
 def test_sets_are_random_and_ranked_among_images_of_their_kind(digits, monkeypatch):
@@ -129,11 +148,12 @@ def test_the_metrics_agree_with_one_another(folder):
     for shown in trusted:  # the same image by another guide
         both = np.hypot(shown["se"], shown["refined_se"])
         assert abs(shown["score"] - shown["refined"]) < 6 * both
-    enough = metrics["enough"]
-    curve = enough["iwae"]["mean"]
+    found = metrics["enough"]
+    curve = found["iwae"]["mean"]
     assert np.diff(curve).min() > -0.01  # rises, but for groups that leave out a remainder
-    assert curve[0] < enough["refined"]["mean"]
-    assert enough["simulated"]["upper_minus_lower"]["ci95"][1] > 0
+    assert curve[0] < found["refined"]["mean"]
+    assert found["simulated"]["upper_minus_lower"]["ci95"][1] > 0
+    assert found["from_the_prior"]["missed"] == []
     for change in metrics["interventions"]["changes"].values():
         parts = change["from_the_floor"]["mean"] + change["from_the_excess"]["mean"]
         assert change["score"]["mean"] == pytest.approx(parts)
