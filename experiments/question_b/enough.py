@@ -24,6 +24,7 @@ from pyro_vae.likelihood.intervals import mean_interval, standard_error_of_mean
 from pyro_vae.likelihood.psis import khat_threshold
 from pyro_vae.vae import Vae
 
+STEPS = {"encoder": 100, "prior": 200}  # of annealing, by where its chains start
 CURVE = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)  # numbers of samples
 
 
@@ -90,6 +91,7 @@ def second_opinion(vae: Vae, x: Tensor, refined: Estimate) -> tuple[dict, Estima
         vae.guide,
         x,
         num_chains=32,
+        num_steps=STEPS["encoder"],
         seed=SEED,
         progress="annealing, a pilot and a run",
     )
@@ -113,8 +115,8 @@ def from_the_prior(vae: Vae, x: Tensor, refined: Estimate) -> dict:
         vae.model,
         None,
         x,
-        num_chains=32,
-        num_steps=200,
+        num_chains=8,
+        num_steps=STEPS["prior"],
         seed=SEED,
         progress="annealing from the prior",
     )
@@ -142,7 +144,12 @@ def simulated_images(vae: Vae, x: Tensor) -> dict:
     The latent behind such an image is an exact draw of its posterior, which the upper bound needs.
     """
     bounds = bidirectional_bounds(
-        vae.model, vae.guide, x, seed=SEED, progress="annealing both ways, simulated images"
+        vae.model,
+        vae.guide,
+        x,
+        num_steps=STEPS["encoder"],
+        seed=SEED,
+        progress="annealing both ways, simulated images",
     )
     lower, upper = bounds.lower.value, -bounds.upper.value
     refined = refined_log_p(vae, bounds.images, "refined log p of simulated images").value
