@@ -103,11 +103,12 @@ class Calibration(NamedTuple):
                 f"calibrated: ranks of {len(self.ranks):,} simulated latents look uniform by all "
                 f"{len(self.names)} numbers (p = {self.p_value:.2g})"
             )
-        worst = self.names[int(self.distance.argmax())]
-        ends = _ends(self.ranks[:, self.names.index(worst)], self.num_draws)
+        place = (self.ranks[:, :-2] + 0.5) / (self.num_draws + 1)  # of the coordinates
+        outside = ((place < 0.05) | (place > 0.95)).mean()
         return (
-            f"not calibrated (p = {self.p_value:.2g}): by {worst}, {ends:.0%} of "
-            f"{len(self.ranks):,} simulated latents lie outside the middle 90% of the draws"
+            f"not calibrated (p = {self.p_value:.2g}): by {self.names[self.distance.argmax()]}, "
+            f"ranks are up to {self.distance.max():.0%} from uniform; {outside:.0%} of the "
+            "coordinates lie outside the middle 90% of the draws, where 10% would be right"
         )
 
     def plot(self) -> Figure:
@@ -229,12 +230,6 @@ def _rank(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return the rank of the first row of `values`, `(1 + L, B)`, among the others; ties by lot."""
     below, alike = (values[1:] < values[0]).sum(0), (values[1:] == values[0]).sum(0)
     return below + rng.integers(0, alike + 1)
-
-
-def _ends(ranks: np.ndarray, num_draws: int) -> float:
-    """Return the share of ranks outside the middle 90%."""
-    place = (ranks + 0.5) / (num_draws + 1)
-    return float(((place < 0.05) | (place > 0.95)).mean())
 
 
 def _counts(ranks: np.ndarray, num_draws: int) -> np.ndarray:

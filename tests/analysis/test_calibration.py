@@ -1,5 +1,8 @@
 """Calibration: a right guide passes, planted mistakes are caught, and the band holds its level."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pyro
 import pyro.distributions as dist
@@ -157,6 +160,27 @@ def test_latents_of_several_sites_and_with_ties():
     assert found.names == ("y", "z[0]", "z[1]", "log p(x, z)", "distance")
     assert found.p_value > 0.01
     assert found.ranks.max() == 99
+
+
+def test_the_verdict_says_whether_draws_are_too_narrow_or_too_wide():
+    """By hand: 0, 19 and 10 of 20 are two of three coordinates outside the middle 90%."""
+    ranks = np.repeat([[0, 19, 19], [19, 19, 19], [10, 19, 19]], 40, 0)
+    found = Calibration(ranks, ("z", "log p(x, z)", "distance"), 19)
+    assert str(found) == (
+        "not calibrated (p = 0.0006): by log p(x, z), ranks are up to 95% from uniform; 67% of the "
+        "coordinates lie outside the middle 90% of the draws, where 10% would be right"
+    )
+
+
+def test_the_page_about_trust_runs(tmp_path, monkeypatch, capsys):
+    page = (Path(__file__).parents[2] / "docs" / "trust.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    monkeypatch.chdir(tmp_path)
+    exec(block, {})
+    right, wide = capsys.readouterr().out.strip().split("\n")
+    assert right.startswith("calibrated")
+    assert wide.startswith("not calibrated")
+    assert (tmp_path / "calibration.png").exists()
 
 
 def test_it_is_drawn():
