@@ -42,7 +42,7 @@ from pyro_vae.training.handlers import as_trained, check_kl_weight, weight_at
 from pyro_vae.training.isolation import isolated
 from pyro_vae.training.optimiser import SingleOptimizer
 from pyro_vae.training.rehearsal import rehearse
-from pyro_vae.training.schedules import SCHEDULES
+from pyro_vae.training.schedules import BETA2, SCHEDULES
 from pyro_vae.training.settings import name_of_function, settings_of
 from pyro_vae.training.state import Position, TrainingState
 from pyro_vae.training.stopping import StopRequest, any_process, interrupted
@@ -184,7 +184,8 @@ def fit(
     settings = settings_of(options, modules, data, elbo, transform, must_match or {})
 
     shuffle = torch.Generator().manual_seed(seed)  # apart from the generator of the samples
-    optimiser = SingleOptimizer(torch.optim.Adam, learning_rate, fused=True)
+    betas = (0.9, BETA2.get(schedule, 0.999))
+    optimiser = SingleOptimizer(torch.optim.Adam, learning_rate, betas=betas, fused=True)
     bound = PartitionedELBO(elbo, batch_parts, stop)
     state = TrainingState(path, modules, optimiser, shuffle, settings)
     # all options are right: from here on the modules are this training's

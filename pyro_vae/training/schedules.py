@@ -26,6 +26,10 @@ def one_cycle(done: float) -> float:
     return LAST + (1 - LAST) * cosine((done - WARM_UP) / (1 - WARM_UP))
 
 
+# Decay of Adam's squared gradients. A thousand steps, torch's 0.999, are too long a memory for a
+# rate that rises and falls within a few thousand: at d = 20 four epochs end 2 nats lower with it.
+BETA2 = {"one_cycle": 0.99}
+
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda done: 1.0,
     "cosine": cosine,

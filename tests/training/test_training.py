@@ -213,6 +213,18 @@ def test_the_learning_rate_follows_the_schedule(digits, rates):
     assert rates == [1e-3] * 4
 
 
+@pytest.mark.parametrize(("schedule", "beta2"), [("one_cycle", 0.99), ("constant", 0.999)])
+def test_adams_memory_is_as_long_as_its_schedule_allows(digits, monkeypatch, schedule, beta2):
+    made = []
+    adam = torch.optim.Adam
+    monkeypatch.setattr(
+        torch.optim, "Adam", lambda *a, **o: made.append(o["betas"]) or adam(*a, **o)
+    )
+    model, guide = build_vae(2, architecture="dense")
+    fit(model, guide, (digits.train_images[:50],), epochs=1, schedule=schedule, progress=False)
+    assert made == [(0.9, beta2)]
+
+
 def test_one_cycle_is_torchs_of_a_step_more(digits, rates):
     """Its last step, which no training takes here, has the thousandth of the peak."""
     model, guide = build_vae(2, architecture="dense")
