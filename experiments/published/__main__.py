@@ -60,6 +60,7 @@ def compared(
 ) -> dict:
     """Return a model's scores by both ways; `refined` has the images at the positions `some`."""
     differences = refined["log_p"] - samples["log_p"][some]
+    short = mean_interval(differences)
     return {
         "log_p": mean_interval(samples["log_p"]),
         "share_passing": float(passes(samples["khat"], NUM_SAMPLES).mean()),
@@ -69,7 +70,9 @@ def compared(
             "trusted": float(refined["trusted"].mean()),
         },
         "samples_on_the_same": mean_interval(samples["log_p"][some]),
-        "falls_short_by": mean_interval(differences),
+        "falls_short_by": short,
+        # what the refined guide would say of all images: its own are some of them
+        "refined_of_all": float(samples["log_p"].mean() + short["mean"]),
     }
 
 
@@ -92,16 +95,16 @@ def figure(rows: dict[str, dict]) -> Figure:
     kinds = {
         "published": ("published", "0.5", "s"),
         "log_p": (f"ours, {NUM_SAMPLES:,} samples", COLOURS["guide"], "o"),
-        "refined": ("ours, refined", COLOURS["posterior"], "D"),
+        "refined_of_all": ("ours, refined", COLOURS["posterior"], "D"),
     }
     for place, row in enumerate(rows.values()):
         for offset, (kind, (label, colour, marker)) in zip(
             (0.2, 0, -0.2), kinds.items(), strict=True
         ):
-            value = row[kind] if kind == "published" else row[kind]["mean"]
+            value = row[kind]["mean"] if kind == "log_p" else row[kind]
             ax.plot(value, place + offset, marker, color=colour, label=None if place else label)
             ax.annotate(f"  {value:.2f}", (value, place + offset), va="center", color=colour)
-            if kind != "published":
+            if kind == "log_p":
                 ax.plot(row[kind]["ci95"], [place + offset] * 2, "-", lw=1, color=colour)
     ax.set_yticks(
         range(len(rows)), [f"{cell}\n{row['epochs']} epochs" for cell, row in rows.items()]
@@ -121,7 +124,7 @@ def as_text(rows: dict[str, dict]) -> str:
     for cell, row in rows.items():
         lines.append(
             f"{cell:<9}{row['published']:>10.2f}{row['log_p']['mean']:>9.2f}"
-            f"{row['share_passing']:>9.0%}{row['refined']['mean']:>9.2f}"
+            f"{row['share_passing']:>9.0%}{row['refined_of_all']:>9.2f}"
             f"{row['refined']['trusted']:>9.1%}{row['falls_short_by']['mean']:>7.2f}"
         )
     return "\n".join(lines)
@@ -180,9 +183,8 @@ def main() -> None:
         results.training[cell] = vae.config
         plots = {f"calibration_{cell}_{n.replace(', ', '_')}": c.plot() for n, c in found.items()}
         results.add("rows", rows, **plots)
-    for way in ("log_p", "refined"):
-        ranking = sorted(rows, key=lambda cell: -rows[cell][way]["mean"])
-        results.add(f"ranking_{way}", ranking)
+    results.add("ranking_by_samples", sorted(rows, key=lambda c: -rows[c]["log_p"]["mean"]))
+    results.add("ranking_by_refined", sorted(rows, key=lambda c: -rows[c]["refined_of_all"]))
     results.draw(published=figure(rows))
     print(as_text(rows))
     results.finish()

@@ -54,7 +54,11 @@ def trained(data: Dataset, cell: str, epochs: int, folder: Path, resume: bool) -
             must_match={"dataset": data.name, "cell": cell},
             **OPTIONS,
         )
-        seconds = torch.tensor(times).diff().median() if len(times) > 1 else torch.nan
+        seconds = (
+            torch.tensor(times, dtype=torch.float64).diff().median()
+            if len(times) > 1
+            else torch.nan
+        )
         vae.config = wanted | {
             "history": [record["train_elbo"] for record in history],
             "seconds_an_epoch": float(seconds),

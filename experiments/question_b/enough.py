@@ -109,7 +109,8 @@ def from_the_prior(vae: Vae, x: Tensor, refined: Estimate) -> dict:
 
     Chains that all start in the encoder's mode may never find another; those from the prior may.
     Annealing is a lower bound on average. So where it is higher than the refined guide, by more
-    than their errors, the refined guide has missed something.
+    than their errors, the refined guide has missed something. A miss must be large to be seen: a
+    share of the posterior s raises log p(x) by -log(1 - s).
     """
     annealed = annealed_log_likelihood(
         vae.model,
@@ -126,6 +127,8 @@ def from_the_prior(vae: Vae, x: Tensor, refined: Estimate) -> dict:
         "annealed": annealed.summary() | {"estimator": "annealed importance sampling"},
         "refined_minus_annealed": mean_interval(refined.value - annealed.value),
         "largest_z_of_annealed": float(z.max()),
+        # the share of a posterior that a missed mode must have to be seen, in the median image
+        "smallest_share_seen": float(1 - np.exp(-4 * np.median(np.hypot(annealed.se, refined.se)))),
         "missed": [
             {
                 "image": int(i),  # its place in x

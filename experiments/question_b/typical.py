@@ -20,6 +20,7 @@ from pyro_vae.data.dataset import Dataset, random_positions
 from pyro_vae.data.loading import load_digits
 from pyro_vae.vae import Vae
 
+SIDES = "left", "right"
 GREY, BINARISED = "test images", "test images, binarised"  # what the other sets are ranked among
 
 
@@ -36,7 +37,8 @@ def measure(
     metrics = {}
     for name, x in sets.items():
         value, among = scores[name], BINARISED if ((x == 0) | (x == 1)).all() else GREY
-        rank = np.searchsorted(references[among], value) / len(references[among])
+        below, upto = (np.searchsorted(references[among], value, side) for side in SIDES)
+        rank = (below + upto) / 2 / len(references[among])  # half of those that are equal
         metrics[name] = {
             "mean": float(value.mean()),
             "median": float(np.median(value)),

@@ -27,11 +27,11 @@ from scipy import stats
 from torch import Tensor
 
 from pyro_vae.analysis.plots import COLOURS
-from pyro_vae.analysis.sampling import Latents, guide_samples, posterior_samples
 from pyro_vae.complaints import one_line_refusals
 from pyro_vae.errors import InputError, check_counts, check_rows, check_seed, checked
-from pyro_vae.likelihood.importance import log_joint_in_chunks
-from pyro_vae.likelihood.traces import batches, simulate
+from pyro_vae.likelihood.importance import log_joint_in_chunks, resampled
+from pyro_vae.likelihood.refusals import check_names, check_shape
+from pyro_vae.likelihood.traces import batches, draw, simulate
 from pyro_vae.programs import Program, has_own_numbers, in_evaluation_mode
 from pyro_vae.progress import Progress, progress_bar
 from pyro_vae.seeds import derive_seed, seeded
@@ -69,7 +69,9 @@ class Calibration(NamedTuple):
         least = _simulated(len(self.ranks), self.num_draws)
         upto = np.stack([_counts(column, self.num_draws) for column in self.ranks.T])
         found = _least_tail(upto, len(self.ranks))
-        return (1 + np.searchsorted(least, found, side="right")) / (1 + len(least))
+        p = (1 + np.searchsorted(least, found, side="right")) / (1 + len(least))
+        # beyond all simulated sets the sum over the steps is a bound: it goes on to zero
+        return np.where(found < least[0], np.minimum(p, self.num_draws * found), p)
 
     @property
     def p_value(self) -> float:
@@ -78,12 +80,20 @@ class Calibration(NamedTuple):
 
     @property
     def band(self) -> tuple[np.ndarray, np.ndarray]:
-        """Where all `steps` of uniform ranks lie with 95% probability, from and to: `(L,)` each."""
+        """Where all `steps` of a number lie with 95% probability if its ranks are uniform.
+
+        From and to, `(L,)` each. Each number has a band by itself.
+        """
         images = len(self.ranks)
-        tail = np.quantile(_simulated(images, self.num_draws), LEVEL) / 2
+        tail = np.quantile(_simulated(images, self.num_draws), LEVEL) / 2 * (1 - 1e-9)
         uniform = np.arange(1, self.num_draws + 1) / (self.num_draws + 1)
-        low, high = (stats.binom.ppf(q, images, uniform) / images for q in (tail, 1 - tail))
-        return low - uniform, high - uniform
+        low, high = stats.binom.ppf(tail, images, uniform), stats.binom.isf(tail, images, uniform)
+        return low / images - uniform, high / images - uniform
+
+    @property
+    def worst(self) -> str:
+        """The number whose ranks are least likely uniform; of several the furthest from it."""
+        return self.names[np.lexsort((-self.distance, self.p_values))[0]]
 
     def summary(self) -> dict:
         """Return the verdict as numbers, for JSON."""
@@ -91,7 +101,7 @@ class Calibration(NamedTuple):
             "images": len(self.ranks),
             "num_draws": self.num_draws,
             "largest_distance": float(self.distance.max()),
-            "of": self.names[int(self.distance.argmax())],
+            "of": self.worst,
             "p_value": self.p_value,
             "distance": dict(zip(self.names, self.distance.tolist(), strict=True)),
         }
@@ -103,13 +113,19 @@ class Calibration(NamedTuple):
                 f"calibrated: ranks of {len(self.ranks):,} simulated latents look uniform by all "
                 f"{len(self.names)} numbers (p = {self.p_value:.2g})"
             )
-        place = (self.ranks[:, :-2] + 0.5) / (self.num_draws + 1)  # of the coordinates
-        outside = ((place < 0.05) | (place > 0.95)).mean()
+        apart = self.distance[self.names.index(self.worst)]
+        found, right = (self._outside(r) for r in (self.ranks, np.arange(self.num_draws + 1)))
         return (
-            f"not calibrated (p = {self.p_value:.2g}): by {self.names[self.distance.argmax()]}, "
-            f"ranks are up to {self.distance.max():.0%} from uniform; {outside:.0%} of the "
-            "coordinates lie outside the middle 90% of the draws, where 10% would be right"
+            f"not calibrated (p = {self.p_value:.3g}): by {self.worst}, ranks are up to "
+            f"{apart:.0%} from uniform; {found:.0%} of the coordinates lie outside the middle of "
+            f"the draws, where {right:.0%} would be right"
         )
+
+    def _outside(self, ranks: np.ndarray) -> float:
+        """Return the share of the coordinates' ranks outside the middle 90%, or what is nearest."""
+        low = max(1, round(0.05 * (self.num_draws + 1)))
+        ranks = ranks[:, :-2] if ranks.ndim > 1 else ranks
+        return float(((ranks < low) | (ranks > self.num_draws - low)).mean())
 
     def plot(self) -> Figure:
         """Draw the steps of each number, and the band that holds those of a right guide."""
@@ -117,7 +133,7 @@ class Calibration(NamedTuple):
         figure.set_layout_engine("constrained")
         ax = figure.subplots()
         places = np.arange(1, self.num_draws + 1) / (self.num_draws + 1)
-        ax.fill_between(places, *self.band, color="0.88", label="a right guide's, 95%")
+        ax.fill_between(places, *self.band, color="0.88", label="a right guide's, 95% of each")
         whole = {"log p(x, z)": COLOURS["guide"], "distance": COLOURS["posterior"]}
         first = True
         for name, steps in zip(self.names, self.steps.T, strict=True):
@@ -161,12 +177,13 @@ def calibrate(
     Args:
         num_draws: L, draws of the guide for each image.
         num_samples: if given, the L draws are resampled from so many, in proportion to their
-            importance weights: what is tested is then the weighted guide. Take many more than L.
+            importance weights: what is tested is then the weighted guide. At least 10 (L + 1), or
+            draws would be equal to one another, which alone looks narrow.
         progress: True or a text shows progress, False nothing; by default on a terminal only.
     """
     check_counts(num_draws=num_draws)
     if num_samples is not None:
-        check_counts(num_draws + 1, num_samples=num_samples)
+        check_counts(10 * (num_draws + 1), num_samples=num_samples)
     check_seed(seed)
     check_rows(images, *labels, first="images")
     if has_own_numbers(guide):
@@ -176,33 +193,57 @@ def calibrate(
         )
     with seeded(seed, images):
         x, latents = simulate(model, images, *labels)
+    _check_plate(latents, len(x))
     blocks = batches([x, *labels, *latents.values()], BLOCK)
     ranks = []
     with progress_bar(progress, len(blocks), "block") as bar:
         for number, block in enumerate(blocks):
             batch, truth = block[: 1 + len(labels)], block[1 + len(labels) :]
-            options = {"seed": derive_seed(seed, number, 1)}
-            if num_samples is None:
-                drawn = guide_samples(guide, *batch, num_samples=num_draws + 1, **options)
-            else:
-                drawn, _ = posterior_samples(
-                    model, guide, *batch, num_draws=num_draws + 1, num_samples=num_samples,
-                    **options,
-                )  # fmt: skip
             of_block = dict(zip(latents, truth, strict=True))
-            numbers = _numbers(model, batch, of_block, _by_name(drawn, of_block))
+            with seeded(derive_seed(seed, number, 1), x):
+                drawn = _drawn(model, guide, batch, of_block, num_draws + 1, num_samples)
+            numbers = _numbers(model, batch, of_block, drawn)
             rng = np.random.default_rng(derive_seed(seed, number, 2))
             ranks.append(np.stack([_rank(values, rng) for values in numbers.values()], 1))
             bar.update()
     return Calibration(np.concatenate(ranks), tuple(numbers), num_draws)
 
 
-def _by_name(drawn: Latents, truth: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return a guide's draws by the names of the model's latents."""
-    named = drawn if isinstance(drawn, dict) else dict.fromkeys(truth, drawn)
-    if {*named} != {*truth}:
-        raise InputError(f"the guide samples {sorted(named)}, the model's latents are {[*truth]}")
-    return named
+def _check_plate(latents: dict[str, Tensor], images: int) -> None:
+    for name, z in latents.items():
+        if z.shape[:1] != (images,):
+            raise InputError(
+                f"latent {name!r} has the shape {tuple(z.shape)}: sample it for each of the "
+                f"{images} images, in a plate over them"
+            )
+
+
+def _drawn(
+    model: Program,
+    guide: Program,
+    batch: list[Tensor],
+    truth: dict[str, Tensor],
+    count: int,
+    num_samples: int | None,
+) -> dict[str, Tensor]:
+    """Return draws of the guide, `(count, B, ...)` of each latent; weighted if of `num_samples`."""
+    latents, log_q = draw(guide, batch, num_samples or count)
+    check_names(latents, truth)
+    for name, z in latents.items():
+        check_shape(name, z.shape[2:], truth[name].shape[1:])
+    if num_samples is None:
+        return latents
+    log_w = log_joint_in_chunks(model, batch, latents) - log_q.cpu()
+    _check_numbers(log_w.numpy(), "a log weight")
+    return resampled(latents, torch.softmax(log_w, 0), count)
+
+
+def _check_numbers(values: np.ndarray, what: str) -> None:
+    if np.isnan(values).any():
+        raise InputError(
+            f"{what} is NaN at a draw of the guide: look for overflow in the networks, or for "
+            "draws outside of the model's support"
+        )
 
 
 def _numbers(
@@ -223,6 +264,8 @@ def _numbers(
     numbers["log p(x, z)"] = log_joint_in_chunks(model, batch, ordered).numpy()
     apart = sum((z[:-1] - z[-1]).double().square().sum(-1) for z in flat.values())
     numbers["distance"] = apart.cpu().numpy()
+    for label, values in numbers.items():
+        _check_numbers(values, label)
     return numbers
 
 

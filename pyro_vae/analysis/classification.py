@@ -14,7 +14,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from scipy.special import log_softmax, softmax
-from scipy.stats import entropy
 from torch import Tensor
 
 from pyro_vae.errors import (
@@ -79,18 +78,20 @@ def label_probabilities(log_p: np.ndarray, prior: np.ndarray | None = None) -> n
 
 @checked
 def label_mutual_information(log_p: np.ndarray, labels: np.ndarray) -> dict:
-    """Return the mean of H(y) + log p(y | x), nats, and its interval, from `(B, C)`, `(B,)`.
+    """Return the mean of log p(y | x) / h(y), nats, and its interval, from `(B, C)`, `(B,)`.
 
-    p(y | x) is Bayes' rule with equal p(y), and H(y) the entropy of these `labels`' shares. On
-    images drawn from the model, with labels equally frequent, this is the mutual information of x
-    and y; on other images a lower bound of theirs, in expectation (Barber, Agakov 2003, eq. 3). It
-    is at most H(y), and for equal shares 0 where y is ignored. It may be negative, where p(y | x)
-    is overconfident: the bound is then void. H(y) is too low by (C - 1) / 2 B, on average.
+    p(y | x) is Bayes' rule with equal p(y), and h(y) the share of y among these `labels`. The mean
+    of -log h(y) is their entropy H(y), so this is H(y) + E log p(y | x). On images drawn from the
+    model, with labels equally frequent, it is the mutual information of x and y; on other images a
+    lower bound of theirs, in expectation (Barber, Agakov 2003, eq. 3). It is at most H(y), and for
+    equal shares 0 where y is ignored. It may be negative, where p(y | x) is overconfident: the
+    bound then says nothing. H(y) is too low by (C - 1) / 2 B, on average.
     """
     label_probabilities(log_p)  # checks it
     check_classes(*log_p.shape, labels=labels)
     of_own = log_softmax(log_p, axis=1)[np.arange(len(labels)), labels]
-    return mean_interval(of_own + entropy(np.bincount(labels)))
+    share = np.bincount(labels) / len(labels)
+    return mean_interval(of_own - np.log(share[labels]))
 
 
 @checked

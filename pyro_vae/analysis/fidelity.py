@@ -41,7 +41,8 @@ def precision_recall(
     and recall metric for assessing generative models, eq. 1 and 2). A single image far from its set
     has a large ball: precision hangs on which real images are taken (see `density_coverage`).
     """
-    _check(real, generated, neighbours)
+    _check(real, generated)
+    _check_neighbours(neighbours, min(len(real), len(generated)))
     in_real = _in_balls(generated, real, neighbours)
     return float(in_real.any(1).mean()), float(_in_balls(real, generated, neighbours).any(1).mean())
 
@@ -58,7 +59,8 @@ def density_coverage(
     one distribution they are about 1 and 1 - 2^-neighbours. The balls are of real images alone, and
     a large one counts once: both vary less with the set of real images than precision and recall.
     """
-    _check(real, generated, neighbours)
+    _check(real, generated)
+    _check_neighbours(neighbours, len(real))
     inside = _in_balls(generated, real, neighbours)
     return float(inside.sum(1).mean() / neighbours), float(inside.any(0).mean())
 
@@ -69,7 +71,7 @@ def _in_balls(images: np.ndarray, others: np.ndarray, neighbours: int) -> np.nda
     return distance.cdist(images, others) <= radius
 
 
-def _check(real: np.ndarray, generated: np.ndarray, neighbours: int = 1) -> None:
+def _check(real: np.ndarray, generated: np.ndarray) -> None:
     for name, features in (("real", real), ("generated", generated)):
         check_table(**{name: features})
         if len(features) < 2:
@@ -83,6 +85,9 @@ def _check(real: np.ndarray, generated: np.ndarray, neighbours: int = 1) -> None
             f"real and generated must have the same features, not {real.shape[1]} and "
             f"{generated.shape[1]}"
         )
+
+
+def _check_neighbours(neighbours: int, images: int) -> None:
     check_counts(neighbours=neighbours)
-    if neighbours >= min(len(real), len(generated)):
+    if neighbours >= images:
         raise InputError(f"neighbours must be below the number of images, not {neighbours}")

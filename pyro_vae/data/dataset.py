@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_vae.errors import InputError
+from pyro_vae.errors import InputError, check_counts
 
 DIGITS = tuple("0123456789")
 
@@ -41,6 +41,7 @@ def random_positions(images: Tensor | np.ndarray, count: int, seed: int) -> np.n
     The first images of a data set are no random sample: the two halves of MNIST's test images were
     written by different people, and differ in slant, ink and score.
     """
+    check_counts(0, count=count)
     return np.random.default_rng(seed).permutation(len(images))[:count]
 
 

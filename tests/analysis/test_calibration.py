@@ -89,6 +89,8 @@ def test_a_right_guide_passes_as_often_as_promised():
         for one in found
     ]
     np.testing.assert_array_equal(np.concatenate(inside), p > LEVEL)
+    few = Calibration(np.zeros((1, 1), int), ("z",), 1)  # one rank: nothing can leave the band
+    assert few.band[0][0] <= few.steps[0, 0] <= few.band[1][0]
 
 
 @pytest.mark.parametrize(
@@ -167,8 +169,9 @@ def test_the_verdict_says_whether_draws_are_too_narrow_or_too_wide():
     ranks = np.repeat([[0, 19, 19], [19, 19, 19], [10, 19, 19]], 40, 0)
     found = Calibration(ranks, ("z", "log p(x, z)", "distance"), 19)
     assert str(found) == (
-        "not calibrated (p = 0.0006): by log p(x, z), ranks are up to 95% from uniform; 67% of the "
-        "coordinates lie outside the middle 90% of the draws, where 10% would be right"
+        f"not calibrated (p = {found.p_value:.3g}): by log p(x, z), ranks are up to 95% from "
+        "uniform; 67% of the coordinates lie outside the middle of the draws, where 10% would be "
+        "right"
     )
 
 
@@ -183,6 +186,102 @@ def test_the_page_about_trust_runs(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "calibration.png").exists()
 
 
+def labelled(x, y):
+    """x = z + a shift that depends on the label."""
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Normal(torch.zeros(1).double(), 1).to_event(1))
+        pyro.sample("x", dist.Normal(z + 3 * y[:, None], 1).to_event(1), obs=x)
+
+
+def labelled_guide(x, y):
+    with pyro.plate("data", len(x)):
+        pyro.sample("z", dist.Normal((x - 3 * y[:, None]) / 2, 0.5**0.5).to_event(1))
+
+
+def test_labels_reach_model_and_guide():
+    images, labels = torch.zeros(250, 1).double(), torch.arange(250) % 3
+    assert calibrate(labelled, labelled_guide, images, labels).p_value > 0.01
+    wrong = calibrate(labelled, lambda x, y: labelled_guide(x, 0 * y), images, labels)
+    assert wrong.p_value < 0.01
+
+
+def test_images_of_all_blocks_have_draws_of_their_own():
+    """With one seed for all blocks, the ranks of a guide that ignores x would come in pairs."""
+    found = calibrate(PROBLEM.model, PROBLEM.prior_guide, IMAGES[:300])
+    draws = []
+
+    def guide(x):
+        PROBLEM.prior_guide(x)
+        with pyro.poutine.block():
+            draws.append(pyro.sample("u", dist.Normal(0, 1)).item())
+
+    guide.takes_samples = True
+    calibrate(PROBLEM.model, guide, IMAGES[:300])
+    assert len({*draws}) >= 3
+    assert len(found.ranks) == 300
+
+
+def test_distances_are_over_all_latents():
+    """The second site alone is wrong; by its own coordinate left out, the distance tells."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            a = pyro.sample("a", dist.Normal(torch.zeros(1), 1).to_event(1))
+            b = pyro.sample("b", dist.Normal(torch.zeros(1), 1).to_event(1))
+            pyro.sample("x", dist.Normal(torch.cat([a, b], -1), 100).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("a", dist.Normal(torch.zeros(1), 0.01).to_event(1))
+            pyro.sample("b", dist.Normal(torch.zeros(1), 3).to_event(1))
+
+    found = calibrate(model, guide, torch.zeros(300, 2))
+    distance = found.ranks[:, found.names.index("distance")]
+    assert distance.mean() < 45  # b's width makes its draws further than the truth; a's nearer
+
+
+def test_a_guide_far_off_in_many_dimensions_is_caught():
+    """The p-value goes below what the simulation can tell: it must, among 302 numbers."""
+    wide = LinearGaussian(latent_dim=300, data_dim=2)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(torch.full((300,), 5.0).double(), 1).to_event(1))
+
+    found = calibrate(wide.model, guide, torch.zeros(300, 2).double(), num_draws=19)
+    assert found.p_value < 1e-6
+
+
+@pytest.mark.filterwarnings("ignore:Encountered NaN")
+def test_what_cannot_be_ranked_is_said():
+    def nothing_but(name):
+        def guide(x):
+            with pyro.plate("data", len(x)):
+                pyro.sample(name, dist.Normal(torch.zeros(3).double(), 1).to_event(1))
+
+        return guide
+
+    with pytest.raises(InputError, match="misses the model's latent site 'z'"):
+        calibrate(PROBLEM.model, nothing_but("u"), IMAGES[:9])
+
+    def small(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(torch.zeros(2).double(), 1).to_event(1))
+
+    with pytest.raises(InputError, match=r"latent 'z' of an image has shape \(2,\) in the guide"):
+        calibrate(PROBLEM.model, small, IMAGES[:9])
+
+    def broken(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(3).double(), 1).to_event(1))
+            loc = (z[..., :1] / 0.0 * 0.0).expand(*z.shape[:-1], 5)
+            pyro.sample("x", dist.Normal(loc, 1, validate_args=False).to_event(1), obs=x)
+
+    for options in ({}, {"num_samples": 1000}):
+        with pytest.raises(InputError, match="is NaN at a draw of the guide"):
+            calibrate(broken, PROBLEM.prior_guide, IMAGES[:9], **options)
+
+
 def test_it_is_drawn():
     found = calibrate(PROBLEM.model, PROBLEM.prior_guide, IMAGES[:100])
     figure = found.plot()
@@ -191,7 +290,7 @@ def test_it_is_drawn():
     assert ax.get_title().startswith("Not calibrated")
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     assert labels == [
-        "a right guide's, 95%", "each coordinate of z", "log p(x, z)", "distance"
+        "a right guide's, 95% of each", "each coordinate of z", "log p(x, z)", "distance"
     ]  # fmt: skip
 
 
@@ -200,7 +299,7 @@ def test_wrong_arguments_are_named():
     guide(IMAGES)
     with pytest.raises(InputError, match="guide has numbers of its own for each image"):
         calibrate(PROBLEM.model, guide, IMAGES)
-    with pytest.raises(InputError, match="num_samples must be a whole number >= 100"):
-        calibrate(PROBLEM.model, PROBLEM.wide_guide, IMAGES, num_samples=50)
+    with pytest.raises(InputError, match="num_samples must be a whole number >= 1000"):
+        calibrate(PROBLEM.model, PROBLEM.wide_guide, IMAGES, num_samples=500)
     with pytest.raises(InputError, match="num_draws must be"):
         calibrate(PROBLEM.model, PROBLEM.wide_guide, IMAGES, num_draws=0)

@@ -106,3 +106,4 @@ def test_wrong_features_are_one_clear_line():
         precision_recall(good, good, neighbours=5)
     with pytest.raises(InputError, match="neighbours must be below"):
         density_coverage(good, good)
+    assert density_coverage(np.eye(7)[:, :2], good)[0] >= 0  # only real images need neighbours

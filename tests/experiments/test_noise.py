@@ -21,10 +21,22 @@ def test_the_bands_are_the_intervals_of_the_shares(digits, monkeypatch):
     def truth(count):
         return labels if count == len(labels) else np.full(count, 1)
 
+    added = {}
+    for name, (add, shown, levels) in list(noise.NOISES.items()):
+
+        def record(x, level, rng, name=name, add=add):
+            added.setdefault(name, []).append(level)
+            return add(x, level, rng)
+
+        monkeypatch.setitem(noise.NOISES, name, (record, shown, levels))
+
     chosen = noise.random_positions(digits.test_images, 400, noise.SEED)
     labels = digits.test_labels[chosen].numpy()
     shown = noise.Shown(digits.test_images[:1], "a 1", 1)
     curves = noise.measure(vae, shown, digits, judge, 20)
+    for name, (_, _, levels) in noise.NOISES.items():
+        assert curves[name]["level"] == levels
+        assert added[name] == [level for level in levels for _ in curves[name]["share"]]
     expected = [proportion_interval(right) for right in read]
     found = [
         {"mean": curve["share"][name][level], "ci95": curve["share_ci95"][name][level]}

@@ -72,6 +72,7 @@ def test_a_mode_that_annealing_alone_has_found_is_named(monkeypatch):
         {"image": 2, "refined": -99, "annealed_from_prior": -90, "se_from_prior": 0.3}
     ]
     assert found["largest_z_of_annealed"] == pytest.approx(9 / 0.5)
+    assert found["smallest_share_seen"] == pytest.approx(1 - np.exp(-4 * np.hypot(0.2, 0.1)))
     assert found["refined_minus_annealed"]["mean"] == pytest.approx((1 - 0.1 - 9) / 3)
 
 
@@ -89,9 +90,9 @@ def test_sets_are_random_and_ranked_among_images_of_their_kind(digits, monkeypat
     metrics, _ = typical.measure(vae, sets, np.ones(20))
     drawn, upside_down = metrics["model: drawn pixels"], metrics["upside down"]
     assert drawn["ranked_among"] == "test images, binarised"
-    assert drawn["likelier_than_a_test_image"] == 0  # its equals are no less likely
+    assert drawn["likelier_than_a_test_image"] == 0.5  # all are equal
     assert upside_down["ranked_among"] == "test images"
-    assert upside_down["likelier_than_a_test_image"] == 0
+    assert upside_down["likelier_than_a_test_image"] == 0.5
 
 
 def test_rank_correlation_and_shared_ranks():

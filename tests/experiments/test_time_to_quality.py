@@ -35,7 +35,12 @@ def test_the_fewest_epochs_that_reach_the_plain_elbo():
     assert row["elbo_minus_plain"]["mean"] == pytest.approx(0.4)
     assert row["log_p_minus_plain"]["mean"] == pytest.approx(0.4)
     assert row["elbo_minus_plain"]["seeds"] == 2
+    assert metrics["plain_is_there_after"] == 2
     assert time_to_quality.compared({k: ways[k] for k in ("plain", "3")})["reached_by"] is None
+    ways["plain"] = found([[-120, -107, -110]] * 2, [[50, 100, 150]] * 2)
+    metrics = time_to_quality.compared(ways)
+    assert metrics["plain_is_there_after"] == 2  # and not only at its end
+    assert metrics["ways"]["10"]["times_as_fast"]["mean"] == pytest.approx(100 / 40)
 
 
 def test_the_scores_are_the_elbo_and_log_p(digits, trained_appendix):
@@ -69,6 +74,16 @@ def test_all_ways_start_from_the_weights_of_their_seed(digits, monkeypatch):
     assert 0 < plain["seconds"][0] < plain["seconds"][1]
     assert cycle["seconds"].shape == (1,)
     assert cycle["seconds"] > 0
+
+
+def test_each_plain_training_has_random_numbers_of_its_own(digits, monkeypatch):
+    seeds = []
+    monkeypatch.setattr(time_to_quality, "scores", lambda *_: {"elbo": -1.0, "log_p": 0.0})
+    monkeypatch.setattr(time_to_quality, "derive_seed", lambda *given: seeds.append(given) or 0)
+    few = digits._replace(train_images=digits.train_images[:100])
+    for seed in (0, 1):
+        time_to_quality.plain(few, SETTINGS, seed)
+    assert len({*seeds}) == 2
 
 
 def test_a_cycle_has_its_peak_and_its_epochs(digits, monkeypatch):
