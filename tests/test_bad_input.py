@@ -658,7 +658,7 @@ CASES = [
     (
         "density_coverage",
         "k",
-        lambda: fidelity.density_coverage(Z, Z[:3]),
+        lambda: fidelity.density_coverage(Z[:3], Z),
         "below the number of images",
     ),
     (
