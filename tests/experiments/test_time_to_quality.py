@@ -11,8 +11,8 @@ from pyro_vae.likelihood.quadrature import integrate_plane
 from pyro_vae.networks.appendix import join_appendix
 
 SETTINGS = {
-    "latent_dim": 2, "images": 3, "plain_epochs": 2, "peak": 5e-3, "device": "cpu",
-    "precision": "float32",
+    "latent_dim": 2, "images": 3, "plain_epochs": 2, "peak": 5e-3, "batch_size": 50,
+    "device": "cpu", "precision": "float32",
 }  # fmt: skip
 
 
@@ -91,5 +91,5 @@ def test_a_cycle_has_its_peak_and_its_epochs(digits, monkeypatch):
     monkeypatch.setattr(time_to_quality, "fit", lambda *_, **options: asked.append(options))
     monkeypatch.setattr(time_to_quality, "scores", lambda *_: {"elbo": -1.0, "log_p": 0.0})
     time_to_quality.one_cycle(digits, SETTINGS, 3, 5)
-    options = {"learning_rate": 5e-3, "schedule": "one_cycle", "seed": 5}
+    options = {"batch_size": 50, "learning_rate": 5e-3, "schedule": "one_cycle", "seed": 5}
     assert asked == [{"epochs": 3, **options}]
