@@ -115,8 +115,9 @@ def fit(
         test: the same for held-out images; their ELBO is measured after each epoch.
         schedule: of the learning rate over all epochs. At a "constant" rate the weights keep
             fluctuating around the optimum. "cosine" lets the rate fall to zero. "one_cycle" lets
-            it rise to `learning_rate`, which may then be several times as high, and fall again: a
-            quarter of the epochs or fewer reach the same ELBO (`pyro_vae.training.schedules`).
+            it rise to `learning_rate`, which may then be several times as high, and fall again: on
+            MNIST, four epochs with batches of 50 and a peak of 0.006 end higher than ten with
+            batches of 100 at a constant 0.001 (`pyro_vae.training.schedules`).
         elbo: the bound, by default `Trace_ELBO()`, which samples all of it. `TraceMeanField_ELBO()`
             takes the KL term in closed form where Pyro knows it.
         kl_weight: weight of the terms of the latents, log p(z) - log q(z | x), or a function that
