@@ -23,3 +23,4 @@ CELLS = {
     "IWAE-50": Cell(50, -84.78, 200),
 }
 EPOCHS_PUBLISHED = 3280
+NUM_SAMPLES = 5000  # of the published estimator

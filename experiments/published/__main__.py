@@ -20,7 +20,7 @@ from torch import Tensor
 
 from experiments.cli import TRAINING, announce_and_load, check_at_least, make_parser, run
 from experiments.kept import Kept, made_once
-from experiments.published import CELLS, EPOCHS_PUBLISHED, SEED
+from experiments.published import CELLS, EPOCHS_PUBLISHED, NUM_SAMPLES, SEED
 from experiments.published.training import trained
 from experiments.record import Results
 from pyro_vae.analysis.calibration import Calibration, calibrate
@@ -31,7 +31,6 @@ from pyro_vae.likelihood.psis import passes
 from pyro_vae.storage.files import check_folder
 from pyro_vae.vae import Vae
 
-NUM_SAMPLES = 5000  # of the published estimator
 SE = 0.1  # nats, asked of the refined guide
 
 
