@@ -31,7 +31,7 @@ from experiments.cli import (
     make_parser,
     run,
 )
-from experiments.kept import made_once
+from experiments.kept import made_once, stacked
 from experiments.record import Results
 from pyro_vae.analysis.plots import COLOURS
 from pyro_vae.data.dataset import Dataset, random_positions
@@ -109,10 +109,7 @@ def all_scores(pairs: int, data: Dataset, settings: dict, folder: Path, resume: 
         for way in WAYS:
             make = partial(scores, way, pair, data, settings)
             results[way].append(kept(f"{way}_{pair}", make, shape))
-    return {
-        way: {name: torch.stack([r[name] for r in of_way]).numpy() for name in ("log_p", "khat")}
-        for way, of_way in results.items()
-    }
+    return {way: stacked(of_way) for way, of_way in results.items()}
 
 
 def compared(scores: dict[str, dict[str, np.ndarray]]) -> dict:

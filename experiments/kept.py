@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from pyro_vae.errors import InputError
@@ -37,6 +39,11 @@ def made_once(
         return result
 
     return kept
+
+
+def stacked(results: list[Kept]) -> dict[str, np.ndarray]:
+    """Return the results of several trainings as one, `(trainings, ...)` each."""
+    return {name: torch.stack([one[name] for one in results]).numpy() for name in results[0]}
 
 
 def _read(path: Path, settings: dict, names: set[str], shape: tuple[int, ...]) -> Kept:

@@ -29,7 +29,7 @@ from experiments.cli import (
     make_parser,
     run,
 )
-from experiments.kept import Kept, made_once
+from experiments.kept import Kept, made_once, stacked
 from experiments.record import Results
 from pyro_vae.analysis.plots import COLOURS
 from pyro_vae.data.dataset import Dataset, random_positions
@@ -105,11 +105,7 @@ def measure(data: Dataset, settings: dict, seeds: int, folder: Path, resume: boo
         for way, (train, size) in ways.items():
             print(f"training {seed}: {_label(way)}")
             found[way].append(kept(f"{way}_{seed}", partial(train, seed), (size,)))
-    return compared({way: _stacked(rows) for way, rows in found.items()})
-
-
-def _stacked(rows: list[Kept]) -> dict[str, np.ndarray]:
-    return {name: torch.stack([row[name] for row in rows]).numpy() for name in rows[0]}
+    return compared({way: stacked(rows) for way, rows in found.items()})
 
 
 def compared(ways: dict[str, dict[str, np.ndarray]]) -> dict:

@@ -55,7 +55,7 @@ class Calibration(NamedTuple):
     def steps(self) -> np.ndarray:
         """The share of ranks up to each of 0, ..., L - 1, minus a uniform rank's: `(L, T)`."""
         upto = np.stack([_counts(column, self.num_draws) for column in self.ranks.T], 1)
-        uniform = np.arange(1, self.num_draws + 1) / (self.num_draws + 1)
+        uniform = _uniform(self.num_draws)
         return upto / len(self.ranks) - uniform[:, None]
 
     @property
@@ -86,7 +86,7 @@ class Calibration(NamedTuple):
         """
         images = len(self.ranks)
         tail = np.quantile(_simulated(images, self.num_draws), LEVEL) / 2 * (1 - 1e-9)
-        uniform = np.arange(1, self.num_draws + 1) / (self.num_draws + 1)
+        uniform = _uniform(self.num_draws)
         low, high = stats.binom.ppf(tail, images, uniform), stats.binom.isf(tail, images, uniform)
         return low / images - uniform, high / images - uniform
 
@@ -132,7 +132,7 @@ class Calibration(NamedTuple):
         figure = Figure(figsize=(7.5, 4.2))
         figure.set_layout_engine("constrained")
         ax = figure.subplots()
-        places = np.arange(1, self.num_draws + 1) / (self.num_draws + 1)
+        places = _uniform(self.num_draws)
         ax.fill_between(places, *self.band, color="0.88", label="a right guide's, 95% of each")
         whole = {"log p(x, z)": COLOURS["guide"], "distance": COLOURS["posterior"]}
         first = True
@@ -275,6 +275,11 @@ def _rank(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return below + rng.integers(0, alike + 1)
 
 
+def _uniform(num_draws: int) -> np.ndarray:
+    """Return the share of uniform ranks that are at most 0, ..., L - 1: `(L,)`."""
+    return np.arange(1, num_draws + 1) / (num_draws + 1)
+
+
 def _counts(ranks: np.ndarray, num_draws: int) -> np.ndarray:
     """Return how many ranks are at most 0, ..., L - 1: `(L,)`."""
     return np.bincount(ranks, minlength=num_draws + 1).cumsum()[:-1]
@@ -294,7 +299,7 @@ def _least_tail(upto: np.ndarray, images: int) -> np.ndarray:
 
     `upto` counts the ranks up to each step; of uniform ones it is binomial.
     """
-    uniform = np.arange(1, upto.shape[1] + 1) / (upto.shape[1] + 1)
+    uniform = _uniform(upto.shape[1])
     below = stats.binom.cdf(upto, images, uniform)
     above = stats.binom.sf(upto - 1, images, uniform)
     return 2 * np.minimum(below, above).min(1)
