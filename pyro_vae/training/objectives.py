@@ -61,6 +61,9 @@ class IWAE(RenyiELBO):
         for site in _sample_sites(guide_trace):
             if not site["is_observed"]:
                 _check_reparameterised(site)
+        for site in (*_sample_sites(model_trace), *_sample_sites(guide_trace)):
+            if site["log_prob"].requires_grad:  # its gradient is the share r_k
+                site["log_prob"].register_hook(_without_traces)
         return model_trace, guide_trace
 
 
@@ -93,7 +96,7 @@ class PathELBO(ELBO):
         rest, log_q, drawn = self._log_densities(model, guide, args, kwargs)
         log_w = (rest - log_q).detach()
         if self.importance_weighted:
-            share = log_w.softmax(0)
+            share = _without_traces(log_w.softmax(0))
         else:
             share = torch.full_like(log_w, 1 / len(log_w))
         # one pass through the model, for its weights and for what each latent does to all but log q
@@ -181,6 +184,15 @@ def _particles_at_once(num_particles: int) -> Iterator[None]:
             "networks take further leading dimensions, in one plate over the images, or train with "
             "one particle"
         ) from error
+
+
+def _without_traces(share: Tensor) -> Tensor:
+    """Set to zero the shares r_k that are too small to change any digit of a sum over particles.
+
+    What the backward pass makes of them is subnormal, and processors multiply such numbers many
+    times slower: IWAE-50 trained at a third of its speed.
+    """
+    return share.where(share.abs() > torch.finfo(share.dtype).eps ** 2, 0)
 
 
 def _check_reparameterised(site: dict) -> None:

@@ -389,3 +389,26 @@ def test_a_training_is_resumed_exactly_and_under_its_own_objective_alone(tmp_pat
     resumed = go_on(2, path, objective(name))
     whole = go_on(2, tmp_path / "whole.pt", objective(name))
     assert all(torch.equal(*pair) for pair in zip(resumed, whole, strict=True))
+
+
+@pytest.mark.parametrize("name", ["iwae", "dreg"])
+def test_no_gradient_is_subnormal_where_weights_differ_by_much(name):
+    seen = []
+
+    def model(x):
+        with pyro.plate("images", len(x)):
+            z = pyro.sample("z", normal(torch.zeros(len(x), 1), 1.0))
+            if z.requires_grad:
+                z.register_hook(seen.append)
+            pyro.sample("x", normal(z, 0.05), obs=x)
+
+    def guide(x):
+        scale = pyro.param("scale", torch.ones(1))
+        with pyro.plate("images", len(x)):
+            pyro.sample("z", normal(torch.zeros(len(x), 1), scale))
+
+    pyro.set_rng_seed(0)
+    objective(name, 50).loss_and_grads(model, guide, torch.zeros(8, 1))
+    gradient = torch.stack(seen)
+    assert (gradient == 0).any() and (gradient != 0).any()
+    assert gradient[gradient != 0].abs().min() > torch.finfo(gradient.dtype).tiny
