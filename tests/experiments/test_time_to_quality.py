@@ -88,8 +88,21 @@ def test_each_plain_training_has_random_numbers_of_its_own(digits, monkeypatch):
 
 def test_a_cycle_has_its_peak_and_its_epochs(digits, monkeypatch):
     asked = []
-    monkeypatch.setattr(time_to_quality, "fit", lambda *_, **options: asked.append(options))
+
+    def fit(*_, on_epoch, **options):
+        asked.append(options)
+        for epoch in range(options["epochs"]):
+            on_epoch(epoch)
+
+    monkeypatch.setattr(time_to_quality, "fit", fit)
     monkeypatch.setattr(time_to_quality, "scores", lambda *_: {"elbo": -1.0, "log_p": 0.0})
     time_to_quality.one_cycle(digits, SETTINGS, 3, 5)
     options = {"batch_size": 50, "learning_rate": 5e-3, "schedule": "one_cycle", "seed": 5}
     assert asked == [{"epochs": 3, **options}]
+
+
+def test_an_epoch_beside_other_work_does_not_count():
+    rows = [{"elbo": -1.0, "log_p": 0.0}] * 3
+    found = time_to_quality._rows(rows, [10.0, 90.0, 12.0])
+    assert found["seconds"].tolist() == [12, 24, 36]
+    assert time_to_quality._rows(rows[:1], [10.0, 90.0, 12.0])["seconds"].tolist() == [36]
