@@ -75,8 +75,10 @@ def investigate(
     )
 
     noisy = noise.Shown(x[2:3], names[2], labels[2])
-    figure, readings = noise.figure(vae, noisy, reader)
-    results.add("noise_readings", readings, noise=figure)
+    drawn, readings = noise.figures(vae, noisy, reader)
+    results.add(
+        "noise_readings", readings, noise=drawn["guide"], noise_posterior=drawn["posterior"]
+    )
     if judge:
         curves = noise.measure(vae, noisy, data, judge, posterior_draws)
         figure = noise.curves_figure(curves, noisy.name, data.noun)

@@ -57,32 +57,31 @@ def posterior_draws(vae: Vae, x: Tensor) -> tuple[Tensor, Tensor]:
     return z[0], ess
 
 
-def figure(vae: Vae, shown: Shown, reader: Reader) -> tuple[Figure, dict]:
-    """Draw the image under each kind of noise, and its reconstructions by guide and posterior.
+def figures(vae: Vae, shown: Shown, reader: Reader) -> tuple[dict[str, Figure], dict]:
+    """Draw the image under each kind of noise, and its reconstructions by guide and by posterior.
 
     Also return what the reconstructions are read as.
     """
-    rows, labels, titles, readings = [], [], [], {}
-    for noise, (add_noise, levels, _) in NOISES.items():
-        rng = torch.Generator().manual_seed(SEED)
-        noisy = torch.cat([add_noise(shown.x, level, rng) for level in levels])
-        rows.append(noisy)
-        labels.append(f"{shown.name}\nwith {noise}")
-        titles.append([f"level {level:g}" for level in levels])
-        readings[noise] = {"level": levels}
-        for source, symbol, means in (
-            ("guide", "q", vae.reconstruct(noisy, seed=SEED)[0]),
-            ("posterior", "p", vae.decode(posterior_draws(vae, noisy)[0])),
-        ):
+    drawn, readings = {}, {}
+    for source, symbol in (("guide", "q"), ("posterior", "p")):
+        rows, labels, titles = [], [], []
+        for noise, (add_noise, levels, _) in NOISES.items():
+            rng = torch.Generator().manual_seed(SEED)
+            noisy = torch.cat([add_noise(shown.x, level, rng) for level in levels])
+            if source == "guide":
+                means = vae.reconstruct(noisy, seed=SEED)[0]
+            else:
+                means = vae.decode(posterior_draws(vae, noisy)[0])
             read, read_as = reader.read(means)
-            rows.append(means)
-            labels.append(f"mean at one draw of\n{source} ${symbol}(z\\,|\\,noisy)$")
-            titles.append(read_as)
-            readings[noise][source] = read
-    title = "Noisy images, and their reconstructions"
-    if reader.judge:
-        title = "Noisy images, and what their reconstructions are read as by 5 nearest neighbours"
-    return image_rows(rows, labels, title, titles, size=1.2), readings
+            readings.setdefault(noise, {"level": levels})[source] = read
+            rows += [noisy, means]
+            labels += [f"{shown.name}\nwith {noise}", f"reconstructed,\n${symbol}(z\\,|\\,noisy)$"]
+            titles += [[f"level {level:g}" for level in levels], read_as]
+        title = f"Noisy images, and their reconstructions by the {source}"
+        if reader.judge:
+            title = f"Noisy images, and what the {source} makes of them (read by 5 neighbours)"
+        drawn[source] = image_rows(rows, labels, title, titles, size=1.05)
+    return drawn, readings
 
 
 @torch.no_grad()
@@ -152,23 +151,22 @@ def lost_between(levels: list[float], shares: list[float]) -> list[float] | None
 
 def curves_figure(curves: dict, name: str, noun: str) -> Figure:
     """Plot the share that is read rightly against the noise level, for each kind of noise."""
-    figure = Figure(figsize=(9.8, 4.1))
+    figure = Figure(figsize=(9, 3.9))
     figure.set_layout_engine("constrained")
     axes = figure.subplots(1, len(curves), sharey=True)
     for ax, (noise, curve) in zip(axes, curves.items(), strict=True):
         levels = np.array(curve["level"])
         for key, what, colour in (
-            ("posterior", f"{name}, $z$ from the posterior", COLOURS["posterior"]),
-            ("image", f"{name}, $z$ from the guide", COLOURS["guide"]),
-            ("test", "test images, $z$ from the guide", "0.45"),
-            ("nothing", "noise alone, $z$ from the guide", "0.75"),
+            ("test", "test images, guide", "0.45"),
+            ("image", f"{name}, guide", COLOURS["guide"]),
+            ("posterior", f"{name}, posterior", COLOURS["posterior"]),
         ):
             ax.plot(levels, curve["share"][key], "o-", ms=3.5, color=colour, label=what)
             band = np.transpose(curve["share_ci95"][key])
             ax.fill_between(levels, *band, color=colour, alpha=0.2)
         ax.axhline(0.5, color="0.4", lw=0.8, ls="--")
-        ax.set(xlabel=f"level of {noise}", ylim=(-0.02, 1.04), title=noise)
-    figure.axes[0].set_ylabel(f"reconstructions read as the true {noun}")
-    figure.axes[0].legend(fontsize=8, loc="upper right")
+        ax.set(xlabel=f"level of {noise}", ylim=(-0.02, 1.04))
+    axes[0].set_ylabel(f"read as the true {noun}")
+    axes[0].legend(loc="upper right", title="$z$ drawn for ... by the ...")
     figure.suptitle(f"Where noise changes the reconstructed {noun} (95% intervals)")
     return figure

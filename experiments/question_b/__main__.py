@@ -70,8 +70,8 @@ def investigate(vae: Vae, data: Dataset, images: int, results: Results) -> None:
     # a random choice, because the halves of MNIST's test set differ
     chosen = random_positions(data.test_images, images, SEED)
     x, amortised_of_x = data.test_images[chosen], amortised.subset(chosen)
-    metrics, refined, annealed = enough.measure(vae, x, amortised_of_x, images // 10)
-    results.add("enough", metrics, enough=enough.figure(amortised_of_x, refined, annealed, metrics))
+    metrics, refined = enough.measure(vae, x, amortised_of_x, images // 10)
+    results.add("enough", metrics, enough=enough.figure(amortised_of_x, refined))
 
     metrics, strip = interventions.measure(vae, x[: images // 10])
     results.add("interventions", metrics, interventions=interventions.figure(strip, metrics))

@@ -65,33 +65,24 @@ def explain(
     }
 
 
-def figure(metrics: dict) -> Figure:
-    """Draw what each feature explains alone, what several do, and what is lost without each."""
-    figure = Figure(figsize=(12.5, 5.6))
+def figure(metrics: dict, count: int = 8) -> Figure:
+    """Draw what the features that explain most of the score explain by themselves.
+
+    The reconstruction error is left out: it is the same misfit in another unit.
+    """
+    alone = {n: v for n, v in metrics["score"]["alone"].items() if n != "reconstruction error"}
+    names = sorted(alone, key=lambda name: alone[name]["share"])[-count:]
+    shares = np.array([alone[name]["share"] for name in names])
+    ends = np.array([[alone[name]["low"], alone[name]["high"]] for name in names]).T
+    figure = Figure(figsize=(8, 3.8))
     figure.set_layout_engine("constrained")
-    axes = figure.subplots(1, 2, sharex=True, sharey=True)
-    alone, joint = metrics["score"]["alone"], metrics["score"]["joint"]
-    names = [*reversed(joint), *sorted(alone, key=lambda name: alone[name]["share"])]
-    place = {name: row + (0.6 if row > 2 else 0) for row, name in enumerate(names)}
-    titles = {
-        "score": "the score",
-        "excess": "the excess: how far it stays below the best any model can do",
-    }
-    for ax, (target, title) in zip(axes, titles.items(), strict=True):
-        for group, colour in (("joint", "0.35"), ("alone", COLOURS["posterior"])):
-            for name, value in metrics[target][group].items():
-                error = [[value["share"] - value["low"]], [value["high"] - value["share"]]]
-                ax.barh(place[name], value["share"], 0.62, color=colour)
-                ax.errorbar(value["share"], place[name], xerr=error, color="k", lw=1, fmt="none")
-        for name, lost in metrics[target]["lost_without"].items():
-            ax.plot(lost, place[name], "D", ms=4.5, color=COLOURS["guide"], mec="w", mew=0.6)
-        ax.set(xlabel="explained variance, held-out images", title=title, xlim=(-0.09, 1.02))
-        ax.axvline(0, color="0.3", lw=0.8)
-    axes[0].set_yticks(list(place.values()), list(place))
-    axes[1].barh([np.nan], [np.nan], color=COLOURS["posterior"], label="the feature alone")
-    axes[1].barh([np.nan], [np.nan], color="0.35", label="several together")
-    lost_label = "lost when it alone is left out of the features of the image"
-    axes[1].plot([], [], "D", color=COLOURS["guide"], label=lost_label)
-    figure.legend(loc="outside lower left", ncols=3, fontsize=9)
-    figure.suptitle("How much of the score each feature explains (lines: 95% intervals)")
+    ax = figure.subplots()
+    ax.barh(names, shares, 0.65, color=COLOURS["posterior"])
+    ax.errorbar(shares, names, xerr=np.abs(ends - shares), color="k", lw=1, fmt="none")
+    ax.axvline(0, color="0.3", lw=0.8)
+    ax.set(
+        xlabel="variance of the score that it explains alone, held-out images (95% intervals)",
+        title=f"What explains the score most: {names[-1]}, then {names[-2]}",
+    )
+    ax.xaxis.set_major_formatter("{x:.0%}")
     return figure

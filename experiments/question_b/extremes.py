@@ -12,15 +12,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from experiments.question_b.shared import nats, refined_log_p
-from pyro_vae.analysis.plots import COLOURS, short_name, show_image
+from pyro_vae.analysis.plots import short_name, show_image
 from pyro_vae.data.dataset import Dataset
 from pyro_vae.likelihood.estimate import Estimate
 from pyro_vae.vae import Vae
-
-LEGEND = (
-    "above: 100 samples of the encoder's guide; below: 1,000 of the refined guide\n"
-    "(nats, ± standard error)"
-)
 
 
 def measure(vae: Vae, data: Dataset, amortised: Estimate, num_candidates: int) -> dict:
@@ -100,45 +95,46 @@ def extremes(
 
 
 def figure(images: Tensor, metrics: dict) -> Figure:
-    """Draw the ten likeliest and the ten unlikeliest test images by each guide."""
+    """Draw the six likeliest and the six unlikeliest test images by the refined guide."""
     rows = {
-        "likely by\n100 samples": metrics["likely"],
-        "likely by the\nrefined guide": metrics["likely_refined"],
-        "unlikely by\n100 samples": metrics["unlikely"],
-        "unlikely by the\nrefined guide": metrics["unlikely_refined"],
+        "likeliest": metrics["likely_refined"][:6],
+        "unlikeliest": metrics["unlikely_refined"][-6:],
     }
-    title = f"The likeliest and the unlikeliest of {len(images):,} test images"
+    title = f"The likeliest and the unlikeliest of {len(images):,} test images: refined log p(x)"
     return _gallery(images, rows, title)
 
 
 def classes_figure(images: Tensor, metrics: dict, noun: str) -> Figure:
-    """Draw the four likeliest and the four unlikeliest test images of each class."""
-    rows = {}
+    """Draw two of the likeliest and two of the unlikeliest test images of each class."""
+    classes = []
     for name, of_class in metrics["digits"].items():
-        likely, unlikely = of_class["likely"], of_class["unlikely"]
-        gap = [None] * (8 - len(likely) - len(unlikely))
-        rows[short_name(name)] = [*likely, *gap, *unlikely]
-    title = f"Each {noun}: the 4 likeliest images (left) and the 4 unlikeliest (right)"
+        ends = []
+        for key, end in (("likely", slice(2)), ("unlikely", slice(-2, None))):
+            chosen = sorted(of_class[key], key=lambda record: -record["refined"])[end]
+            ends += [*chosen, *[None] * (2 - len(chosen))]
+        classes.append((short_name(name), ends))
+    half = (len(classes) + 1) // 2
+    rows = {}
+    for (left, first), (right, second) in zip_longest(
+        classes[:half], classes[half:], fillvalue=("", [None] * 4)
+    ):
+        rows[f"{left} and {right}" if right else left] = [*first, None, *second]
+    title = f"Of each {noun}, two of the likeliest images, then two of the unlikeliest"
     return _gallery(images, rows, title)
 
 
 def _gallery(images: Tensor, rows: dict[str, list[dict | None]], title: str) -> Figure:
-    """Draw rows of test images, each below its 100-sample score and above its refined score.
-
-    None leaves a gap.
-    """
+    """Draw rows of test images, each below its refined score; None leaves a gap."""
     columns = max(map(len, rows.values()))
-    figure = Figure(figsize=(1.22 * columns + 1.3, 1.62 * len(rows) + 0.75))
+    figure = Figure(figsize=(1.1 * columns + 1.2, 1.3 * len(rows) + 0.7))
     figure.set_layout_engine("constrained")
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for row_axes, (name, records) in zip(axes, rows.items(), strict=True):
         for ax, record in zip_longest(row_axes, records):
             if record is None:
-                ax.set_visible(False)
+                ax.axis("off")
                 continue
-            show_image(ax, images[record["image"]], nats(record["score"], record["se"]))
-            refined = nats(record["refined"], record["refined_se"])
-            ax.set_xlabel(refined, fontsize=8.5, color=COLOURS["posterior"], labelpad=2)
+            show_image(ax, images[record["image"]], nats(record["refined"]))
         row_axes[0].set_ylabel(name, rotation=0, ha="right", va="center", labelpad=8, fontsize=9.5)
-    figure.suptitle(f"{title}\n{LEGEND}")
+    figure.suptitle(title)
     return figure

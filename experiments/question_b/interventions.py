@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from experiments.question_b.shared import nats, refined_log_p
+from experiments.question_b.shared import refined_log_p
 from pyro_vae.analysis.features import entropy_floor
 from pyro_vae.analysis.interventions import binarise, blur, deslant, resize, shear, shift, thicken
 from pyro_vae.analysis.plots import COLOURS, show_image
@@ -31,6 +31,11 @@ INTERVENTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "blurred, sigma 0.7": lambda x: blur(x, 0.7),
     "black and white": binarise,
 }
+
+SHOWN = (
+    "thicker by 1 pixel", "larger by 15%", "smaller by 15%", "2 pixels to the right",
+    "blurred, sigma 0.7", "black and white",
+)  # fmt: skip
 
 
 def measure(vae: Vae, x: Tensor) -> tuple[dict, list[tuple[Tensor, float]]]:
@@ -59,34 +64,40 @@ def measure(vae: Vae, x: Tensor) -> tuple[dict, list[tuple[Tensor, float]]]:
 
 
 def figure(strip: list[tuple[Tensor, float]], metrics: dict) -> Figure:
-    """Draw one image after each change (`strip`), and the mean change of all images' scores."""
+    """Draw six changes, on one image each (`strip`), and the mean change of all images' scores."""
     changes = metrics["changes"]
-    figure = Figure(figsize=(12.6, 7.4))
+    images = dict(zip(("as it is", *changes), (image for image, _ in strip), strict=True))
+    names = sorted(SHOWN, key=lambda name: changes[name]["score"]["mean"])
+    figure = Figure(figsize=(9, 5))
     figure.set_layout_engine("constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=[1, 2.6])
-    titles = ["as it is", *changes]
-    for ax, (image, score), title in zip(above.subplots(1, len(strip)), strip, titles, strict=True):
-        broken = title.replace(" by ", "\nby ").replace(" to the ", "\nto the ")
-        show_image(ax, image, broken.replace(", ", ",\n"))
-        ax.set_xlabel(nats(score), fontsize=9)
-    above.suptitle("One test image under each change, with its score")
-    ax = below.subplots()
-    rows = np.arange(len(changes))[::-1]
-    for offset, key, colour, label in (
-        (0.24, "score", "0.2", "score"),
-        (0.0, "from_the_floor", "#e6ab02", "part due to the entropy floor"),
-        (-0.24, "from_the_excess", COLOURS["posterior"], "part due to the excess"),
+    ax = figure.subplots()
+    for key, colour, label in (
+        ("from_the_floor", "#e6ab02", "through the entropy floor: grey edges"),
+        ("from_the_excess", COLOURS["posterior"], "through the excess: what the model expects"),
     ):
-        means = np.array([change[key]["mean"] for change in changes.values()])
-        ends = np.array([change[key]["ci95"] for change in changes.values()])
-        error = np.abs(ends.T - means)
-        ax.barh(rows + offset, means, 0.22, color=colour, label=label)
-        ax.errorbar(means, rows + offset, xerr=error, fmt="none", color="k", lw=0.9)
-    ax.set_yticks(rows, changes)
+        offset = 0.17 if key == "from_the_floor" else -0.17
+        means, error = _with_errors(changes, names, key)
+        rows = np.arange(len(names)) + offset
+        ax.barh(rows, means, 0.32, color=colour, label=label)
+        ax.errorbar(means, rows, xerr=error, fmt="none", color="k", lw=0.8)
+    means, error = _with_errors(changes, names, "score")
+    ax.errorbar(means, np.arange(len(names)), xerr=error, fmt="kD", ms=5, label="whole change")
+    for row, name in enumerate(names):
+        place = [-0.13, (row + 0.1) / len(names), 0.12, 0.8 / len(names)]
+        show_image(ax.inset_axes(place), images[name])
+    ax.set_yticks(range(len(names)), [name.replace(", ", ",\n") for name in names])
+    ax.tick_params(axis="y", pad=75, length=0)
+    ax.set_ylim(-0.5, len(names) - 0.5)
     ax.axvline(0, color="0.2", lw=0.9)
     ax.set(
-        xlabel="mean change, nats per image (95% intervals)",
-        title=f"What each change does to the score of {metrics['images']} test images",
+        xlabel="mean change of the score, nats per image (95% intervals)",
+        title=f"What changing {metrics['images']} test images does to their score",
     )
-    ax.legend(fontsize=9)
+    figure.legend(loc="outside lower center", ncols=3)
     return figure
+
+
+def _with_errors(changes: dict, names: list[str], key: str) -> tuple[np.ndarray, np.ndarray]:
+    means = np.array([changes[name][key]["mean"] for name in names])
+    ends = np.array([changes[name][key]["ci95"] for name in names])
+    return means, np.abs(ends.T - means)

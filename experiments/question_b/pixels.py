@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from experiments.question_b import SEED
-from experiments.question_b.shared import nats, refined_log_p, spearman
+from experiments.question_b.shared import refined_log_p, spearman
 from pyro_vae.analysis.plots import COLOURS, show_image
 from pyro_vae.likelihood.estimate import Estimate
 from pyro_vae.likelihood.intervals import mean_interval
@@ -79,27 +79,24 @@ def lowest_shared(a: np.ndarray, b: np.ndarray, count: int) -> float:
 
 
 def figure(x: Tensor, scores: dict[str, np.ndarray], metrics: dict) -> Figure:
-    """Draw the scores under each pair of likelihoods, and the first and last images under each."""
-    figure = Figure(figsize=(12.6, 8.2))
+    """Draw the scores against those of grey pixels, and the first and last images under each."""
+    figure = Figure(figsize=(9.6, 7))
     figure.set_layout_engine("constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=[1, 1.02])
-    for ax, (first, second) in zip(above.subplots(1, 3), combinations(scores, 2), strict=True):
-        ax.plot(scores[first], scores[second], ".", ms=4, alpha=0.6, color=COLOURS["posterior"])
-        both = metrics[f"{first} and {second}"]
+    above, below = figure.subfigures(2, 1, height_ratios=[1, 1.1])
+    for ax, name in zip(above.subplots(1, 2), [*scores][1:], strict=True):
+        ax.plot(scores["grey"], scores[name], ".", ms=4, alpha=0.6, color=COLOURS["posterior"])
         ax.set(
-            xlabel=f"{NAMES[first]}, nats",
-            ylabel=f"{NAMES[second]}, nats",
-            title=f"rank correlation {both['spearman']:.2f}; of the unlikeliest tenth\n"
-            f"{both['unlikeliest_tenth_shared']:.0%} shared, "
-            f"of the likeliest {both['likeliest_tenth_shared']:.0%}",
+            xlabel=f"{NAMES['grey']}, nats",
+            ylabel=f"{NAMES[name]},\nnats",
+            title=f"rank correlation {metrics[f'grey and {name}']['spearman']:.3f}",
         )
     above.suptitle(f"{len(x)} test images under three likelihoods of the pixels, one generator")
-    for axes, (name, score) in zip(below.subplots(3, 13), scores.items(), strict=True):
+    for axes, (name, score) in zip(below.subplots(3, 9), scores.items(), strict=True):
         by_rank = np.argsort(-score)
-        axes[6].axis("off")
-        for ax, i in zip([*axes[:6], *axes[7:]], [*by_rank[:6], *by_rank[-6:]], strict=True):
-            show_image(ax, x[i], nats(score[i]))
+        axes[4].axis("off")
+        for ax, i in zip([*axes[:4], *axes[5:]], [*by_rank[:4], *by_rank[-4:]], strict=True):
+            show_image(ax, x[i], f"{score[i]:.0f}".replace("-", "−"))
         label = NAMES[name].replace(" (", "\n(")
         axes[0].set_ylabel(label, rotation=0, ha="right", va="center", labelpad=8)
-    below.suptitle("The six likeliest and the six unlikeliest under each")
+    below.suptitle("The four likeliest and the four unlikeliest under each")
     return figure

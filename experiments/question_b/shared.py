@@ -23,7 +23,6 @@ def spearman(a: np.ndarray, b: np.ndarray) -> float:
     return float(spearmanr(a, b).statistic) if np.ptp(a) > 0 and np.ptp(b) > 0 else np.nan
 
 
-def nats(value: float, se: float | None = None) -> str:
-    """Return a score as text for a figure: one decimal, or two with its standard error `se`."""
-    text = f"{value:.1f}" if se is None else f"{value:.2f} ± {se:.2f}"
-    return text.replace("-", "−")
+def nats(value: float) -> str:
+    """Return a score as text for a figure."""
+    return f"{value:.1f}".replace("-", "−")

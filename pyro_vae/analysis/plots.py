@@ -8,6 +8,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from torch import Tensor
 
 from pyro_vae.data.dataset import Dataset
@@ -26,6 +27,9 @@ RC_PARAMS = {
     "grid.alpha": 0.3,
     "savefig.dpi": 130,
 }
+
+PAGE = 850  # pixels: how wide a figure is shown
+LEAST_TEXT = 9  # pixels on that page
 
 # colours of the encoder, of the posterior or the refined guide, and of annealing
 COLOURS = {"guide": "#d95f02", "posterior": "#1b6ca8", "annealed": "#4d9221"}
@@ -103,8 +107,15 @@ def image_rows(
 
 @checked
 def save_figure(figure: Figure, path: str | Path, dataset: str) -> None:
-    """Write a PNG that names its data set and holds no date: equal figures give equal bytes."""
-    source = DATASETS.get(dataset, dataset)
-    figure.supxlabel(f"data: {source}", x=0.995, ha="right", fontsize=7.5, color="0.4")
+    """Write a PNG that can be read on a page: equal figures give equal bytes.
+
+    Text that would be too small there is enlarged. A data set that is not MNIST is named.
+    """
+    if dataset != "mnist":
+        source = DATASETS.get(dataset, dataset)
+        figure.supxlabel(f"data: {source}", x=0.995, ha="right", fontsize=7.5, color="0.4")
+    least = LEAST_TEXT * 72 / PAGE * figure.get_figwidth()  # points
+    for text in figure.findobj(Text):
+        text.set_fontsize(max(text.get_fontsize(), least))
     with atomic_write(path) as partial:
         figure.savefig(partial, format="png", metadata={"Software": None})

@@ -102,16 +102,20 @@ def test_what_is_read_is_said_by_its_name():
 
 
 def test_the_figures_of_a_class_are_labelled_with_its_name(digits):
-    record = {"image": 0, "score": -1.0, "se": 0.1, "refined": -1.0, "refined_se": 0.1}
-    metrics = {"digits": {"Ankle boot": {"likely": [record], "unlikely": []}}}
+    record = {"image": 0, "refined": -1.0}
+    metrics = {
+        "digits": {
+            "Ankle boot": {"likely": [record], "unlikely": []},
+            "7": {"likely": [], "unlikely": [record]},
+        }
+    }
     figure = extremes.classes_figure(digits.test_images, metrics, "class")
-    assert figure.axes[0].get_ylabel() == "Ankle boot"
-    assert [ax.get_visible() for ax in figure.axes] == [True, *[False] * 7]
+    assert figure.axes[0].get_ylabel() == "Ankle boot and 7"
+    assert [ax.axison for ax in figure.axes] == [True, *[False] * 6, True, False]
     garments = digits._replace(classes=GARMENTS)
-    values = dict.fromkeys([*features.FEATURES, *"abc"], np.arange(297.0))
+    values = dict.fromkeys(features.SHOWN, np.arange(297.0))
     figure = features.figure(values, np.arange(297.0), garments)
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == [*GARMENTS]
-    assert figure.legends[0].get_title().get_text() == "class"
+    assert figure.get_suptitle().startswith(f"Orange: the {garments.noun} ")
 
 
 @pytest.mark.parametrize("classes", [2, 10, 26])
