@@ -2,8 +2,8 @@
 
 Every page is a file of experiments/pages/, at the place that it has in the repository. In its text
 `{question_b:guide_100/summary/mean:.2f}` stands for the number at that path of
-results/question_b/metrics.json, in that format. So a number can't differ from the metrics. What is
-said about it can: read the changed lines again.
+results/question_b/metrics.json, in that format of Python's. `|.2f` leaves its sign away. So a
+number can't differ from the metrics. What is said about it can: read the changed lines again.
 
     python -m experiments.report
 """
@@ -35,7 +35,7 @@ def entry(metrics: dict, path: str) -> float:
 
 def shown(value: float, form: str) -> str:
     """Return `value` in a format of Python's, with a proper minus sign, and none before zero."""
-    text = format(value, form)
+    text = format(abs(value), form[1:]) if form.startswith("|") else format(value, form)
     if not re.search("[1-9]", text):
         text = text.replace("-", "")
     return text.replace("-", "−")

@@ -42,8 +42,8 @@ def results(tmp_path, monkeypatch):
 
 
 def test_numbers_have_the_form_that_is_asked_for(results):
-    text = "x {trial:a/b/1:,.1f} y {trial:share:.0%} z {trial:none:.2f} w {trial:a/b/1:+.0f}"
-    assert report.rendered(text, results) == "x −1,234.6 y 46% z 0.00 w −1235"
+    text = "x {trial:a/b/1:,.1f} y {trial:share:.0%} z {trial:none:.2f} w {trial:a/b/1:|.0f}"
+    assert report.rendered(text, results) == "x −1,234.6 y 46% z 0.00 w 1235"
     code = 'compare({"mine": mine}, f"{x:.2f}")'
     assert report.rendered(code, results) == code
 
