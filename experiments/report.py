@@ -94,6 +94,8 @@ def main() -> None:
         help="folder of the metrics; the pages are in it and beside it (default: %(default)s)",
     )
     results = parser.parse_args().results
+    if not results.is_dir():
+        raise InputError(f"--results: {results} is not a folder")
     print(f"report: the pages of answers, with the numbers in {results}")
     texts = pages(results)
     num_changed = 0

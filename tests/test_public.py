@@ -83,6 +83,21 @@ def test_the_example_of_networks_of_your_own_runs():
     assert len(made["model"].image_shape) == 3
 
 
+def test_the_readmes_examples_print_what_it_says(tmp_path, monkeypatch, capsys):
+    text = (ROOT / "README.md").read_text()
+    programs, autoencoder = re.findall(r"```python\n(.*?)```", text, re.S)
+    (said,) = re.findall(r"```text\n(.*?)```", text, re.S)
+    exec(programs, {})
+    printed = capsys.readouterr().out
+    found, expected = (
+        [float(number) for number in re.findall(r"-?[\d.]+", lines)] for lines in (printed, said)
+    )
+    assert found == pytest.approx(expected, abs=0.11)  # another torch may round the other way
+    monkeypatch.chdir(tmp_path)
+    exec(autoencoder.replace("epochs=100", "epochs=8"), {})
+    assert capsys.readouterr().out.splitlines()[-1] == "to be trusted"
+
+
 def test_the_readme_imports_from_pyro_vae_alone():
     text = (ROOT / "README.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", text, re.S)

@@ -1,4 +1,4 @@
-"""The comparison script: the README's own guide, its figures' numbers, its errors."""
+"""The comparison script: the guide of docs/own_guide.md, its figures' numbers, its errors."""
 
 import copy
 import json
@@ -31,10 +31,10 @@ from tests.commands import ROOT, check_wrong_option, main_of, run_script
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """The README's example to the letter, made fast by options added at its end."""
+    """The example of docs/own_guide.md to the letter, made fast by options added at its end."""
     folder = tmp_path_factory.mktemp("example")
-    readme = (ROOT / "README.md").read_text()
-    example = re.search(r"```python\n(# my_guide\.py\n.*?)```.*?```\n(.*?)```", readme, re.DOTALL)
+    page = (ROOT / "docs" / "own_guide.md").read_text()
+    example = re.search(r"```python\n(# my_guide\.py\n.*?)```.*?```\n(.*?)```", page, re.DOTALL)
     code, command = example.groups()
     assert 8 <= len([line for line in code.splitlines() if line.strip()]) <= 14
     (folder / "my_guide.py").write_text(code)
@@ -54,7 +54,7 @@ def results(tmp_path_factory):
 
 
 @pytest.mark.scripts
-def test_the_readmes_guide_is_in_the_table(results):
+def test_the_pages_guide_is_in_the_table(results):
     folder, printed = results
     assert re.search(r"^MyGuide +-\d", printed, re.MULTILINE)
     written = folder / "digits" / "compare_guides_frozen_d4"

@@ -165,7 +165,7 @@ OWN = {
         **left_out("--epochs", "--precision", *LEFT_OUT[:1], *LEFT_OUT[2:]),
     },
     "completions": {"--num-samples": [("1", "--num-samples must be >= 2, not 1")]},
-    "report": {"--results": [("nowhere", "--results: nowhere/README.md is not a file")]},
+    "report": {"--results": [("nowhere", "--results: nowhere is not a folder")]},
 }
 # those without a value, which are right for most scripts; and --data-root, which `test_script`
 # tests, since only MNIST asks for it

@@ -28,6 +28,14 @@ def test_every_figure_and_file_that_a_page_names_is_there(path):
     assert [name for name in named if not (path.parent / name).exists()] == []
 
 
+@pytest.mark.parametrize(
+    ("pages", "most"),
+    [("README.md", 1000), ("results/README.md", 2500), ("results/**/*.md", 9000)],
+)
+def test_the_pages_are_short(pages, most):
+    assert sum(len(page.read_text("utf-8").split()) for page in ROOT.glob(pages)) <= most
+
+
 @pytest.fixture
 def results(tmp_path, monkeypatch):
     """A results folder with one experiment, and a folder of pages that is still empty."""
