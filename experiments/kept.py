@@ -11,13 +11,14 @@ from pyro_vae.errors import InputError
 from pyro_vae.storage.tensors import blaming, load_tensors, save_tensors
 from pyro_vae.training.stopping import Interrupted
 
-Kept = dict[str, Tensor]  # by name; all tensors of a result have one shape
+Kept = dict[str, Tensor]  # by name
+Shapes = tuple[int, ...] | dict[str, tuple[int, ...]]  # of all tensors of a result, or of each
 
 
 def made_once(
     folder: Path, settings: dict, resume: bool, names: set[str]
-) -> Callable[[str, Callable[[], Kept], tuple[int, ...]], Kept]:
-    """Return a function of a result's name, how it is made, and its shape: made once, then read.
+) -> Callable[[str, Callable[[], Kept], Shapes], Kept]:
+    """Return a function of a result's name, how it is made, and its shapes: made once, then read.
 
     Each result is a file of `folder`, with the `settings` of its run. Without `resume` those of an
     earlier run are deleted, or a later --resume would take them.
@@ -26,10 +27,10 @@ def made_once(
         for path in folder.glob("*.training.pt"):
             path.unlink()
 
-    def kept(name: str, make: Callable[[], Kept], shape: tuple[int, ...]) -> Kept:
+    def kept(name: str, make: Callable[[], Kept], shapes: Shapes) -> Kept:
         path = folder / f"{name}.training.pt"
         if resume and path.exists():
-            return _read(path, settings, names, shape)
+            return _read(path, settings, names, shapes)
         try:
             result = make()
         except Interrupted:
@@ -46,13 +47,14 @@ def stacked(results: list[Kept]) -> dict[str, np.ndarray]:
     return {name: torch.stack([one[name] for one in results]).numpy() for name in results[0]}
 
 
-def _read(path: Path, settings: dict, names: set[str], shape: tuple[int, ...]) -> Kept:
+def _read(path: Path, settings: dict, names: set[str], shapes: Shapes) -> Kept:
     """Read the result kept at `path`; raise InputError unless its run had these settings."""
     content = load_tensors(path, "results of a training", names | {"settings"}, "delete it")
     if content["settings"] != settings:
         raise InputError(f"{path} is of a run with other options: delete it, or leave out --resume")
     result = {name: content[name] for name in names}
     with blaming(path, "delete it"):
-        if any(tensor.shape != shape or tensor.isnan().any() for tensor in result.values()):
+        expected = shapes if isinstance(shapes, dict) else dict.fromkeys(names, shapes)
+        if any(tensor.shape != expected[n] or tensor.isnan().any() for n, tensor in result.items()):
             raise InputError("other results")
     return result

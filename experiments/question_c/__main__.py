@@ -64,9 +64,11 @@ def main() -> None:
         scores.measure(trained, chosen, np.array(data.classes)[labels]),
         preferences=scores.preferences_figure(trained, x),
     )
+    results.draw(log_p=scores.figure(results.metrics["scores"]))
     results.add("other_pixels", pixels.measure(trained, fifth))
     results.add("overfitting", overfitting.measure(trained, data, chosen))
-    results.add("rate_distortion", rate_distortion.measure(vaes, x, max(10, args.images // 10)))
+    metrics = rate_distortion.measure(vaes, x, max(10, args.images // 10))
+    results.add("rate_distortion", metrics, rate_distortion=rate_distortion.figure(metrics))
     use = units.measure(vaes, data, fifth, classifier)
     results.add("units", use, units=units.figure(vaes, x[:1], use))
     robustness = {"images": len(x), "noise": noise.measure(vaes, x, labels, classifier)}
@@ -78,7 +80,7 @@ def main() -> None:
     count = min(10_000, 10 * args.images, len(data.test_images))
     quality, shown = samples.measure(vaes, data, classifier, count)
     results.add("samples", quality, samples=samples.figure(shown, quality, data.classes))
-    results.draw(maps=maps.figure(vaes, data), overview=overview.figure(results.metrics))
+    results.draw(maps=maps.figure(vaes, data))
     print(overview.as_text(results.metrics))
     results.finish()
     print(

@@ -9,11 +9,10 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from torch import Tensor
 
-from experiments.question_c.autoencoders import CONTENDERS, Vaes
-from experiments.question_c.spread import COLOURS, REAL, over_seeds, plot_mean_and_sd
+from experiments.question_c.autoencoders import Vaes
+from experiments.question_c.spread import over_seeds
 from pyro_vae.analysis.judges import Classifier, class_probabilities
 from pyro_vae.analysis.sampling import decode, posterior_moments
 
@@ -54,18 +53,3 @@ def line(start: Tensor, end: Tensor) -> Tensor:
     """Return the points of the straight lines between two batches, `(STEPS, *)`."""
     t = torch.linspace(0, 1, STEPS)
     return torch.lerp(start, end, t.view(-1, *[1] * start.dim()))
-
-
-def panel(ax: Axes, metrics: dict) -> None:
-    """Draw the share read as a third digit on the way between two."""
-    t, mix = metrics["t"], metrics["mix of the pixels"]["third_digit"]
-    ax.plot(t, mix, "--", color=REAL, label="mix of the pixels")
-    for key in CONTENDERS:
-        plot_mean_and_sd(ax, t, metrics[key]["third_digit"], COLOURS[key])
-    ax.set(
-        xlabel="t, from one image to another of another class",
-        ylabel="read as neither of the two classes",
-        title=f"Interpolation, {metrics['pairs']} pairs",
-    )
-    ax.yaxis.set_major_formatter("{x:.0%}")
-    ax.legend(fontsize=8.5, loc="upper left")

@@ -7,12 +7,11 @@ classifier reads the noisy image and its reconstruction.
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from torch import Tensor
 
 from experiments.question_c import SEED
-from experiments.question_c.autoencoders import CONTENDERS, Vaes, reconstructions
-from experiments.question_c.spread import COLOURS, REAL, over_seeds, plot_mean_and_sd
+from experiments.question_c.autoencoders import Vaes, reconstructions
+from experiments.question_c.spread import over_seeds
 from pyro_vae.analysis.interventions import gaussian_noise, salt_and_pepper
 from pyro_vae.analysis.judges import Classifier, class_probabilities
 
@@ -43,19 +42,3 @@ def measure(vaes: Vaes, x: Tensor, labels: np.ndarray, classifier: Classifier) -
             },
         }
     return metrics
-
-
-def panel(ax: Axes, metrics: dict) -> None:
-    """Draw the share of noisy images read rightly, as they are and after each autoencoder."""
-    level, unchanged = metrics["level"], metrics["no autoencoder"]
-    ax.plot(level, unchanged, "--", color=REAL, label="the noisy image itself")
-    for key in CONTENDERS:
-        plot_mean_and_sd(ax, level, metrics[key], COLOURS[key])
-    ax.set(
-        xlabel="level of Gaussian noise",
-        ylim=(0, 1.02),
-        ylabel="read as the true class",
-        title="Reconstructions of noisy images",
-    )
-    ax.yaxis.set_major_formatter("{x:.0%}")
-    ax.legend(fontsize=8.5)

@@ -7,11 +7,9 @@ could give the grey levels, and differences between two models are free of it al
 """
 
 import numpy as np
-from matplotlib.axes import Axes
 
 from experiments.question_c import SEED
-from experiments.question_c.autoencoders import CONTENDERS, PAIRS, Trainings, refined_log_p
-from experiments.question_c.spread import COLOURS
+from experiments.question_c.autoencoders import PAIRS, Trainings, refined_log_p
 from pyro_vae.analysis.features import entropy_floor
 from pyro_vae.data.dataset import Dataset, random_positions
 from pyro_vae.likelihood.intervals import welch_interval
@@ -57,23 +55,3 @@ def train_against_test(train: np.ndarray, test: np.ndarray) -> dict:
         "test": float(test.mean()),
         "train_minus_test": welch_interval(train, test),
     }
-
-
-def panel(ax: Axes, metrics: dict) -> None:
-    """Draw training minus test images, the generator's share and the encoder's."""
-    names = {
-        "above_floor": "generator: log p(x)\nminus the best score\nof its grey levels",
-        "elbo_gap": "encoder:\nlog p(x) − ELBO",
-    }
-    for offset, key in zip((-0.25, 0, 0.25), CONTENDERS, strict=True):
-        intervals = [metrics[key][name]["train_minus_test"] for name in names]
-        means = np.array([interval["mean"] for interval in intervals])
-        half = np.array([interval["ci95"][1] - interval["mean"] for interval in intervals])
-        ax.bar(np.arange(2) + offset, means, 0.22, color=COLOURS[key])
-        ax.errorbar(np.arange(2) + offset, means, yerr=half, fmt="none", color="k", lw=1)
-    ax.axhline(0, color="0.2", lw=0.9)
-    ax.set_xticks(range(2), names.values())
-    ax.set(
-        ylabel="training minus test images, nats (95%)",
-        title="Overfitting of generator and of encoder",
-    )

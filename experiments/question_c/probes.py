@@ -6,11 +6,10 @@ classifiers on the pixels are the baseline.
 """
 
 import numpy as np
-from matplotlib.axes import Axes
 from tqdm import tqdm
 
-from experiments.question_c.autoencoders import CONTENDERS, Vaes
-from experiments.question_c.spread import COLOURS, REAL, over_seeds
+from experiments.question_c.autoencoders import Vaes
+from experiments.question_c.spread import over_seeds
 from pyro_vae.analysis.probes import linear_probe, neighbour_probe
 from pyro_vae.analysis.sampling import posterior_moments
 from pyro_vae.data.dataset import Dataset
@@ -38,20 +37,3 @@ def accuracies(train: np.ndarray, test: np.ndarray, data: Dataset) -> dict[str, 
         "linear": linear_probe(train, y, test, test_y)[0],
         "neighbours": neighbour_probe(train, y, test, test_y),
     }
-
-
-def panel(ax: Axes, metrics: dict) -> None:
-    """Draw the errors of both classifiers: means as bars, trainings as dots."""
-    names = {"neighbours": "10 nearest\nneighbours", "linear": "logistic\nregression"}
-    for offset, key in zip((-0.22, 0, 0.22), CONTENDERS, strict=True):
-        for place, name in enumerate(names):
-            errors = 1 - np.array(metrics[key][name]["seeds"])
-            ax.bar(place + offset, errors.mean(), 0.2, color=COLOURS[key], alpha=0.85)
-            ax.plot([place + offset] * len(errors), errors, "ko", ms=3)
-    pixels = [1 - metrics["pixels"][name] for name in names]
-    ends = np.array([-0.36, 0.36])
-    ax.hlines(pixels, *(np.arange(2) + ends[:, None]), color=REAL, ls="--", label="from the pixels")
-    ax.set_xticks(range(2), names.values())
-    ax.set(ylabel="test images misread", title="What z knows of the class")
-    ax.yaxis.set_major_formatter("{x:.0%}")
-    ax.legend(fontsize=8.5)

@@ -5,7 +5,7 @@ much from one that says much and loses little. The curve of a generator shows th
 every rate, without its encoder; the encoder's point lies above the curve by what it wastes.
 """
 
-from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from torch import Tensor
 from tqdm import tqdm
 
@@ -55,26 +55,27 @@ def mean_point(points: list, count: int) -> dict:
     )
 
 
-def panel(ax: Axes, metrics: dict) -> None:
+def figure(metrics: dict) -> Figure:
     """Draw rate against distortion as beta moves; a large dot at beta = 1."""
+    figure = Figure(figsize=(7.5, 4.6))
+    figure.set_layout_engine("constrained")
+    ax = figure.subplots()
     posterior = metrics["beta"].index(1.0)
-    for key in CONTENDERS:
+    for key, contender in CONTENDERS.items():
         rate, distortion = metrics[key]["rate"], metrics[key]["distortion"]
-        ax.plot(rate, distortion, "-", lw=1.5, color=COLOURS[key])
-        ax.plot(rate, distortion, "o", ms=3, color=COLOURS[key])
+        ax.plot(rate, distortion, "o-", ms=3, lw=1.5, color=COLOURS[key], label=contender.label)
         ax.plot(rate[posterior], distortion[posterior], "o", ms=8, color=COLOURS[key])
         guide = metrics[key]["guide_beside_curve"]
         points = zip(guide["rate"]["seeds"], guide["distortion"]["seeds"], strict=True)
         for training, point in enumerate(points):
             alpha = 1 if training == 0 else 0.35  # the curve is the first's
             ax.plot(*point, "x", ms=7, mew=1.8, color=COLOURS[key], alpha=alpha)
-    ax.plot([], [], "-", color="0.4", label="the generator's curve")
-    ax.plot([], [], "o", ms=8, color="0.4", label="its posterior (slope −1)")
-    ax.plot([], [], "x", ms=7, mew=1.8, color="0.4", label="its guide (faint: other trainings)")
+    ax.plot([], [], "o", ms=8, color="0.4", label="the posterior")
+    ax.plot([], [], "x", ms=7, mew=1.8, color="0.4", label="the guide, each training")
     ax.set(
         xlabel="rate: KL(q || prior), nats",
-        ylabel="distortion: −E log p(x|z), nats",
-        title=f"Rate and distortion, {metrics['images_of_curves']} images\n"
-        "(curves: first trainings)",
+        ylabel="distortion: −E log p(x | z), nats",
+        title=f"What each generator makes of more nats of z, {metrics['images_of_curves']} images",
     )
-    ax.legend(fontsize=8.5)
+    ax.legend()
+    return figure

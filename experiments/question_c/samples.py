@@ -11,14 +11,13 @@ learned its training images by heart.
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 from tqdm import tqdm
 
 from experiments.question_c import SEED
 from experiments.question_c.autoencoders import CONTENDERS, Vaes, reconstructions
-from experiments.question_c.spread import COLOURS, REAL, over_seeds
+from experiments.question_c.spread import over_seeds
 from pyro_vae.analysis.features import nearest_distance
 from pyro_vae.analysis.fidelity import density_coverage, frechet_distance, precision_recall
 from pyro_vae.analysis.judges import Classifier, class_features, class_probabilities
@@ -35,7 +34,7 @@ Shown = dict[str, tuple[Tensor, np.ndarray]]  # of each contender: samples, and 
 def measure(vaes: Vaes, data: Dataset, classifier: Classifier, count: int) -> tuple[dict, Shown]:
     """Compare `count` samples, and as many reconstructions, with as many test images.
 
-    Returns 24 samples of each first training for the figure too.
+    Returns 12 samples of each first training for the figure too.
     """
     real = data.test_images[random_positions(data.test_images, count, SEED)]
     real_features = class_features(classifier, real)
@@ -70,7 +69,7 @@ def measure(vaes: Vaes, data: Dataset, classifier: Classifier, count: int) -> tu
             # near copies, such as a generator that had learned the images by heart would draw
             copied.append(nearest_real(reconstructions(vae, of_training[:few]), data))
             if training == 0:
-                shown[key] = (images[:24], class_probabilities(classifier, images[:24]))
+                shown[key] = (images[:12], class_probabilities(classifier, images[:12]))
         metrics[key] = {
             "prior": over_seeds(drawn),
             "reconstructions": over_seeds(rebuilt),
@@ -132,62 +131,17 @@ def nearest_real(images: Tensor, data: Dataset) -> dict[str, float]:
     }
 
 
-def panel(ax: Axes, metrics: dict) -> None:
-    """Draw the Fréchet distance to real images, of samples and of reconstructions."""
-    names = {"prior": "samples\nfrom the prior", "reconstructions": "reconstructions"}
-    for offset, key in zip((-0.22, 0, 0.22), CONTENDERS, strict=True):
-        for place, name in enumerate(names):
-            seeds = metrics[key][name]["frechet"]["seeds"]
-            ax.plot([place + offset] * len(seeds), seeds, "o", ms=6, alpha=0.8, color=COLOURS[key])
-    ax.axhline(metrics["training images"]["frechet"], color=REAL, ls="--", label="training images")
-    ax.set_xticks(range(2), names.values())
-    ax.set(
-        yscale="log",
-        ylim=(0.5, 3000),
-        xlim=(-0.6, 1.6),
-        ylabel="Fréchet distance (features of the classifier)",
-        title=f"Distance from {metrics['images']:,} test images",
-    )
-    ax.legend(fontsize=8.5)
-
-
 def figure(shown: Shown, metrics: dict, classes: tuple[str, ...]) -> Figure:
-    """Draw samples under the class that the classifier reads, and how often it reads each class."""
+    """Draw twelve samples of each first training, under the class that the classifier reads."""
     names = [short_name(name) for name in classes]
-    figure = Figure(figsize=(14, 9.6))
+    figure = Figure(figsize=(12, 3.9))
     figure.set_layout_engine("constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=[6.9, 2.7])
-    above.suptitle("Samples of the first trainings; shares, density and coverage: means of all")
-    for part, (key, (images, p)) in zip(
-        above.subfigures(1, len(shown)), shown.items(), strict=True
-    ):
-        for ax, image, row in zip(part.subplots(6, 4).flat, images, p, strict=True):
+    grid = figure.subplots(len(shown), 12)
+    for axes, (key, (images, p)) in zip(grid, shown.items(), strict=True):
+        for ax, image, row in zip(axes, images, p, strict=False):
             show_image(ax, image, f"{names[row.argmax()]}: {row.max():.0%}")
-        prior = metrics[key]["prior"]
-        part.suptitle(
-            f"{CONTENDERS[key].label}: {prior['share_confident']['mean']:.0%} read with > 95%\n"
-            f"density {prior['density']['mean']:.2f}, coverage {prior['coverage']['mean']:.2f}",
-            fontsize=11,
-        )
-    class_shares(below.subplots(), metrics, names)
+        coverage = metrics[key]["prior"]["coverage"]["mean"]
+        label = f"{CONTENDERS[key].label}\ncoverage {coverage:.2f}"
+        axes[0].set_ylabel(label, rotation=0, ha="right", va="center", labelpad=8)
+    figure.suptitle("Samples of the first trainings, and how surely the classifier reads them")
     return figure
-
-
-def class_shares(ax: Axes, metrics: dict, names: list[str]) -> None:
-    """Draw the share of the samples that is read as each class."""
-    places = np.arange(len(names))
-    for offset, (key, contender) in zip((-0.25, 0, 0.25), CONTENDERS.items(), strict=True):
-        share = metrics[key]["prior"]["class_share"]
-        ax.bar(places + offset, share["mean"], 0.23, color=COLOURS[key], label=contender.label)
-        for seed in share["seeds"]:
-            ax.plot(places + offset, seed, "k.", ms=3)
-    real = metrics["training images"]["class_share"]
-    ax.hlines(real, places - 0.4, places + 0.4, color=REAL, ls="--", label="real")
-    ax.set_xticks(places, names)
-    ax.set(
-        xlabel="class that the classifier reads",
-        ylabel="share of the samples",
-        title="As which classes samples are read (bars: mean of the trainings, dots: each)",
-    )
-    ax.yaxis.set_major_formatter("{x:.0%}")
-    ax.legend(fontsize=9, ncols=4)

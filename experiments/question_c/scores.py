@@ -6,7 +6,6 @@ bounds stand beside it. The differences are paired image by image, and given cla
 """
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -111,58 +110,49 @@ def preferred(trained: Trainings, a: str, b: str, count: int) -> tuple[np.ndarra
     return np.concatenate([order[:count], order[-count:][::-1]]), difference
 
 
-def bounds_panel(ax: Axes, metrics: dict) -> None:
-    """Draw ELBO, IWAE-100 and refined log p(x), a dot for each training."""
-    names = {"elbo": "ELBO", "iwae_100": "IWAE-100", "log_p": "log p(x),\nrefined"}
-    for offset, key in zip((-0.22, 0, 0.22), CONTENDERS, strict=True):
+def figure(metrics: dict) -> Figure:
+    """Draw the scores of each training, and what d = 20 gains of each class over d = 4."""
+    figure = Figure(figsize=(9.5, 4.2))
+    figure.set_layout_engine("constrained")
+    left, right = figure.subplots(1, 2, width_ratios=[1, 1.15])
+    names = {"elbo": "ELBO", "iwae_100": "IWAE-100", "log_p": "log p(x)"}
+    for offset, (key, contender) in zip((-0.22, 0, 0.22), CONTENDERS.items(), strict=True):
         for place, name in enumerate(names):
             seeds = metrics[key][name]["seeds"]
-            ax.plot([place + offset] * len(seeds), seeds, "o", ms=5, alpha=0.8, color=COLOURS[key])
-    ax.set_xticks(range(3), names.values())
-    ax.set(ylabel="nats per image", title="Two bounds and log p(x), grey pixels")
-
-
-def by_class_panel(ax: Axes, pairs: dict) -> None:
-    """Draw how far d = 20 is above each of the others, class by class and over all."""
-    sides = (
-        ("d4", pairs["d20 - d4"], 1, -0.14, "0.25"),
-        ("example", pairs["example - d20"], -1, 0.14, "0.6"),
-    )
-    for other, pair, sign, offset, colour in sides:
-        names = sorted(pair["by_class"])
-        intervals = [*(pair["by_class"][name] for name in names), pair["log_p"]]
-        means = sign * np.array([interval["mean"] for interval in intervals])
-        half = np.array([interval["ci95"][1] - interval["mean"] for interval in intervals])
-        ax.errorbar(
-            means,
-            np.array([*range(len(names)), len(names) + 0.5]) + offset,
-            xerr=half,
-            fmt="o",
-            ms=4,
-            color=colour,
-            label=f"{CONTENDERS['d20'].label} minus {CONTENDERS[other].label}",
-        )
-    ax.axvline(0, color="0.2", lw=0.9)
-    ax.set_yticks([*range(len(names)), len(names) + 0.5], [*map(short_name, names), "all"])
-    ax.set(
-        ylim=(len(names) + 1.2, -2.6),  # room for the legend above the classes
-        xlabel="log p(x), nats per image (95%, paired)",
-        ylabel="class",
-        title="By class: what d = 20 gains",
-    )
-    ax.legend(fontsize=8.5, loc="upper right")
+            label = contender.label if place == 0 else None
+            left.plot(
+                [place + offset] * len(seeds), seeds, "o", ms=5, alpha=0.8, color=COLOURS[key],
+                label=label,
+            )  # fmt: skip
+    left.set_xticks(range(3), names.values())
+    left.set(ylabel="nats per image, each training", xlim=(-0.5, 2.5))
+    figure.legend(loc="outside lower left", ncols=3)
+    pair = metrics["pairs"]["d20 - d4"]
+    classes = sorted(pair["by_class"])
+    intervals = [*(pair["by_class"][name] for name in classes), pair["log_p"]]
+    means = np.array([interval["mean"] for interval in intervals])
+    half = np.array([interval["ci95"][1] - interval["mean"] for interval in intervals])
+    places = [*range(len(classes)), len(classes) + 0.5]
+    right.errorbar(means, places, xerr=half, fmt="o", ms=4, color=COLOURS["d20"])
+    right.axvline(0, color="0.2", lw=0.9)
+    right.set_yticks(places, [*map(short_name, classes), "all"])
+    right.invert_yaxis()
+    right.set(xlabel="log p(x) that d = 20 gains over d = 4, nats (95%)", ylabel="class")
+    least = short_name(classes[int(np.argmin(means[:-1]))])
+    figure.suptitle(f"d = 20 gains {means[-1]:.0f} nats, and least for the class {least}")
+    return figure
 
 
 def preferences_figure(trained: Trainings, x: Tensor) -> Figure:
     """Draw the images of `x` that gain most and least by 20 dimensions, and reconstructions."""
-    images, difference = preferred(trained, "d20", "d4", 10)
+    images, difference = preferred(trained, "d20", "d4", 6)
     rows = [("image", x[images])]
     for key in ("d4", "d20"):
         vae = trained[key][0].vae
         z, _ = posterior_moments(vae.guide, x[images])
         rows.append((CONTENDERS[key].label, decode(vae.model, z)))
     half = len(images) // 2
-    figure = Figure(figsize=(1.05 * half + 1.6, 8.3))
+    figure = Figure(figsize=(1.15 * half + 1.6, 8.3))
     figure.set_layout_engine("constrained")
     titles = (
         "The images that gain most by 20 dimensions",

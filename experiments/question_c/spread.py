@@ -1,15 +1,13 @@
-"""The spread over several trainings of each contender, in numbers and in figures.
+"""The spread over several trainings of each contender.
 
 What training anew would change is as much a part of an answer as which images were scored.
 """
 
 import numpy as np
-from matplotlib.axes import Axes
 
 from pyro_vae.likelihood.intervals import mean_interval
 
 COLOURS = {"d4": "#d95f02", "d20": "#1b6ca8", "example": "#4d9221"}
-REAL = "0.35"  # the colour of what comes from real images, or from the pixels themselves
 
 
 def over_seeds(trainings: list) -> dict:
@@ -34,10 +32,3 @@ def over_trainings(a: list[np.ndarray], b: list[np.ndarray]) -> dict:
     interval = mean_interval(np.array(means))
     interval["trainings"] = interval.pop("images")
     return interval
-
-
-def plot_mean_and_sd(ax: Axes, x: list[float], metrics: dict, colour: str) -> None:
-    """Draw the mean over trainings as a line, and one standard deviation each way."""
-    mean, sd = np.array(metrics["mean"]), np.nan_to_num(metrics["sd"])
-    ax.plot(x, mean, "o-", ms=4, color=colour)
-    ax.fill_between(x, mean - sd, mean + sd, color=colour, alpha=0.2)

@@ -7,12 +7,11 @@ alone, or turn one digit into another: that is what the classifier is asked.
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from experiments.question_c.autoencoders import CONTENDERS, Vaes
-from experiments.question_c.spread import COLOURS, over_seeds
+from experiments.question_c.spread import over_seeds
 from pyro_vae.analysis.active_units import active_units
 from pyro_vae.analysis.judges import Classifier, class_probabilities
 from pyro_vae.analysis.plots import show_image
@@ -20,7 +19,7 @@ from pyro_vae.analysis.sampling import decode, posterior_moments
 from pyro_vae.data.dataset import Dataset
 from pyro_vae.vae import Vae
 
-MOST = 20  # units that are drawn
+MOST = 4  # units that are drawn
 
 
 def measure(vaes: Vaes, data: Dataset, x: Tensor, classifier: Classifier) -> dict:
@@ -65,67 +64,33 @@ def digit_changes(vae: Vae, x: Tensor, order: list[int], classifier: Classifier)
 
 
 def unit_images(vae: Vae, x: Tensor, order: list[int]) -> Tensor:
-    """Draw the first units in `order` as they move from -3 to 3, `(units, 9, 1, 28, 28)`.
+    """Draw the first units in `order` as each moves by -3 to 3, `(units, 7, 1, 28, 28)`.
 
-    The others stay where the guide puts the image `x`, `(1, 1, 28, 28)`.
+    The middle column is the mean image at the guide's mean of `x`, `(1, 1, 28, 28)`: no unit moves.
     """
-    rows = []
     mean, _ = posterior_moments(vae.guide, x)
+    rows = []
     for unit in order[:MOST]:
-        z = mean.repeat(9, 1)
-        z[:, unit] = torch.linspace(-3, 3, 9)
+        z = mean.repeat(7, 1)
+        z[:, unit] += torch.arange(-3.0, 4.0)
         rows.append(decode(vae.model, z))
     return torch.stack(rows)
 
 
 def figure(vaes: Vaes, x: Tensor, metrics: dict) -> Figure:
-    """Draw the most used units of d = 4 and d = 20 around the image `x`, and how each is used."""
-    drawn = {
-        key: unit_images(vaes[key][0], x, metrics[key]["order_of_first_seed"])
-        for key in ("d4", "d20")
-    }
-    few, many = (len(images) for images in drawn.values())
-    figure = Figure(figsize=(13.5, 0.66 * many + 1.2))
+    """Draw the most used units of d = 4 and d = 20 around the image `x`, `(1, 1, 28, 28)`."""
+    figure = Figure(figsize=(12, 4.1))
     figure.set_layout_engine("constrained")
-    left, right = figure.subfigures(1, 2)
-    above, below = left.subfigures(2, 1, height_ratios=[few + 0.6, max(many - few, 4)])
-    for part, (key, images) in zip((above, right), drawn.items(), strict=True):
+    keys = ("d4", "d20")
+    for part, key in zip(figure.subfigures(1, 2, wspace=0.03), keys, strict=True):
+        images = unit_images(vaes[key][0], x, metrics[key]["order_of_first_seed"])
         for i, axes in enumerate(part.subplots(*images.shape[:2], squeeze=False)):
             for j, ax in enumerate(axes):
-                value = f"{-3 + 0.75 * j:g}".replace("-", "−")
-                show_image(ax, images[i, j], value if i == 0 else "")
+                show_image(ax, images[i, j], f"{j - 3:+d}".replace("-", "−") if i == 0 else "")
             axes[0].set_ylabel(f"{i + 1}", rotation=0, ha="right", va="center", labelpad=6)
+        changes = metrics[key]["changes_digit_mean"]["mean"]
         part.suptitle(
-            f"{CONTENDERS[key].label}, first training: one unit (rows, the most used first) at "
-            "each value",
-            fontsize=11.5,
+            f"{CONTENDERS[key].label}: a unit moved by 2 changes what is read for {changes:.0%}",
+            fontsize=12,
         )
-    use_panels(*below.subplots(2, 1, sharex=True), metrics)
     return figure
-
-
-def use_panels(kl: Axes, changes: Axes, metrics: dict) -> None:
-    """Draw the KL of each unit, and how often it changes the digit."""
-    for key, contender in CONTENDERS.items():
-        active = metrics[key]["active"]["mean"]
-        label = f"{contender.label}: {active:.3g} active"
-        ranked_curve(kl, metrics[key]["kl"]["seeds"], COLOURS[key], label)
-        ranked_curve(changes, metrics[key]["changes_digit"]["seeds"], COLOURS[key])
-    kl.set(ylabel="KL, nats", title="How much each unit says (dots: trainings)")
-    kl.legend(fontsize=9)
-    changes.set(
-        xlabel="unit, the most telling (above), the most changing (below) first",
-        ylabel="images",
-        title="Read as another class when the unit moves by 2",
-    )
-    changes.xaxis.get_major_locator().set_params(integer=True)
-    changes.yaxis.set_major_formatter("{x:.0%}")
-
-
-def ranked_curve(ax: Axes, seeds: list[list[float]], colour: str, label: str = "") -> None:
-    """Draw values of each unit in falling order, a dot for each training, and their mean."""
-    values = -np.sort(-np.array(seeds)).T  # (d, seeds)
-    rank = np.arange(1, len(values) + 1)
-    ax.plot(rank, values, ".", ms=4, color=colour, alpha=0.6)
-    ax.plot(rank, values.mean(1), "-", color=colour, label=label)
-    ax.set_ylim(0, None)

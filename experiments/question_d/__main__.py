@@ -2,7 +2,7 @@
 
 The perfect sampling distribution, shown at d = 2; sets of digits in one style, from the prior and
 from real images; what z and y each carry, measured; classification by Bayes' rule; what the label
-is worth in nats; and failures made on purpose, which the measures must catch.
+is worth in nats; and other designs, trained as long, some of which must fail.
 
     python -m experiments.question_d
 """
@@ -57,14 +57,15 @@ def main() -> None:
     drawn = 10 * args.images
 
     metrics, *shown = theory.measure(plane, data)
-    results.add("theory", metrics, theory=theory.figure(data, *shown))
+    results.add("theory", metrics, theory=theory.figure(data, plane, *shown))
 
     metrics, *shown = styles.measure(vae, data, classifier)
     results.add("samples_shown", metrics, digits=styles.figure(data, *shown))
-    results.draw(styles=styles.sets_figure(vae, data), ways=styles.ways_figure(vae, data))
+    sets = styles.sets_figure(vae, data, classifier)
+    results.draw(styles=sets, ways=styles.ways_figure(vae, data))
 
-    metrics, order = units.measure(vae, data)
-    results.add("units", metrics, units=units.figure(vae, data, metrics, order))
+    metrics, named = units.measure(vae, data)
+    results.add("units", metrics, units=units.figure(vae, data, metrics, named))
 
     metrics = disentanglement.measure(vae, data, classifier, drawn)
     results.add("measures", metrics)
@@ -87,9 +88,7 @@ def main() -> None:
     worth = label_worth.figure(metrics, difference, data.noun)
     results.add("label_worth", metrics, label_worth=worth)
 
-    metrics, shown = failures.measure(
-        data, classifier, vae.config, args.failure_epochs, drawn // 5, device
-    )
+    metrics, shown = failures.measure(data, classifier, vae.config, args, results.folder, device)
     results.add("failures", metrics, failures=failures.figure(data, metrics, shown))
     results.finish()
     print(
@@ -113,10 +112,12 @@ def parse_options() -> argparse.Namespace:
         1000,
         "test images for the refined scores, a tenth of the images that are generated",
     )
-    parser.add_number("--failure-epochs", 5, "epochs for each model that is broken on purpose", "E")
+    parser.add_number("--failure-epochs", EPOCHS, "epochs for each other design", "E")
+    parser.add_number("--failure-seeds", 3, "trainings of each other design", "S")
     args = parser.parse_args()
     check_at_least("--images", args.images, 20)
     check_at_least("--failure-epochs", args.failure_epochs, 1)
+    check_at_least("--failure-seeds", args.failure_seeds, 1)
     return args
 
 

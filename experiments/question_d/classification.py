@@ -11,9 +11,7 @@ which p(x | y) is a probability. A classifier that was trained to tell digits ap
 import numpy as np
 import pyro
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from experiments.question_d import SEED, mistakes
@@ -34,13 +32,6 @@ from pyro_vae.programs import Program
 from pyro_vae.vae import Vae
 
 EDGES = (0.5, 0.8, 0.95, 0.99, 0.999, 0.9999, 1.0)  # of the bins of confidence; the first is 1 / C
-NAMES = {
-    "1": "guide, 1 sample",
-    "10": "guide, 10 samples",
-    "100": "guide, 100 samples",
-    "elbo": "ELBO, 100 samples",
-    "local": "100 samples,\n8 local steps",
-}
 
 
 def measure(
@@ -232,53 +223,10 @@ def accuracy_of(log_p: np.ndarray, labels: np.ndarray) -> dict:
 
 
 def figure(metrics: dict) -> Figure:
-    """Show the errors by samples and guide, the calibration, and what 100 samples miss."""
-    figure = Figure(figsize=(13.4, 4.3))
-    figure.set_layout_engine("constrained")
-    left, middle, right = figure.subplots(1, 3, width_ratios=[1.15, 1, 0.9])
-    _show_errors(left, metrics)
-    _show_calibration(middle, metrics)
-    rises = metrics["every_label_refined"]
-    names = ("rise_own_label", "rise_best_other_label", "rise_other_labels")
-    for place, name in enumerate(names):
-        mean, high = rises[name]["mean"], rises[name]["ci95"][1]
-        right.bar(place, mean, 0.55, color=COLOURS["posterior"])
-        right.errorbar(place, mean, yerr=high - mean, color="k", lw=1)
-    right.set_xticks(
-        range(3), ["the image's\nown label", "the best\nother label", "all the\nothers"]
-    )
-    right.set(
-        ylabel="nats",
-        title="What 100 samples miss: refined minus\n100-sample log p(x | y), "
-        f"{rises['rise_other_labels']['images']} images",
-    )
-    return figure
-
-
-def _show_errors(ax: Axes, metrics: dict) -> None:
-    """Show the share misread by each way of scoring, with its interval."""
-    guide, posterior = COLOURS["guide"], COLOURS["posterior"]
-    bars = [(NAMES[name], part, guide) for name, part in metrics["by_samples"].items()]
-    bars += [
-        ("100, where in doubt\nthe refined guide", metrics["with_refined"], posterior),
-        ("black and white\npixels, 100", metrics["binarised"], guide),
-        ("the classifier\n(trained for it)", metrics["classifier"], "0.5"),
-    ]
-    names, parts, colours = zip(*bars, strict=True)
-    place = np.arange(len(bars))[::-1]
-    error = np.array([1 - part["accuracy"]["mean"] for part in parts])
-    ends = np.array([[1 - end for end in part["accuracy"]["ci95"]] for part in parts])
-    ax.barh(place, error, 0.6, color=colours)
-    ax.errorbar(error, place, xerr=[error - ends[:, 1], ends[:, 0] - error], fmt="none",
-                color="k", lw=1)  # fmt: skip
-    ax.set_yticks(place, names)
-    ax.set(xlabel="test images misread (95% intervals)", title="By Bayes' rule, all test images")
-    ax.xaxis.set_major_locator(MaxNLocator(5))
-    ax.xaxis.set_major_formatter("{x:.1%}")
-
-
-def _show_calibration(ax: Axes, metrics: dict) -> None:
     """Show how often each confidence is right, on logit axes."""
+    figure = Figure(figsize=(6.5, 5))
+    figure.set_layout_engine("constrained")
+    ax = figure.subplots()
     for bins, colour, label in (
         (metrics["calibration"]["bayes"], COLOURS["posterior"], "Bayes' rule"),
         (metrics["binarised"]["calibration"], COLOURS["guide"], "the same, black and white"),
@@ -292,15 +240,16 @@ def _show_calibration(ax: Axes, metrics: dict) -> None:
         ax.errorbar(confidence, accuracy, errors, fmt="o-", ms=4, color=colour, label=label)
     ticks = [0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999]
     for axis in (ax.xaxis, ax.yaxis):
-        axis.set_ticks(_logit(ticks), [f"{t * 100:g}%" for t in ticks], fontsize=8)
+        axis.set_ticks(_logit(ticks), [f"{t * 100:g}%" for t in ticks])
     ends = _logit([0.4, 1.0])
     ax.plot(ends, ends, color="0.3", lw=0.8, ls="--")
     ax.set(
         xlabel="how sure: largest p(y | x)",
         ylabel="how often right",
-        title="Calibration (all right: at the top)",
+        title="Bayes' rule is too sure where it lies below the line",
     )
-    ax.legend(fontsize=8.5, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
+    ax.legend(loc="upper left")
+    return figure
 
 
 def _logit(p: list) -> np.ndarray:

@@ -1,27 +1,38 @@
-"""Do the measures catch a model that is broken?
+"""What is each part of the design worth, and do the measures catch a model that is broken?
 
-Measures that everything passes show nothing. So the model is trained again as it should be, and
-with one or two faults: the guide is not given y, the prior is N(0, I) for every label, y is only
-set beside z and x (one-hot), the labels are drawn at random. Each is measured alike.
+Measures that everything passes show nothing. So the model is trained again as it should be, with
+one or two parts left out (the guide is not given y, the prior is N(0, I) for every label, y is only
+set beside z and x, one-hot, the labels' layers start apart), and with labels drawn at random. All
+are trained for the same epochs, several times, and measured alike.
 """
 
-import numpy as np
+import argparse
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
 import pyro.distributions as dist
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from experiments.kept import Kept, made_once
+from experiments.question_c.spread import over_seeds
 from experiments.question_d import SEED, disentanglement
 from experiments.question_d.classification import accuracy_of, label_log_p
 from experiments.question_d.styles import IN_A_ROW, draw_styles, every_class, title_of
-from pyro_vae.analysis.classification import label_mutual_information
 from pyro_vae.analysis.judges import Classifier
-from pyro_vae.analysis.plots import COLOURS, show_image
+from pyro_vae.analysis.plots import show_image
 from pyro_vae.analysis.sampling import decode_style
 from pyro_vae.data.dataset import Dataset, random_positions
 from pyro_vae.guides.gaussian import MeanField
+from pyro_vae.networks.labels import LabelLinear
+from pyro_vae.storage.files import check_folder
 from pyro_vae.training.fit import fit
 from pyro_vae.vae import BUILD, Vae
+
+MEASURES = ("generated", "style_read", "bayes", "slant", "stroke width", "elbo")
+SHOWN = ("as it should be", "prior N(0, I), y one-hot", "labels at random")
 
 
 class Blind(MeanField):
@@ -32,91 +43,142 @@ class Blind(MeanField):
         return super().q(x, torch.zeros_like(labels[0]))
 
 
+class Design(NamedTuple):
+    """What a model is built from, and what is done to it."""
+
+    build: dict  # the arguments of Vae.build
+    blind: bool = False  # the guide is not given y
+    apart: bool = False  # the labels' layers start from different weights
+    mixed: bool = False  # the labels are drawn at random
+
+
+def designs(config: dict) -> dict[str, Design]:
+    """Return the designs by name; `config` is that of the model as it should be."""
+    right = {name: config[name] for name in BUILD}
+    standard = right | {"prior": "standard"}
+    one_hot = standard | {"architecture": "appendix"}
+    return {
+        "as it should be": Design(right),
+        "guide without y": Design(right, blind=True),
+        "labels' layers start apart": Design(right, apart=True),
+        "prior N(0, I)": Design(standard),
+        "prior N(0, I), y one-hot": Design(one_hot),
+        "prior N(0, I), y one-hot, guide without y": Design(one_hot, blind=True),
+        "labels at random": Design(right, mixed=True),
+    }
+
+
 def measure(
     data: Dataset,
     classifier: Classifier,
     config: dict,
-    epochs: int,
-    count: int,
+    args: argparse.Namespace,
+    folder: Path,
     device: torch.device,
 ) -> tuple[dict, dict[str, Tensor]]:
-    """Train each model for `epochs` epochs, otherwise as `config` says, and measure it.
+    """Train each design `failure_seeds` times for `failure_epochs`, otherwise as `config` says.
 
-    Also returns two styles on ten classes from each model, `(2, 10, 1, 28, 28)`, by its name.
+    Returns the mean and spread of each measure over the trainings; and a style on ten classes from
+    the first training of each design of SHOWN, `(10, 1, 28, 28)`. Each training is kept in
+    `folder`/failures.
     """
+    folder = folder / "failures"
+    check_folder(folder)
     options = {
         name: config[name] for name in ("batch_size", "learning_rate", "schedule", "batch_parts")
     }
-    chosen = random_positions(data.test_images, max(20, count // 5), SEED)
-    x, y = data.test_images[chosen], data.test_labels[chosen].numpy()
-    metrics, sets = {}, {}
-    for name, (build, blind, labels) in _designs(data, config).items():
-        torch.manual_seed(SEED)
-        vae = Vae.build(**build)
-        if blind:
-            vae.guide = Blind(vae.model, precision=build["precision"])
-        vae.to(device)
-        print(f"{name}: training for {epochs} epochs")
-        train = (data.train_images.to(device), labels.to(device))
-        fit(vae.model, vae.guide, train, epochs=epochs, seed=SEED, **options)
-        log_p = label_log_p(vae, x, 100, name).value
-        metrics[name] = disentanglement.measure(vae, data, classifier, count) | {
-            "bayes": accuracy_of(log_p, y),
-            "information": label_mutual_information(log_p, y),
-        }
-        styles = draw_styles(vae, 2)
-        pairs = every_class(styles, min(IN_A_ROW, len(data.classes)))
-        sets[name] = decode_style(vae.model, *pairs).unflatten(0, (2, -1))
-    return {"epochs": epochs, **metrics}, sets
-
-
-def _designs(data: Dataset, config: dict) -> dict[str, tuple[dict, bool, Tensor]]:
-    """Return what each model is built from, whether its guide is blind to y, and its labels."""
-    right = {name: config[name] for name in BUILD}
-    standard = right | {"prior": "standard"}
-    one_hot = standard | {"architecture": "appendix"}
-    labels = data.train_labels
-    mixed = torch.randperm(len(labels), generator=torch.Generator().manual_seed(SEED))
-    return {
-        "as it should be": (right, False, labels),
-        "guide without y": (right, True, labels),
-        "prior N(0, I)": (standard, False, labels),
-        "prior N(0, I), y one-hot": (one_hot, False, labels),
-        "prior N(0, I), y one-hot, guide without y": (one_hot, True, labels),
-        "labels at random": (right, False, labels[mixed]),
+    options["epochs"] = args.failure_epochs
+    settings = {"dataset": data.name, "count": 2 * args.images, **options}
+    kept = made_once(folder, settings, args.resume, {"measures", "images"})
+    shapes = {
+        "measures": (len(MEASURES),),
+        "images": (min(IN_A_ROW, len(data.classes)), 1, 28, 28),
     }
+    metrics, sets = {}, {}
+    for number, (name, design) in enumerate(designs(config).items()):
+        trainings = []
+        for seed in range(args.failure_seeds):
+            key = f"{number}_{seed}"
+            made = partial(
+                train_and_measure, data, classifier, design, options, seed, settings["count"],
+                device, folder / f"{key}.state.training.pt", args.resume, name,
+            )  # fmt: skip
+            found = kept(key, made, shapes)
+            trainings.append(dict(zip(MEASURES, found["measures"].tolist(), strict=True)))
+            if seed == 0 and name in SHOWN:
+                sets[name] = found["images"]
+        metrics[name] = over_seeds(trainings)
+    return {"epochs": args.failure_epochs, **metrics}, sets
+
+
+def train_and_measure(
+    data: Dataset,
+    classifier: Classifier,
+    design: Design,
+    options: dict,
+    seed: int,
+    count: int,
+    device: torch.device,
+    state_path: Path,
+    resume: bool,
+    name: str,
+) -> Kept:
+    """Train a design once; return its `measures`, in the order of MEASURES, and some `images`."""
+    torch.manual_seed(seed)
+    vae = Vae.build(**design.build)
+    if design.blind:
+        vae.guide = Blind(vae.model, precision=design.build["precision"])
+    if design.apart:
+        start_apart(vae)
+    vae.to(device)
+    labels = data.train_labels
+    if design.mixed:
+        labels = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))]
+    print(f"{name}, training {seed}: {options['epochs']} epochs")
+    train = (data.train_images.to(device), labels.to(device))
+    fit(vae.model, vae.guide, train, seed=seed, state_path=state_path, resume=resume, **options)
+    chosen = random_positions(data.test_images, max(20, count // 5), SEED)
+    x, y = data.test_images[chosen], data.test_labels[chosen]
+    found = disentanglement.measure(vae, data, classifier, count)
+    elbo = vae.log_likelihood(data.test_images, data.test_labels, num_samples=1, seed=SEED).elbo
+    measures = {
+        "generated": found["generated"]["mean"],
+        "style_read": found["probes"]["best"],
+        "bayes": accuracy_of(label_log_p(vae, x, 100, name).value, y.numpy())["accuracy"]["mean"],
+        "slant": found["consistency"]["slant"]["shared"],
+        "stroke width": found["consistency"]["stroke width"]["shared"],
+        "elbo": float(elbo.mean()),
+    }
+    pairs = every_class(draw_styles(vae, 1), min(IN_A_ROW, len(data.classes)))
+    images = decode_style(vae.model, *pairs).cpu()
+    state_path.unlink(missing_ok=True)
+    return {"measures": torch.tensor([measures[m] for m in MEASURES]), "images": images}
+
+
+def start_apart(vae: Vae) -> None:
+    """Draw the first weights of each label's own layers anew, independently."""
+    for module in (*vae.model.modules(), *vae.guide.modules()):
+        if isinstance(module, LabelLinear):
+            outputs, classes, inputs = module.weight.shape
+            with torch.no_grad():
+                for label in range(classes):
+                    fresh = torch.nn.Linear(inputs, outputs)
+                    module.weight[:, label], module.bias[:, label] = fresh.weight, fresh.bias
 
 
 def figure(data: Dataset, metrics: dict, sets: dict[str, Tensor]) -> Figure:
-    """Show two styles over ten classes from each model, and the measures that tell them apart."""
-    figure = Figure(figsize=(13.2, 2.35 * len(sets) + 0.7))
+    """Show a style over ten classes from three designs, and two measures of each as numbers."""
+    columns = max(len(images) for images in sets.values())
+    figure = Figure(figsize=(0.95 * columns + 3.2, 1.3 * len(sets) + 0.7))
     figure.set_layout_engine("constrained")
-    for part, (name, images) in zip(figure.subfigures(len(sets), 1), sets.items(), strict=True):
-        left, right = part.subfigures(1, 2, width_ratios=[2.1, 1])
-        for axes, row in zip(left.subplots(*images.shape[:2]), images, strict=True):
-            for label, (ax, image) in enumerate(zip(axes, row, strict=True)):
-                show_image(ax, image, title_of(data, label))
-        left.suptitle(name, fontsize=11.5)
-        ax = right.subplots()
-        result = metrics[name]
-        bars = {
-            "image read as its y": result["generated"]["mean"],
-            "Bayes' rule right": result["bayes"]["accuracy"]["mean"],
-            "slant shared (correlation)": result["consistency"]["slant"]["shared"],
-            "y read from style": result["probes"]["best"],
-        }
-        colours = [COLOURS["posterior"]] * 3 + [COLOURS["guide"]]
-        place = np.arange(4)[::-1]
-        ax.barh(place, list(bars.values()), 0.6, color=colours)
-        for height, value in zip(place, bars.values(), strict=True):
-            ax.text(max(value, 0.1) + 0.015, height, f"{value:.0%}", va="center", fontsize=9)
-        ax.axvline(result["probes"]["largest_class"], color="0.3", lw=0.8, ls="--")
-        ax.set_yticks(place, bars)
-        ax.set(xlim=(0, 1.2))
-        ax.set_xticks([0, 0.5, 1], ["0", "50%", "100%"])
-    figure.suptitle(
-        "Made to fail: what the pictures and the measures show\n"
-        "(blue bars should be long, the orange one at chance, dashed; "
-        "a slant that all classes share proves nothing alone)"
-    )
+    grid = figure.subplots(len(sets), columns, squeeze=False)
+    for axes, (name, images) in zip(grid, sets.items(), strict=True):
+        for label, (ax, image) in enumerate(zip(axes, images, strict=True)):
+            show_image(ax, image, title_of(data, label) if axes is grid[0] else "")
+        read, told = (metrics[name][m]["mean"] for m in ("generated", "style_read"))
+        axes[0].set_ylabel(
+            f"{name}\nread as y: {read:.0%}\ny read from style: {told:.0%}",
+            rotation=0, ha="right", va="center", labelpad=8,
+        )  # fmt: skip
+    figure.suptitle(f"One style of three designs, trained alike for {metrics['epochs']} epochs")
     return figure

@@ -28,13 +28,13 @@ def leads(log_p: np.ndarray) -> np.ndarray:
     return np.diff(np.sort(log_p, 1)[:, -2:])[:, 0]
 
 
-def figure(data: Dataset, mistakes: list[dict], most: int = 24) -> Figure:
+def figure(data: Dataset, mistakes: list[dict], most: int = 12) -> Figure:
     """Show the `most` surest mistakes of Bayes' rule on the test images."""
-    count, mistakes, columns = len(mistakes), mistakes[:most], 8
+    count, mistakes, columns = len(mistakes), mistakes[:most], 6
     names = [short_name(name) for name in data.classes]
     gap = " " if max(map(len, names)) < 4 else "\n"
     rows = max(1, -(-len(mistakes) // columns))
-    figure = Figure(figsize=(1.4 * columns, 1.95 * rows + 1.0))
+    figure = Figure(figsize=(1.5 * columns, 2.05 * rows + 0.8))
     figure.set_layout_engine("constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for ax in axes[len(mistakes) :]:
@@ -48,7 +48,6 @@ def figure(data: Dataset, mistakes: list[dict], most: int = 24) -> Figure:
             labelpad=2,
         )
     figure.suptitle(
-        f"What Bayes' rule misreads: {len(mistakes)} of {count} test images, the surest first\n"
-        "(by how many nats the wrong label leads, and what the classifier reads)"
+        f"Bayes' rule by the refined guide misreads {count} test images: the surest {len(mistakes)}"
     )
     return figure

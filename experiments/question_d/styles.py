@@ -69,32 +69,33 @@ def measure(vae: Vae, data: Dataset, classifier: Classifier) -> tuple[dict, Tens
     return metrics, images.unflatten(0, (-1, 10)), read_as.reshape(-1, 10)
 
 
-def figure(data: Dataset, images: Tensor, read_as: np.ndarray) -> Figure:
-    """Show ten random styles of every class, and what the classifier reads where it errs."""
+def figure(data: Dataset, images: Tensor, read_as: np.ndarray, columns: int = 6) -> Figure:
+    """Show six random styles of every class, and what the classifier reads where it errs."""
     names = [short_name(name) for name in data.classes]
     read = "read as " if max(map(len, names)) < 4 else "as "
     titles = [
-        ["" if label == y else f"{read}{names[label]}" for label in row]
+        ["" if label == y else f"{read}{names[label]}" for label in row[:columns]]
         for y, row in enumerate(read_as)
     ]
     return image_rows(
-        list(images),
+        list(images[:, :columns]),
         [title_of(data, label) for label in range(len(names))],
-        f"Random samples of each {data.noun}: y fixed, the style drawn from N(0, I)",
+        f"Random samples of each {data.noun}: y fixed, the style drawn",
         titles,
-        size=0.95,
+        size=0.85,
     )
 
 
-def sets_figure(vae: Vae, data: Dataset) -> Figure:
-    """Show four styles drawn from N(0, I), each on ten classes."""
+def sets_figure(vae: Vae, data: Dataset, classifier: Classifier) -> Figure:
+    """Show four styles drawn from N(0, I), each on ten classes, and how many are read rightly."""
     classes = min(IN_A_ROW, len(data.classes))
-    sets = decode_style(vae.model, *every_class(draw_styles(vae, 4), classes))
-    first, last = (short_name(data.classes[label]) for label in (0, classes - 1))
+    styles, y = every_class(draw_styles(vae, 4), classes)
+    sets = decode_style(vae.model, styles, y)
+    right = (class_probabilities(classifier, sets).argmax(1) == y.numpy()).sum()
     return image_rows(
         list(sets.unflatten(0, (4, classes))),
         [f"style {i + 1}" for i in range(4)],
-        f"Four styles: one draw of N(0, I) for each row, y = {first}, ..., {last}",
+        f"Four styles, one draw of N(0, I) a row: {right} of {len(y)} are read as their y",
         [[title_of(data, label) for label in range(classes)]] + [[""] * classes] * 3,
         size=1.05,
     )

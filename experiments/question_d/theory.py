@@ -14,7 +14,7 @@ from torch import Tensor
 
 from experiments.question_d import SEED
 from pyro_vae.analysis.plots import COLOURS, short_name, show_image
-from pyro_vae.analysis.sampling import posterior_samples
+from pyro_vae.analysis.sampling import posterior_moments, posterior_samples
 from pyro_vae.data.dataset import Dataset
 from pyro_vae.guides.exact import ExactGuide
 from pyro_vae.likelihood.estimate import estimate
@@ -69,40 +69,45 @@ def measure(vae: Vae, data: Dataset) -> tuple[dict, GridPosterior, Tensor, dict[
     return metrics, plane, drawn, log_w
 
 
-def figure(data: Dataset, plane: GridPosterior, drawn: Tensor, log_w: dict[str, Tensor]) -> Figure:
-    """Show draws by resampling over the exact posterior, and the log weights beside them."""
-    figure = Figure(figsize=(10.8, 2.55 * IMAGES + 0.9))
+def figure(
+    data: Dataset, vae: Vae, plane: GridPosterior, drawn: Tensor, log_w: dict[str, Tensor]
+) -> Figure:
+    """Show the first image: its posterior, the guide over it, and the log weights of both."""
+    figure = Figure(figsize=(9.5, 3.6))
     figure.set_layout_engine("constrained")
-    axes = figure.subplots(IMAGES, 3, width_ratios=[0.55, 1, 1.5])
+    left, middle, right = figure.subplots(1, 3, width_ratios=[0.55, 1, 1.3])
+    x, y = vae.here(data.test_images[:1], data.test_labels[:1])
+    show_image(left, x[0], f"x, y = {short_name(data.classes[data.test_labels[0]])}")
     points = round(len(plane.z) ** 0.5)
-    mean, sd = plane.moments()
-    limits = torch.stack([mean - 4.5 * sd, mean + 4.5 * sd], -1)  # (B, 2, 2)
-    exact, excess = (log_w[name] - plane.log_evidence for name in ("perfect", "guide"))
-    bins = np.linspace(float(excess.quantile(0.005)), max(float(excess.max()), 1), 80)
-    for b, (left, middle, right) in enumerate(axes):
-        name = short_name(data.classes[data.test_labels[b]])
-        show_image(left, data.test_images[b], f"x, y = {name}")
-        density = plane.log_posterior[:, b].exp().view(points, points)
-        nodes = plane.z[:, b].view(points, points, 2)
-        extent = [*nodes[[0, -1], 0, 0].tolist(), *nodes[0, [0, -1], 1].tolist()]
-        middle.imshow(density.T, extent=extent, origin="lower", cmap="Blues", aspect="auto")
-        middle.plot(*drawn[:, b].T.cpu(), ".", ms=2, color="0.15", alpha=0.6)
-        middle.set(xlim=limits[b, 0].tolist(), ylim=limits[b, 1].tolist())
-        middle.set_facecolor("#f7fbff")  # as the shading's lowest: the grid may end before the axes
-        middle.grid(False)
-        middle.set_ylabel("$z_2$", rotation=0, labelpad=6)
-        right.hist(excess[:, b].clip(min=bins[0]), bins, color=COLOURS["guide"], alpha=0.8,
-                   label="samples of the guide")  # fmt: skip
-        right.hist(exact[:, b], bins, color=COLOURS["posterior"],
-                   label="samples of the exact posterior")  # fmt: skip
-        right.set(yscale="log", ylabel="samples")
-        if b == 0:
-            middle.set_title("exact $p(z\\,|\\,x, y)$ (shading),\n400 draws by resampling")
-            right.set_title("log weight minus $\\log p(x\\,|\\,y)$, 1,000 samples")
-            right.legend(fontsize=8.5)
-    axes[-1, 1].set_xlabel("$z_1$")
-    axes[-1, 2].set_xlabel("nats (the first bar: all that are lower)")
-    figure.suptitle(
-        "The perfect sampling distribution is the posterior: its weights are equal, up to the grid"
+    density = plane.log_posterior[:, 0].exp().view(points, points)
+    nodes = plane.z[:, 0].view(points, points, 2)
+    extent = [*nodes[[0, -1], 0, 0].tolist(), *nodes[0, [0, -1], 1].tolist()]
+    middle.imshow(density.T, extent=extent, origin="lower", cmap="Blues", aspect="auto")
+    middle.set_facecolor("#f7fbff")  # as the shading's lowest: the grid may end before the axes
+    middle.plot(*drawn[:, 0].T.cpu(), ".", ms=2, color="0.15", alpha=0.6)
+    loc, sd = (moment[0].cpu() for moment in posterior_moments(vae.guide, x, y))
+    turn = torch.linspace(0, 2 * np.pi, 100)
+    for deviations in (1, 2):
+        ring = deviations * torch.stack([turn.cos(), turn.sin()], 1) * sd
+        middle.plot(*(loc + ring).T, color=COLOURS["guide"], lw=1.6)
+    mean, width = plane.moments()
+    middle.set(
+        xlim=(mean[0, 0] + 4.5 * width[0, 0] * torch.tensor([-1, 1])).tolist(),
+        ylim=(mean[0, 1] + 4.5 * width[0, 1] * torch.tensor([-1, 1])).tolist(),
+        xlabel="$z_1$",
+        ylabel="$z_2$",
+        title="$p(z\\,|\\,x, y)$, 400 draws,\nand the guide (orange)",
     )
+    middle.grid(False)
+    exact, excess = ((log_w[n] - plane.log_evidence)[:, 0] for n in ("perfect", "guide"))
+    bins = np.linspace(float(excess.quantile(0.01)), max(float(excess.max()), 0.5), 50)
+    right.hist(excess.clip(min=bins[0]), bins, color=COLOURS["guide"], alpha=0.8, label="guide")
+    right.hist(exact, bins, color=COLOURS["posterior"], alpha=0.8, label="posterior")
+    right.set(
+        ylabel="of 1,000 samples",
+        xlabel="nats",
+        title="log weight minus $\\log p(x\\,|\\,y)$",
+    )
+    right.legend()
+    figure.suptitle("Drawn from the posterior, all weights are equal")
     return figure

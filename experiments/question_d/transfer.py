@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from experiments.question_d import SEED
 from experiments.question_d.disentanglement import STYLE_FEATURES
 from experiments.question_d.styles import IN_A_ROW, every_class, some_classes, title_of
-from pyro_vae.analysis.plots import image_rows, name_of_image
+from pyro_vae.analysis.plots import COLOURS, show_image
 from pyro_vae.analysis.sampling import decode_style, encode_style, posterior_samples
 from pyro_vae.analysis.style import style_correlation
 from pyro_vae.data.dataset import Dataset, random_positions
@@ -43,11 +43,14 @@ def figure(vae: Vae, data: Dataset) -> Figure:
     with torch.no_grad():
         styles = vae.model.prior.style(z[0], y).cpu()
     images = decode_style(vae.model, *every_class(styles, classes)).unflatten(0, (-1, classes))
-    return image_rows(
-        [torch.cat([x[i : i + 1].cpu(), row]) for i, row in enumerate(images)],
-        [name_of_image(data, label) for label in chosen],
-        "The style of a real image on every class: one draw of its posterior for each row",
-        [["image x", *[title_of(data, label) for label in range(classes)]]]
-        + [[""] * (classes + 1)] * (len(images) - 1),
-        size=1.0,
-    )
+    figure = Figure(figsize=(1.0 * (classes + 1) + 0.6, 4.6))
+    figure.set_layout_engine("constrained")
+    grid = figure.subplots(len(chosen), classes + 1, width_ratios=[1.25, *[1] * classes])
+    for i, axes in enumerate(grid):
+        for label, (ax, image) in enumerate(zip(axes[1:], images[i], strict=True)):
+            show_image(ax, image, title_of(data, label) if i == 0 else "")
+        show_image(axes[0], x[i], "real image" if i == 0 else "")
+        for spine in axes[0].spines.values():  # a frame: this one is not drawn by the model
+            spine.set(color=COLOURS["guide"], linewidth=3)
+    figure.suptitle(f"The style of a real image (framed) on every {data.noun}")
+    return figure

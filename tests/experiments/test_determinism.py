@@ -15,7 +15,7 @@ SCRIPTS = [
     ["question_a"],
     ["question_b", "--images", 20],
     ["question_c", "--images", 20, "--seeds", 2],
-    ["question_d", "--images", 20, "--failure-epochs", 1],
+    ["question_d", "--images", 20, "--failure-epochs", 1, "--failure-seeds", 1],
     [*GUIDES, "--frozen-decoder"],
     GUIDES,
     ["distributed", "--images", 100],

@@ -108,6 +108,7 @@ OWN = {
     "question_d": {
         "--images": [("19", "--images must be >= 20, not 19")],
         "--failure-epochs": [("0", "--failure-epochs must be >= 1, not 0")],
+        "--failure-seeds": [("0", "--failure-seeds must be >= 1, not 0")],
         "--guide": [("prior", "argument --guide: invalid choice: 'prior'")],
     },
     "compare_guides": {

@@ -64,7 +64,7 @@ def folder(tmp_path_factory):
 
 @pytest.mark.scripts
 def test_the_script_writes_its_figures_metrics_and_checkpoints(folder):
-    figures = ["overview", "preferences", "units", "samples", "maps"]
+    figures = ["log_p", "rate_distortion", "preferences", "units", "samples", "maps"]
     names = {path.name for path in folder.iterdir()}
     assert names == {f"{name}.png" for name in figures} | {"metrics.json"}
     checkpoints = {path.name for path in (folder.parent / "checkpoints").glob("*.pt")}

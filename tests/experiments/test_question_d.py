@@ -52,7 +52,7 @@ def test_every_mistake_is_shown(digits):
     wrong = {"digit": 2, "read_as": 3, "lead_nats": 0.9, "classifier": 2}
     figure = mistakes.figure(digits, [{"image": i, **wrong} for i in range(11)])
     shown = [ax.images[0].get_array() for ax in figure.axes if ax.images]
-    assert len(figure.axes) == 16
+    assert len(figure.axes) == 12
     assert len(shown) == 11
     for i, image in enumerate(shown):
         np.testing.assert_array_equal(image, digits.test_images[i, 0])
@@ -64,6 +64,15 @@ def test_the_blind_guide_does_not_see_the_label():
     x = torch.rand(4, 1, 28, 28)
     first, other = (guide.q(x, torch.full((4,), y)).mean for y in (1, 7))
     assert torch.equal(first, other)
+
+
+def test_layers_that_start_apart_have_other_weights_for_each_label():
+    vae = Vae.build(3, architecture="per_label", num_classes=10)
+    weight = vae.model.decoder.f[0].weight  # (128, 10, 3)
+    assert (weight == weight[:, :1]).all()
+    failures.start_apart(vae)
+    assert all((weight[:, 0] != weight[:, label]).all() for label in range(1, 10))
+    assert weight.std().item() == pytest.approx(3**-0.5 / 3**0.5, abs=0.02)  # uniform, as Linear's
 
 
 def test_a_guide_that_says_nothing_has_no_active_unit(digits):
@@ -120,7 +129,18 @@ def test_a_conditional_autoencoder_comes_back_from_its_checkpoint(tmp_path, guid
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     results = tmp_path_factory.mktemp("results")
-    options = ("--dataset", "digits", "--epochs", 2, "--images", 20, "--failure-epochs", 1)
+    options = (
+        "--dataset",
+        "digits",
+        "--epochs",
+        2,
+        "--images",
+        20,
+        "--failure-epochs",
+        1,
+        "--failure-seeds",
+        2,
+    )
     done = run_script_on_few("question_d", *options, "--results", results)
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr.replace("FutureWarning", "")
@@ -132,7 +152,7 @@ def test_the_script_writes_its_figures_metrics_and_checkpoints(folder):
     figures = ["theory", "styles", "transfer", "digits", "ways", "units", "classification"]
     figures += ["mistakes", "label_worth", "failures"]
     names = {path.name for path in folder.iterdir()}
-    assert names == {f"{name}.png" for name in figures} | {"metrics.json"}
+    assert names == {f"{name}.png" for name in figures} | {"metrics.json", "failures"}
     checkpoints = {path.name for path in (folder.parent / "checkpoints").glob("*.pt")}
     assert {"conditional.pt", "conditional_plane.pt", "classifier.pt"} <= checkpoints
 
@@ -188,7 +208,12 @@ def test_the_metrics_agree_with_one_another(folder):
         worth["by_the_label"]["mean"] + worth["by_the_model"]["mean"]
     )
     assert worth["by_the_label"]["mean"] <= np.log(10)
-    assert len(metrics["failures"]) == 1 + 6
+    designs = {name: row for name, row in metrics["failures"].items() if name != "epochs"}
+    assert len(designs) == 7
+    for row in designs.values():
+        assert all(len(row[measure]["seeds"]) == 2 for measure in failures.MEASURES)
+    kept = {path.name for path in (folder / "failures").glob("*.pt")}
+    assert kept == {f"{design}_{seed}.training.pt" for design in range(7) for seed in range(2)}
 
 
 def test_a_tables_own_and_other_entries():
