@@ -81,7 +81,9 @@ def investigate(
     )
     if judge:
         curves = noise.measure(vae, noisy, data, judge, posterior_draws)
-        figure = noise.curves_figure(curves, noisy.name, data.noun)
+        expecting = noise.measure_expecting(vae, noisy, judge, posterior_draws)
+        results.add("specks_expected", expecting)
+        figure = noise.curves_figure(curves, expecting, noisy.name, data.noun)
         results.add("noise_curves", curves, noise_curves=figure)
         results.add("half_are_lost_between", noise.all_lost_between(curves))
 

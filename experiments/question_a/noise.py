@@ -3,8 +3,8 @@
 The coursework asks for reconstructions of a noisy image. Beyond that: at which level is the digit
 lost, and who loses it, the encoder or the model? The encoder stands for the posterior p(z | noisy
 image); where a draw of the posterior keeps the digit and a draw of the guide does not, the encoder
-has lost it. What a reconstruction shows is read by nearest neighbours, which know nothing of the
-autoencoder.
+has lost it. A model that expects specks shows whether the likelihood of the pixels is to blame.
+What a reconstruction shows is read by nearest neighbours, which know nothing of the autoencoder.
 """
 
 from typing import NamedTuple
@@ -23,6 +23,7 @@ from pyro_vae.analysis.plots import COLOURS, image_rows
 from pyro_vae.analysis.sampling import posterior_samples
 from pyro_vae.data.dataset import Dataset, random_positions
 from pyro_vae.likelihood.intervals import proportion_interval
+from pyro_vae.models import GreyBernoulli, Model
 from pyro_vae.vae import Vae
 
 # name: (function, levels shown, levels measured)
@@ -133,6 +134,39 @@ def measure(
     return curves
 
 
+def expecting_specks(vae: Vae, level: float) -> Vae:
+    """Return the autoencoder with a likelihood that expects salt and pepper of this `level`.
+
+    A pixel is replaced by black or white with probability `level`, at even odds. It is then white
+    with probability level / 2 + (1 - level) p, where p is the decoder's.
+    """
+
+    def pixels(logits: Tensor) -> GreyBernoulli:
+        return GreyBernoulli(probs=level / 2 + (1 - level) * logits.sigmoid())
+
+    return Vae(Model(vae.model.decoder, pixels, vae.model.prior), vae.guide)
+
+
+@torch.no_grad()
+def measure_expecting(vae: Vae, shown: Shown, judge: Judge, count: int) -> dict:
+    """Return the share read rightly under salt and pepper, by a model that expects it.
+
+    The latents are drawn from that model's posterior: `count` draws of noise at each level.
+    """
+    add_noise, _, levels = NOISES["salt and pepper"]
+    rng = torch.Generator().manual_seed(SEED)
+    shares = []
+    for level in tqdm(levels, desc="salt and pepper, expected"):
+        noisy = add_noise(shown.x.expand(count, -1, -1, -1), float(level), rng)
+        z, _ = posterior_draws(expecting_specks(vae, level), noisy)
+        shares.append(proportion_interval(judge(vae.decode(z)) == shown.label))
+    return {
+        "level": levels,
+        "share": [share["mean"] for share in shares],
+        "share_ci95": [share["ci95"] for share in shares],
+    }
+
+
 def all_lost_between(curves: dict[str, dict]) -> dict[str, dict]:
     """Return `lost_between` of each kind of noise and each set of images."""
     return {
@@ -149,8 +183,11 @@ def lost_between(levels: list[float], shares: list[float]) -> list[float] | None
     return None
 
 
-def curves_figure(curves: dict, name: str, noun: str) -> Figure:
-    """Plot the share that is read rightly against the noise level, for each kind of noise."""
+def curves_figure(curves: dict, expecting: dict, name: str, noun: str) -> Figure:
+    """Plot the share that is read rightly against the noise level, for each kind of noise.
+
+    `expecting` is of the model that expects salt and pepper.
+    """
     figure = Figure(figsize=(9, 3.9))
     figure.set_layout_engine("constrained")
     axes = figure.subplots(1, len(curves), sharey=True)
@@ -166,6 +203,12 @@ def curves_figure(curves: dict, name: str, noun: str) -> Figure:
             ax.fill_between(levels, *band, color=colour, alpha=0.2)
         ax.axhline(0.5, color="0.4", lw=0.8, ls="--")
         ax.set(xlabel=f"level of {noise}", ylim=(-0.02, 1.04))
+    label = f"{name}, posterior,\nspecks expected"
+    axes[-1].plot(
+        expecting["level"], expecting["share"], "o--", ms=3.5, color=COLOURS["posterior"],
+        label=label,
+    )  # fmt: skip
+    axes[-1].legend(handles=axes[-1].lines[-1:], loc="upper right")
     axes[0].set_ylabel(f"read as the true {noun}")
     axes[0].legend(loc="upper right", title="$z$ drawn for ... by the ...")
     figure.suptitle(f"Where noise changes the reconstructed {noun} (95% intervals)")

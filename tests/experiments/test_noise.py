@@ -2,10 +2,12 @@
 
 import numpy as np
 import torch
+from pyro import poutine
 
 from experiments.question_a import noise
 from pyro_vae.likelihood.intervals import proportion_interval
 from pyro_vae.vae import Vae
+from tests.autoencoders import build_vae
 
 
 def test_the_bands_are_the_intervals_of_the_shares(digits, monkeypatch):
@@ -47,10 +49,24 @@ def test_the_bands_are_the_intervals_of_the_shares(digits, monkeypatch):
     assert [(row["mean"], row["ci95"]) for row in found] == [
         (row["mean"], row["ci95"]) for row in expected
     ]
+    expecting = {"level": levels, "share": [0.5] * len(levels)}
     for axes, curve in zip(
-        noise.curves_figure(curves, "a 1", "digit").axes, curves.values(), strict=True
+        noise.curves_figure(curves, expecting, "a 1", "digit").axes, curves.values(), strict=True
     ):
         bands = [{*band.get_paths()[0].vertices[:, 1]} for band in axes.collections]
         for name in ("test", "image", "posterior"):  # "nothing" is not drawn
             ends = {*np.ravel(curve["share_ci95"][name])}
             assert ends in [band & ends for band in bands]
+
+
+def test_a_model_that_expects_specks_scores_replaced_pixels():
+    """p(x | z) of a pixel that is replaced with probability 0.3 is 0.15 + 0.7 p."""
+    model, guide = build_vae(2)
+    vae, x = Vae(model, guide), torch.bernoulli(torch.rand(3, 1, 28, 28))
+    z = torch.randn(3, 2)
+    expecting = noise.expecting_specks(vae, 0.3)
+    trace = poutine.trace(poutine.condition(expecting.model, {"z": z})).get_trace(x)
+    white = 0.15 + 0.7 * vae.decode(z)
+    expected = torch.where(x == 1, white, 1 - white).log().sum((1, 2, 3))
+    trace.compute_log_prob()
+    torch.testing.assert_close(trace.nodes["x"]["log_prob"], expected, rtol=1e-4, atol=1e-2)
