@@ -1,4 +1,5 @@
-# make run           install into .venv, train the d = 4 autoencoder, draw question (a) in runs/
+# make run           install into .venv, train the d = 4 autoencoder, draw (a) in runs/, then one
+#                    figure each of (b), (c) and (d)
 # make results       make the results of record again, in results/: about 10 hours on 2 cores, with
 #                    the checkpoints that are there; delete results/checkpoints to train them too
 # make test          install into .venv, lint, test: 5 to 8 minutes (MNIST tests run where MNIST is)
@@ -22,6 +23,7 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
 
 run: install
 	$(BIN)/python -m experiments.question_a --dataset auto --results runs --train --resume $(QUICKLY)
+	$(BIN)/python -m experiments.in_brief --dataset auto --results runs
 
 # those on a GPU, results/benchmark_gpu, are made by hand: benchmark --results results --device cuda
 results: install

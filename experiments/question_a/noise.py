@@ -208,7 +208,8 @@ def curves_figure(curves: dict, expecting: dict, name: str, noun: str) -> Figure
         expecting["level"], expecting["share"], "o--", ms=3.5, color=COLOURS["posterior"],
         label=label,
     )  # fmt: skip
-    axes[-1].legend(handles=axes[-1].lines[-1:], loc="upper right")
+    handles = axes[-1].lines[-1:]
+    axes[-1].legend(handles=handles, loc="upper left", bbox_to_anchor=(0.27, 0.93))
     axes[0].set_ylabel(f"read as the true {noun}")
     axes[0].legend(loc="upper right", title="$z$ drawn for ... by the ...")
     figure.suptitle(f"Where noise changes the reconstructed {noun} (95% intervals)")

@@ -101,7 +101,7 @@ def figure(images: Tensor, metrics: dict) -> Figure:
         "unlikeliest": metrics["unlikely_refined"][-6:],
     }
     title = f"The likeliest and the unlikeliest of {len(images):,} test images: refined log p(x)"
-    return _gallery(images, rows, title)
+    return gallery(images, rows, title)
 
 
 def classes_figure(images: Tensor, metrics: dict, noun: str) -> Figure:
@@ -120,10 +120,10 @@ def classes_figure(images: Tensor, metrics: dict, noun: str) -> Figure:
     ):
         rows[f"{left} and {right}" if right else left] = [*first, None, *second]
     title = f"Of each {noun}, two of the likeliest images, then two of the unlikeliest"
-    return _gallery(images, rows, title)
+    return gallery(images, rows, title)
 
 
-def _gallery(images: Tensor, rows: dict[str, list[dict | None]], title: str) -> Figure:
+def gallery(images: Tensor, rows: dict[str, list[dict | None]], title: str) -> Figure:
     """Draw rows of test images, each below its refined score; None leaves a gap."""
     columns = max(map(len, rows.values()))
     figure = Figure(figsize=(1.1 * columns + 1.2, 1.3 * len(rows) + 0.7))

@@ -6,6 +6,7 @@ bounds stand beside it. The differences are paired image by image, and given cla
 """
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -128,19 +129,34 @@ def figure(metrics: dict) -> Figure:
     left.set(ylabel="nats per image, each training", xlim=(-0.5, 2.5))
     figure.legend(loc="outside lower left", ncols=3)
     pair = metrics["pairs"]["d20 - d4"]
-    classes = sorted(pair["by_class"])
-    intervals = [*(pair["by_class"][name] for name in classes), pair["log_p"]]
-    means = np.array([interval["mean"] for interval in intervals])
-    half = np.array([interval["ci95"][1] - interval["mean"] for interval in intervals])
-    places = [*range(len(classes)), len(classes) + 0.5]
-    right.errorbar(means, places, xerr=half, fmt="o", ms=4, color=COLOURS["d20"])
-    right.axvline(0, color="0.2", lw=0.9)
-    right.set_yticks(places, [*map(short_name, classes), "all"])
-    right.invert_yaxis()
-    right.set(xlabel="log p(x) that d = 20 gains over d = 4, nats (95%)", ylabel="class")
-    least = short_name(classes[int(np.argmin(means[:-1]))])
-    figure.suptitle(f"d = 20 gains {means[-1]:.0f} nats, and least for the class {least}")
+    _draw_by_class(right, pair["by_class"], pair["log_p"])
+    least = min(pair["by_class"], key=lambda name: pair["by_class"][name]["mean"])
+    gain = pair["log_p"]["mean"]
+    figure.suptitle(f"d = 20 gains {gain:.0f} nats, and least for the class {short_name(least)}")
     return figure
+
+
+def by_class_figure(by_class: dict[str, dict], of_all: dict, title: str) -> Figure:
+    """Draw what d = 20 gains of each class, and of all images: intervals by their names."""
+    figure = Figure(figsize=(6.5, 4))
+    figure.set_layout_engine("constrained")
+    ax = figure.subplots()
+    _draw_by_class(ax, by_class, of_all)
+    ax.set_title(title)
+    return figure
+
+
+def _draw_by_class(ax: Axes, by_class: dict[str, dict], of_all: dict) -> None:
+    classes = sorted(by_class)
+    intervals = [*(by_class[name] for name in classes), of_all]
+    means = np.array([interval["mean"] for interval in intervals])
+    half = np.array([interval["ci95"][1] for interval in intervals]) - means
+    places = [*range(len(classes)), len(classes) + 0.5]
+    ax.errorbar(means, places, xerr=half, fmt="o", ms=4, color=COLOURS["d20"])
+    ax.axvline(0, color="0.2", lw=0.9)
+    ax.set_yticks(places, [*map(short_name, classes), "all"])
+    ax.invert_yaxis()
+    ax.set(xlabel="log p(x) that d = 20 gains over d = 4, nats (95%)", ylabel="class")
 
 
 def preferences_figure(trained: Trainings, x: Tensor) -> Figure:

@@ -165,6 +165,11 @@ OWN = {
         ],
         **left_out("--epochs", "--precision", *LEFT_OUT[:1], *LEFT_OUT[2:]),
     },
+    "in_brief": {
+        **{"--latent-dim": [], "--checkpoint": []},  # which it has not
+        "--images": [("19", "--images must be >= 20, not 19")],
+        "--train": [("", f"--train: {SET_ITSELF}")],
+    },
     "completions": {"--num-samples": [("1", "--num-samples must be >= 2, not 1")]},
     "report": {"--results": [("nowhere", "--results: nowhere is not a folder")]},
 }
@@ -220,6 +225,7 @@ FOLDERS = {
     "published": "published",
     "time_to_quality": "time_to_quality",
     "completions": "completions",
+    "in_brief": "in_brief",
 }
 
 
