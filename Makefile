@@ -5,6 +5,7 @@
 # make test          install into .venv, lint, test: 5 to 8 minutes (MNIST tests run where MNIST is)
 # make test-scripts  run every script in small, and score all test images: 10 to 15 minutes
 # make test-all      both, and the slow tests: every experiment twice, and more: an hour and more
+# make docs          the API's pages, in docs/api/
 # CPU=1 beside any of them: install torch without CUDA's libraries, 1 GB in place of 6
 PYTHON ?= python3
 VENV ?= .venv
@@ -19,7 +20,7 @@ ON_RECORD = --results results --resume
 # a process for each of two cores, each with one thread: half of the time of one process with two
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
 
-.PHONY: run results test test-scripts test-all lint format install clean
+.PHONY: run results test test-scripts test-all lint format docs install clean
 
 run: install
 	$(BIN)/python -m experiments.question_a --dataset auto --results runs --train --resume $(QUICKLY)
@@ -62,6 +63,11 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# the API's pages, from the docstrings, in docs/api/
+docs: install
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	$(BIN)/python -m pdoc --docformat google --math --output-directory docs/api pyro_vae
+
 install: $(VENV)/installed
 
 $(VENV)/installed: setup.cfg pyproject.toml
@@ -75,4 +81,4 @@ endif
 	touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) build docs/api *.egg-info .pytest_cache .ruff_cache

@@ -27,6 +27,13 @@ class InputError(ValueError):
     """Wrong input. The message is one line that names the argument and the remedy.
 
     The experiment scripts print it and end with exit code 2; in a notebook it is raised as is.
+
+    >>> from pyro_vae import InputError, Vae
+    >>> try:
+    ...     Vae.build(latent_dim=0)
+    ... except InputError as error:
+    ...     print(error)
+    latent_dim must be a whole number >= 1, not 0
     """
 
     def __init__(self, message: str):

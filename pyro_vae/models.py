@@ -25,6 +25,11 @@ class GreyBernoulli(dist.Bernoulli):
     A pixel x in [0, 1] with probability p scores x log p + (1 - x) log(1 - p). For grey pixels this
     is a surrogate, not a density over [0, 1]; it is at most minus the binary entropy of x. A pixel
     outside [0, 1], or NaN, is an error. Samples are 0 or 1.
+
+    >>> import torch
+    >>> from pyro_vae import GreyBernoulli
+    >>> GreyBernoulli(logits=torch.tensor(0.0)).log_prob(torch.tensor(0.3))  # log 1/2
+    tensor(-0.6931)
     """
 
     support = constraints.unit_interval
@@ -44,6 +49,11 @@ class ContinuousBernoulli(dist.ContinuousBernoulli):
     Loaiza-Ganem, Cunningham (2019), The continuous Bernoulli, eq. 5 and 6, with l for logit lambda.
     torch computes C from a clamped probability. It stops growing beyond |l| = 16, so the log
     density of an image of saturated pixels is tens of nats too low.
+
+    >>> import torch
+    >>> from pyro_vae import ContinuousBernoulli
+    >>> ContinuousBernoulli(logits=torch.tensor(0.0)).log_prob(torch.tensor(0.3))  # uniform
+    tensor(0.)
     """
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -31,6 +31,10 @@ class ConversionWarning(UserWarning):
     """What was done to images so that programs can take them, once for each kind of images.
 
     Silence it by `warnings.simplefilter("ignore", ConversionWarning)`.
+
+    >>> import warnings
+    >>> from pyro_vae import ConversionWarning
+    >>> warnings.simplefilter("ignore", ConversionWarning)
     """
 
 

@@ -20,6 +20,11 @@ class Dataset(NamedTuple):
 
     Label y is called `classes[y]`. Where the images have no labels, there are no classes, and
     every label is -1.
+
+    >>> from pyro_vae import load_dataset
+    >>> digits = load_dataset("digits")
+    >>> digits.classes[digits.test_labels[0]]
+    '1'
     """
 
     name: str

@@ -63,6 +63,16 @@ def load_images(
 
     The name ends in six hex digits computed from the images, so that two folders of one name get
     separate results.
+
+    >>> from torchvision.transforms.functional import to_pil_image
+    >>> from pathlib import Path
+    >>> from pyro_vae import load_dataset, load_images
+    >>> Path("two").mkdir()
+    >>> for number, image in enumerate(load_dataset("digits").test_images[:10]):
+    ...     to_pil_image(image).save(f"two/{number}.png")
+    >>> len(load_images("two").train_images)
+    two: 10 images, without labels; 10 taken as they are, 28x28
+    8
     """
     check_number("test_share", test_share, 0, 1)
     check_seed(seed)

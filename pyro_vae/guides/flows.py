@@ -56,6 +56,12 @@ class InverseAutoregressive(Flow):
 
     Fast to sample; scoring a value that it did not draw takes d passes. Kingma et al. (2016),
     Improving variational inference with inverse autoregressive flow.
+
+    >>> import torch
+    >>> from pyro_vae import InverseAutoregressive, Vae
+    >>> guide = InverseAutoregressive(Vae.build(2, architecture="dense").model)
+    >>> guide.q(torch.zeros(5, 1, 28, 28)).batch_shape
+    torch.Size([5])
     """
 
     def layer(self, context: int, order: Tensor) -> dist.ConditionalTransformModule:
@@ -69,6 +75,12 @@ class Spline(Flow):
 
     The curves are the identity outside [-5, 5]. Dolatabadi, Erfani, Leckie (2020), Invertible
     generative modeling using linear rational splines.
+
+    >>> import torch
+    >>> from pyro_vae import Spline, Vae
+    >>> guide = Spline(Vae.build(2, architecture="dense").model)
+    >>> guide.q(torch.zeros(5, 1, 28, 28)).batch_shape
+    torch.Size([5])
     """
 
     def layer(self, context: int, order: Tensor) -> dist.ConditionalTransformModule:

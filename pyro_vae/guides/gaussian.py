@@ -30,7 +30,14 @@ class MeanField(Amortised):
 
 
 class FullRank(Amortised):
-    """z ~ N(loc, L L'), L lower triangular: the coordinates may be correlated."""
+    """z ~ N(loc, L L'), L lower triangular: the coordinates may be correlated.
+
+    >>> import torch
+    >>> from pyro_vae import FullRank, Vae
+    >>> guide = FullRank(Vae.build(2, architecture="dense").model)
+    >>> guide.q(torch.zeros(3, 1, 28, 28)).covariance_matrix.shape
+    torch.Size([3, 2, 2])
+    """
 
     @checked
     def __init__(self, model: Model, precision: str = "auto"):

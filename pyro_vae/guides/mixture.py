@@ -14,6 +14,12 @@ class Mixture(Amortised):
 
     Its samples carry pathwise gradients (Jankowiak, Karaletsos 2019, Pathwise derivatives for
     multivariate distributions).
+
+    >>> import torch
+    >>> from pyro_vae import Mixture, Vae
+    >>> guide = Mixture(Vae.build(2, architecture="dense").model, components=3)
+    >>> guide.q(torch.zeros(5, 1, 28, 28)).batch_shape
+    torch.Size([5])
     """
 
     @checked

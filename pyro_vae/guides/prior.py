@@ -10,7 +10,13 @@ from pyro_vae.models import Model
 
 
 class PriorGuide(UsesModel, nn.Module):
-    """Propose from the model's prior, ignoring the image: the baseline for every guide."""
+    """Propose from the model's prior, ignoring the image: the baseline for every guide.
+
+    >>> from pyro_vae import PriorGuide, Vae, load_dataset, log_likelihood
+    >>> model, x = Vae.build(2, architecture="dense").model, load_dataset("digits").test_images[:3]
+    >>> log_likelihood(model, PriorGuide(model), x, num_samples=10).value.shape
+    (3,)
+    """
 
     @checked
     def __init__(self, model: Model):

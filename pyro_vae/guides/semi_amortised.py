@@ -22,6 +22,12 @@ class SemiAmortised(UsesModel, MeanField):
     The encoder gives only the start. It is trained with the gradient at the end of the steps
     (straight-through). Kim et al. (2018), Semi-amortized variational autoencoders, differentiate
     through the steps instead.
+
+    >>> import torch
+    >>> from pyro_vae import SemiAmortised, Vae
+    >>> guide = SemiAmortised(Vae.build(2, architecture="dense").model, steps=2)
+    >>> guide.q(torch.zeros(5, 1, 28, 28)).batch_shape
+    torch.Size([5])
     """
 
     @checked

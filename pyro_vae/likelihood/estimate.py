@@ -18,7 +18,14 @@ from pyro_vae.likelihood.psis import check_log_weights, khat_threshold, pareto_k
 
 
 class Estimate(NamedTuple):
-    """log p(x) of B images with its diagnostics. All arrays `(B,)`, float64, nats per image."""
+    """log p(x) of B images with its diagnostics. All arrays `(B,)`, float64, nats per image.
+
+    >>> import numpy as np
+    >>> from pyro_vae import estimate
+    >>> result = estimate(np.zeros((100, 2)))  # 100 equal weights of two images
+    >>> result.value.tolist(), result.ess.tolist()
+    ([0.0, 0.0], [100.0, 100.0])
+    """
 
     value: np.ndarray  # IWAE-K, the estimate of log p(x); its expectation is a lower bound
     se: np.ndarray  # its Monte Carlo standard error (delta method); NaN at K = 1 or value -inf

@@ -37,6 +37,11 @@ class Encoder(nn.Module):
     time of a training step, are rounded. A rounded encoder is still a function of x: its guide is
     sampled and scored as the same distribution, so the ELBO remains a lower bound of log p(x). The
     decoder is never rounded, because it is the model.
+
+    >>> import torch
+    >>> from pyro_vae import Encoder
+    >>> Encoder(num_params=8)(torch.zeros(3, 1, 28, 28)).shape
+    torch.Size([3, 8])
     """
 
     @checked
@@ -74,6 +79,11 @@ class Decoder(nn.Module):
     """Map latents `z`, `(*, d)`, to the logits of Bernoulli pixels, `(*, 1, 28, 28)`.
 
     As every decoder class, it names its matching encoder class as `encoder`.
+
+    >>> import torch
+    >>> from pyro_vae import Decoder
+    >>> Decoder(latent_dim=4)(torch.zeros(5, 3, 4)).shape
+    torch.Size([5, 3, 1, 28, 28])
     """
 
     encoder = Encoder

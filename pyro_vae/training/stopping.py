@@ -12,11 +12,21 @@ from pyro_vae import parallel
 
 
 class TrainingError(RuntimeError):
-    """Training cannot go on. The message says why, and what is left on disk."""
+    """Training cannot go on. The message says why, and what is left on disk.
+
+    >>> from pyro_vae import TrainingError
+    >>> issubclass(TrainingError, Exception)  # catch it around `fit`
+    True
+    """
 
 
 class Interrupted(Exception):
-    """Training was asked to stop, and has saved its state. The message says how to go on."""
+    """Training was asked to stop, and has saved its state. The message says how to go on.
+
+    >>> from pyro_vae import Interrupted
+    >>> issubclass(Interrupted, BaseException)  # catch it around `fit`
+    True
+    """
 
 
 def interrupted(path: Path | None) -> Interrupted:
