@@ -31,7 +31,7 @@ class LinearGaussian:
     >>> problem = LinearGaussian()
     >>> x = problem.data(3)
     >>> found = log_likelihood(problem.model, problem.exact_guide, x, num_samples=10)
-    >>> bool(abs(found.value - problem.log_evidence(x).numpy()).max() < 1e-9)
+    >>> bool(abs(found.value - problem.log_likelihood(x).numpy()).max() < 1e-9)
     True
 
     Args:
