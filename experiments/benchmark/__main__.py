@@ -50,12 +50,10 @@ def tables(metrics: dict) -> dict[str, dict]:
 
 
 def figure(metrics: dict) -> Figure:
-    """Draw the speed of each contender above, and how seconds and memory grow below."""
-    figure = Figure(figsize=(13, 9.5))
+    """Draw the speed of each contender."""
+    figure = Figure(figsize=(10.5, 6))
     figure.set_layout_engine("constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=[2, 1])
-    speed.draw(above.subplots(2, 2).ravel(), tables(metrics))
-    growth.draw(below.subplots(1, 3), metrics["growth"])
+    speed.draw(figure.subplots(2, 2).ravel(), tables(metrics))
     figure.suptitle("Speed, each contender in a process of its own, taking turns")
     return figure
 
@@ -92,7 +90,8 @@ def main() -> None:
     print(effort.as_text(results.metrics["effort"]))
     results.add("distance", machine.measure(x, state, args.device))
     print(machine.as_text(results.metrics["distance"]))
-    results.add("growth", growth.measure(x, state, args.device))
+    metrics = growth.measure(x, state, args.device)
+    results.add("growth", metrics, growth=growth.figure(metrics))
     results.draw(benchmark=figure(results.metrics))
     results.add("scaling", scaling.measure(args, args.images, min(3, args.rounds)))
     if results.metrics["scaling"]:

@@ -128,7 +128,7 @@ def main() -> None:
     evaluations = gaps.evaluate_all(field, x, gap_images)
     rows = gaps.table_of(evaluations, trainings)
     generators = "one generator" if args.frozen_decoder else "generators of their own"
-    title = f"{len(rows)} guides of {generators}, d = {args.latent_dim}, {len(x):,} test images"
+    title = f"What the ELBO misses (95% intervals): guides of {generators}, d = {args.latent_dim}"
     results.add("rows", {row["guide"]: row for row in rows}, guides=gaps.figure(rows, title))
     results.add("pairs", pairs(evaluations))
     if field.refined and args.latent_dim == 2:

@@ -48,20 +48,11 @@ def table_of(evaluations: dict[str, Evaluation], trainings: dict[str, Training])
 
 
 def figure(rows: list[dict], title: str) -> Figure:
-    """Draw the gaps of each guide, its differences to the first, and how far its weights go."""
-    figure = Figure(figsize=(12.8, 0.5 * len(rows) + 2.2))
+    """Draw what the ELBO of each guide misses, in its two parts."""
+    figure = Figure(figsize=(9, 0.42 * len(rows) + 1.6))
     figure.set_layout_engine("constrained")
-    left, middle, right = figure.subplots(1, 3, sharey=True, width_ratios=[1.5, 1.1, 1])
-    place = np.arange(len(rows))[::-1]
-    _draw_gaps(left, rows, place)
-    _draw_differences(middle, rows, place)
-    share = [row["share_trusted"] for row in rows]
-    ess = [row["median_ess"] / row["num_samples"] for row in rows]
-    right.barh(place + 0.17, share, 0.32, color="#4d9221", label="images that pass $\\hat k$")
-    right.barh(place - 0.17, ess, 0.32, color="0.5", label="median effective sample share")
-    right.set(xlim=(0, 1), title=f"{rows[0]['num_samples']:,} samples an image")
-    right.xaxis.set_major_formatter("{x:.0%}")
-    figure.legend(loc="outside lower center", ncols=4, fontsize=8.5)
+    _draw_gaps(figure.subplots(), rows, np.arange(len(rows))[::-1])
+    figure.legend(loc="outside lower center", ncols=3)
     figure.suptitle(title)
     return figure
 
@@ -74,9 +65,9 @@ def _draw_gaps(ax: Axes, rows: list[dict], place: np.ndarray) -> None:
     ends = totals + [part["ci95"][1] - part["mean"] for part in last]
     widest = 1.05 * max(ends[totals <= 5 * np.median(totals)], default=1.0)
     parts = {
-        "approximation": (COLOURS["posterior"], "approximation gap: the family"),
-        "amortisation": (COLOURS["guide"], "amortisation gap: the encoder"),
-        "sum": ("0.7", "both, not told apart"),
+        "approximation": (COLOURS["posterior"], "the family's gap"),
+        "amortisation": (COLOURS["guide"], "the encoder's gap"),
+        "sum": ("0.7", "both together"),
     }
     for y, row, total in zip(place, rows, totals, strict=True):
         gaps = row["gaps"]
@@ -94,34 +85,5 @@ def _draw_gaps(ax: Axes, rows: list[dict], place: np.ndarray) -> None:
     ax.set(
         xlabel=f"log p(x) − ELBO, nats per image, {rows[0]['gaps']['sum']['images']:,} images",
         xlim=(lowest, widest),
-        title="What the ELBO misses (95% interval of each part)",
     )
-    ax.set_yticks(place, [row["guide"] for row in rows])
-
-
-def _draw_differences(ax: Axes, rows: list[dict], place: np.ndarray) -> None:
-    """Draw each guide's scores minus the first guide's; those far beyond the gaps as numbers."""
-    differences = np.array([row["elbo_minus_first"]["mean"] for row in rows])
-    gaps = [row["gaps"]["sum"]["mean"] for row in rows]
-    usual = np.abs(differences)[np.abs(differences) <= 5 * np.median(gaps)]
-    reach = 1.6 * max(0.1, *usual)
-    for key, colour, offset, label in (
-        ("elbo_minus_first", COLOURS["guide"], 0.13, "ELBO"),
-        ("iwae_100_minus_first", COLOURS["posterior"], -0.13, "IWAE-100"),
-    ):
-        means = np.array([row[key]["mean"] for row in rows])
-        ends = np.array([row[key]["ci95"] for row in rows]).T
-        y = place + offset
-        ax.errorbar(means, y, xerr=np.abs(ends - means), fmt="o", ms=4, color=colour, label=label)
-        style = {"va": "center", "fontsize": 9, "color": colour}
-        for height, mean in zip(y, means, strict=True):
-            if abs(mean) > reach:
-                mark, side = ("\u25c0", "left") if mean < 0 else ("\u25b6", "right")
-                text = f" {mark} {mean:.0f} ".replace("-", "\u2212")
-                ax.text(np.copysign(reach, mean), height, text, ha=side, **style)
-    ax.axvline(0, color="0.3", lw=0.8)
-    ax.set(
-        xlim=(-reach, reach),
-        xlabel=f"minus {rows[0]['guide']}'s, nats per image",
-        title=f"Paired differences, {rows[0]['elbo']['images']:,} images (95% intervals)",
-    )
+    ax.set_yticks(place, [row["guide"].replace("_", " ") for row in rows])

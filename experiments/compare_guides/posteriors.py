@@ -23,7 +23,7 @@ from pyro_vae.likelihood.importance import log_joint_in_chunks
 from pyro_vae.likelihood.intervals import mean_interval
 from pyro_vae.likelihood.quadrature import GridPosterior, integrate_plane
 from pyro_vae.likelihood.traces import log_joint
-from pyro_vae.programs import Program, has_own_numbers
+from pyro_vae.programs import Program
 
 POINTS = 201  # along each side of a picture
 
@@ -66,19 +66,16 @@ def against_quadrature(
 def figure(
     field: Field, x: Tensor, named: list[str], gap: np.ndarray, spread: np.ndarray
 ) -> Figure:
-    """Draw the exact posterior of four of the images `x`, and each guide over it.
+    """Draw the exact posterior of two of the images `x`, and three guides over it.
 
-    `named` says what each image is.
-
-    A picture holds the posterior and the amortised guides.
+    `named` says what each image is. The guides are the first, the mixture if it is among them, and
+    the refined one.
     """
-    chosen, names = four_posteriors(gap, spread, named)
+    chosen, names = two_posteriors(gap, spread, named)
     x, model = x[chosen], field.refined.model
-    guides = {
-        name: guide
-        for name, (_, guide) in field.candidates.items()
-        if not has_own_numbers(guide)  # numbers for all images: it takes none alone
-    }
+    first = next(iter(field.candidates))
+    shown = [name for name in dict.fromkeys((first, "mixture")) if name in field.candidates]
+    guides = {name: field.candidates[name][1] for name in shown}
     guides["refined"] = field.refined.guide
     plane = integrated(model, x)
     samples = [
@@ -86,14 +83,14 @@ def figure(
         for guide in guides.values()
         if isinstance(guide, Amortised)
     ]
-    figure = Figure(figsize=(1.9 * (len(guides) + 1) + 0.4, 2.05 * len(x) + 0.9))
+    figure = Figure(figsize=(2.5 * (len(guides) + 1), 2.6 * len(x) + 0.6))
     figure.set_layout_engine("constrained")
     axes = figure.subplots(len(x), len(guides) + 1, squeeze=False)
     for ax, name in zip(axes[0, 1:], guides, strict=True):
-        ax.set_title(name.replace("_", "\n"), fontsize=9.5)
+        ax.set_title(name.replace("_", " "), fontsize=11)
     for b, row in enumerate(axes):
         show_image(row[0], x[b])
-        row[0].set_ylabel(names[b], fontsize=9)
+        row[0].set_ylabel(names[b], fontsize=10)
         log_p = plane.log_posterior[:, b]
         ticks = _window(
             torch.cat([plane.z[log_p > log_p.max() - 7, b], *(z[:, b] for z in samples)])
@@ -104,10 +101,7 @@ def figure(
         for ax, guide in zip(row[1:], guides.values(), strict=True):
             density = log_joint(guide, [image], {"z": z})[:, 0].double().exp().cpu()
             _draw_posterior(ax, ticks, posterior, density)
-    figure.suptitle(
-        "Exact posterior over the latent plane (shading: square root of its density)\n"
-        "and each guide (50% and 95% contours)"
-    )
+    figure.suptitle("The exact posterior (blue), and each guide's 50% and 95% (orange)")
     return figure
 
 
@@ -144,7 +138,7 @@ def _draw_posterior(ax: Axes, ticks: list[Tensor], posterior: Tensor, density: T
     else:
         mass = float(density.sum()) * area
         ax.set_xlabel(f"{mass:.0%} of it in here", fontsize=8, color=COLOURS["guide"])
-    ax.tick_params(labelsize=6.5)
+    ax.tick_params(labelsize=8)
     ax.locator_params(nbins=4)
     ax.grid(False)
 
@@ -157,14 +151,13 @@ def mass_levels(density: np.ndarray, cell: float) -> list[float]:
     return sorted(set(levels))
 
 
-def four_posteriors(
+def two_posteriors(
     gap: np.ndarray, spread: np.ndarray, named: list[str]
 ) -> tuple[np.ndarray, list[str]]:
-    """Choose images with the smallest, median and largest gap, and with the widest posterior."""
-    order = np.argsort(gap)
-    chosen = np.array([order[0], order[len(order) // 2], order[-1], np.argmax(spread)])
+    """Choose the image with the median gap, and that with the widest posterior."""
+    chosen = np.array([np.argsort(gap)[len(gap) // 2], np.argmax(spread)])
     names = [
-        f"{name}: {named[i]}\ngap {gap[i]:.1f} nats, sd {spread[i]:.2f}"
-        for name, i in zip(["easy", "typical", "hard", "ambiguous"], chosen, strict=True)
+        f"{name}: {named[i]}\ngap {gap[i]:.1f} nats"
+        for name, i in zip(["typical", "ambiguous"], chosen, strict=True)
     ]
     return chosen, names

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.benchmark import contenders, effort, machine, scaling, speed, turns
+from experiments.benchmark import contenders, effort, growth, machine, scaling, speed, turns
 from experiments.benchmark.__main__ import figure as benchmark_figure
 from experiments.benchmark.__main__ import tables
 from pyro_vae.likelihood.importance import log_likelihood
@@ -207,7 +207,8 @@ def test_the_figure_shows_every_contender():
         },
     }
     figure = benchmark_figure(metrics)
-    figure.draw_without_rendering()
+    for drawn in (figure, growth.figure(metrics["growth"])):
+        drawn.draw_without_rendering()
     labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
     assert labels == ["plain", "ours"]
     assert speed.as_text(tables(metrics)).count("ours") == 4

@@ -16,7 +16,7 @@ import torch
 from experiments.cli import TRAINING
 from experiments.compare_guides.__main__ import of_the_generator, options
 from experiments.compare_guides.candidates import Field, warm_start
-from experiments.compare_guides.posteriors import four_posteriors, integrated, mass_levels
+from experiments.compare_guides.posteriors import integrated, mass_levels, two_posteriors
 from experiments.compare_guides.training import known_seconds, train_all
 from pyro_vae.guides.gaussian import MeanField
 from pyro_vae.guides.prior import PriorGuide
@@ -211,14 +211,14 @@ def test_contours_of_a_gaussian_hold_their_mass():
     assert mass_levels(density[:100], cell) == []
 
 
-def test_four_posteriors_by_gap_and_spread():
+def test_two_posteriors_by_gap_and_spread():
     gap = np.random.default_rng(0).permutation(101).astype(float)
     spread = np.zeros(101)
     spread[17] = 3
-    chosen, names = four_posteriors(gap, spread, ["a 7"] * 101)
-    assert gap[chosen[:3]].tolist() == [0, 50, 100]
-    assert chosen[3] == 17
-    assert names[1] == "typical: a 7\ngap 50.0 nats, sd 0.00"
+    chosen, names = two_posteriors(gap, spread, ["a 7"] * 101)
+    assert gap[chosen[0]] == 50
+    assert chosen[1] == 17
+    assert names[0] == "typical: a 7\ngap 50.0 nats"
 
 
 def test_a_warm_start_leaves_the_last_layer_new():
