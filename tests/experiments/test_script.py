@@ -49,8 +49,9 @@ def results(tmp_path_factory):
 @pytest.mark.scripts
 def test_question_a_writes_its_figures_and_metrics(results):
     names = {path.name for path in (results / "question_a").iterdir()}
-    figures = ["training", "reconstructions", "noise", "noise_curves", "random", "interpolation"]
-    assert names == {f"{name}.png" for name in [*figures, "endpoints", "noise_posterior"]} | {"metrics.json"}
+    figures = ["training", "reconstructions", "noise", "noise_posterior", "noise_curves", "random"]
+    figures += ["interpolation", "endpoints"]
+    assert names == {f"{name}.png" for name in figures} | {"metrics.json"}
     metrics = json.loads((results / "question_a" / "metrics.json").read_text())
     assert metrics["dataset"] == "digits"
     assert metrics["training"]["epochs"] == 1
