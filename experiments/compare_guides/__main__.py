@@ -127,6 +127,8 @@ def main() -> None:
     gap_images = args.images // 10
     evaluations = gaps.evaluate_all(field, x, gap_images)
     rows = gaps.table_of(evaluations, trainings)
+    for row in rows:
+        row["calibration"] = gaps.calibration_of(field, row["guide"], x[: max(20, len(x) // 5)])
     generators = "one generator" if args.frozen_decoder else "generators of their own"
     title = f"What the ELBO misses (95% intervals): guides of {generators}, d = {args.latent_dim}"
     results.add("rows", {row["guide"]: row for row in rows}, guides=gaps.figure(rows, title))

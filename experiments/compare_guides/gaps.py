@@ -12,8 +12,10 @@ from torch import Tensor
 from experiments.compare_guides import SEED
 from experiments.compare_guides.candidates import Field
 from experiments.compare_guides.training import Training
+from pyro_vae.analysis.calibration import calibrate
 from pyro_vae.analysis.comparison import Evaluation, evaluate, table
 from pyro_vae.analysis.plots import COLOURS
+from pyro_vae.programs import has_own_numbers
 
 
 def evaluate_all(field: Field, x: Tensor, gap_images: int) -> dict[str, Evaluation]:
@@ -45,6 +47,23 @@ def table_of(evaluations: dict[str, Evaluation], trainings: dict[str, Training])
         training = trainings.get(row["guide"], Training(0.0, []))
         row["seconds"]["train"], row["history"] = training
     return rows
+
+
+def calibration_of(field: Field, name: str, x: Tensor) -> dict | None:
+    """Return how far the ranks of simulated latents are from uniform, by weighted draws.
+
+    Simulated images are black and white, and an encoder that was trained on grey ones has never
+    seen any: so its draws are weighted, by 1,000 samples. None for a guide with numbers of its own
+    for each image.
+    """
+    if name == "refined":
+        model, guide = field.refined.model, field.refined.guide
+    else:
+        model, guide = field.candidates[name]
+    if has_own_numbers(guide):
+        return None
+    options = {"num_samples": 1000, "seed": SEED, "progress": f"{name}: calibration"}
+    return calibrate(model, guide, x, **options).summary()
 
 
 def figure(rows: list[dict], title: str) -> Figure:

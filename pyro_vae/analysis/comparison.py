@@ -220,11 +220,15 @@ def pairs(results: dict[str, Evaluation]) -> dict[str, dict[str, dict]]:
 
 
 def as_text(rows: list[dict]) -> str:
-    """Return the table for a terminal. A star marks a difference whose interval excludes zero."""
+    """Return the table for a terminal. A star marks a difference whose interval excludes zero.
+
+    Rows that have a "calibration", a summary of `Calibration`, show how far ranks are from uniform.
+    """
+    calibrated = any(row.get("calibration") for row in rows)
     head = (
         f"{'guide':<24}{'ELBO':>9}  {'minus the first, 95%':<28}{'IWAE-100':>9}{'log p':>9}"
         f"{'k-hat ok':>10}{'ESS':>6}{'approx.':>9}{'amort.':>8}{'weights':>11}{'train s':>9}"
-        f"{'eval s':>8}"
+        f"{'eval s':>8}{'ranks off' if calibrated else '':>{11 if calibrated else 0}}"
     )
     lines = [head, "-" * len(head)]
     for row in rows:
@@ -243,6 +247,9 @@ def as_text(rows: list[dict]) -> str:
             f"{amortisation:>8}{row['parameters']:>11,}"
             f"{'?' if train is None else f'{train:.0f}':>9}{row['seconds']['evaluate']:>8.0f}"
         )
+        if calibration := row.get("calibration"):
+            off = "*" if calibration["p_value"] < 0.05 else ""
+            lines[-1] += f"{calibration['largest_distance']:>10.0%}{off}"
     first = rows[0]
     lines.append(
         f"nats per image over {first['elbo']['images']} images, gaps over "

@@ -82,6 +82,12 @@ def test_rows_and_pairs_agree(problem):
     first, second = lines[2:4]
     assert "*" not in first
     assert "*" in second  # a difference whose interval is clear of zero
+    rows[0]["calibration"] = {"p_value": 0.4, "largest_distance": 0.03}
+    rows[1]["calibration"] = {"p_value": 0.01, "largest_distance": 0.25}
+    head, _, first, second, *_ = as_text(rows).splitlines()
+    assert head.endswith("ranks off")
+    assert first.endswith(" 3%")
+    assert second.endswith("25%*")
 
 
 def test_bad_input_is_named(problem):

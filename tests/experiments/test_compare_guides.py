@@ -66,6 +66,7 @@ def test_the_pages_guide_is_in_the_table(results):
         assert row["log_p"]["mean"] == rows["mean_field"]["log_p"]["mean"]
     for name in ("mean_field", "MyGuide"):
         assert {"sum", "approximation", "amortisation"} == set(rows[name]["gaps"])
+        assert rows[name]["calibration"]["images"] == 20
         assert len(rows[name]["history"]) == 1
 
 
