@@ -1,5 +1,6 @@
 # make run           install into .venv, train the d = 4 autoencoder, draw (a) in runs/, then one
 #                    figure each of (b), (c) and (d)
+# make explore       a page to play with the autoencoders, in runs/; opened in the browser
 # make results       make the results of record again, in results/: about 10 hours on 2 cores, with
 #                    the checkpoints that are there; delete results/checkpoints to train them too
 # make test          install into .venv, lint, test: 5 to 8 minutes (MNIST tests run where MNIST is)
@@ -20,11 +21,14 @@ ON_RECORD = --results results --resume
 # a process for each of two cores, each with one thread: half of the time of one process with two
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
 
-.PHONY: run results test test-scripts test-all lint format docs install clean
+.PHONY: run explore results test test-scripts test-all lint format docs install clean
 
 run: install
 	$(BIN)/python -m experiments.question_a --dataset auto --results runs --train --resume $(QUICKLY)
 	$(BIN)/python -m experiments.in_brief --dataset auto --results runs
+
+explore: install
+	$(BIN)/python -m experiments.explorer --results runs
 
 # those on a GPU, results/benchmark_gpu, are made by hand: benchmark --results results --device cuda
 results: install

@@ -18,6 +18,7 @@ from pyro_vae.analysis.rendering import device_of, latent_sites, rows_like
 from pyro_vae.analysis.sampling import Latents, decode, guide_samples, sample
 from pyro_vae.data.conversion import Images, Labels, as_batch, as_labels, check_batch
 from pyro_vae.errors import InputError, check_choice, check_counts, checked, describe
+from pyro_vae.explorer.page import write_page
 from pyro_vae.guides import AMORTISED
 from pyro_vae.guides.amortised import Amortised
 from pyro_vae.guides.refined import Refined
@@ -257,6 +258,33 @@ class Vae:
                 self.model, self.guide, *batch, labels=labels, **options
             )
         return log_likelihood(self.model, self.guide, *batch, se=se, **options)
+
+    @checked
+    def to_html(
+        self,
+        path: str | Path,
+        images: Images | None = None,
+        labels: Labels | None = None,
+        classes: tuple[str, ...] = tuple("0123456789"),
+        progress: Progress = None,
+    ) -> None:
+        """Write a page to play with this autoencoder: one HTML file, which needs no network.
+
+        Its sliders move z; it draws, reconstructs and scores what is drawn on it. The first 20
+        `images` can be chosen on it, and all are dots of its scatter. InputError names what the
+        page can't run.
+
+        >>> from pyro_vae import Vae, load_dataset
+        >>> x = load_dataset("digits").test_images[:20]
+        >>> Vae.build(2, architecture="dense").to_html("page.html", x)
+        """
+        rows = []
+        if images is not None:
+            given = [images] if labels is None else [images, labels]
+            x, *y = as_batch(self.model, *given, name="images")
+            rows = [x, *y]
+        write_page({repr(self): (self.model, self.guide)}, path, *rows, classes=classes,
+                   progress=progress)  # fmt: skip
 
     @checked
     def reconstruct(

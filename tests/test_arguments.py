@@ -85,6 +85,14 @@ RIGHT = {
     "vae.Vae.log_likelihood": {
         "self": VAE, "x": X, "num_samples": 2, "se": None, "seed": 0, "mask": None, "progress": None
     },
+    "vae.Vae.to_html": {
+        "self": VAE, "path": FOLDER / "page.html", "images": X, "labels": None,
+        "classes": ("0", "1"), "progress": False,
+    },
+    "page.write_page": {
+        "autoencoders": {"a": (MODEL, GUIDE)}, "path": FOLDER / "page.html", "images": X,
+        "labels": None, "classes": ("0", "1"), "progress": False,
+    },
     "vae.Vae.reconstruct": {"self": VAE, "x": X, "num_samples": 2, "seed": 0},
     "vae.Vae.decode": {"self": VAE, "z": LATENTS},
     "vae.Vae.sample": {"self": VAE, "n": 2, "seed": 0, "pixels": True},

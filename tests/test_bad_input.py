@@ -919,6 +919,7 @@ ELSEWHERE = {
         "refused_by_distribution",
         "refuse_jit",  # by a trace: test_traced
     ),
+    *("write_page", "described", "layers_of"),  # explorer/test_page
     *("show_image", "image_rows", "save_figure", "on_cpu", "seeded", "pack", "blaming"),
     # by device: test_gpu
     *("default_chunk_size", "autocast", "without_tf32"),

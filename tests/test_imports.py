@@ -27,7 +27,7 @@ ROOMS = (
     ("accuracy",),
     ("shards",),
     ("analysis",),
-    ("problems",),
+    ("problems", "explorer"),
     ("vae",),
     ("",),
 )

@@ -170,12 +170,26 @@ OWN = {
         "--images": [("19", "--images must be >= 20, not 19")],
         "--train": [("", f"--train: {SET_ITSELF}")],
     },
+    "explorer": {
+        "--latent-dim": [],
+        "--images": [("19", "--images must be >= 20, not 19")],
+        "--train": [("", f"--train: {SET_ITSELF}")],
+        "--checkpoint": [("typo.pt", "typo.pt is not a file")],
+    },
     "completions": {"--num-samples": [("1", "--num-samples must be >= 2, not 1")]},
     "report": {"--results": [("nowhere", "--results: nowhere is not a folder")]},
 }
 # those without a value, which are right for most scripts; and --data-root, which `test_script`
 # tests, since only MNIST asks for it
-ELSEWHERE = {"--help", "--train", "--resume", "--frozen-decoder", "--refined", "--data-root"}
+ELSEWHERE = {
+    "--help",
+    "--closed",
+    "--train",
+    "--resume",
+    "--frozen-decoder",
+    "--refined",
+    "--data-root",
+}
 
 
 def rows(script):
