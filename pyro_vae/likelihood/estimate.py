@@ -6,7 +6,7 @@ log q(z_k | x), `(K, B)` for B images. Tensors and NumPy arrays both serve.
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +15,10 @@ from torch import Tensor
 from pyro_vae.errors import InputError, check_counts, checked
 from pyro_vae.likelihood.intervals import mean_interval, standard_error_of_mean
 from pyro_vae.likelihood.psis import check_log_weights, khat_threshold, pareto_khat, passes
+
+if TYPE_CHECKING:  # for `to_frame` and `plot` alone, which import them
+    import pandas
+    from matplotlib.figure import Figure
 
 
 class Estimate(NamedTuple):
@@ -34,6 +38,61 @@ class Estimate(NamedTuple):
     elbo: np.ndarray  # mean log weight: the ELBO from the same samples
     zero_weights: np.ndarray  # samples with log weight -inf: kept in every mean, and counted
     num_samples: int | np.ndarray  # K; of each image, `(B,)`, where a standard error sets it
+
+    def __repr__(self) -> str:
+        """Say what was found and how far to trust it, a line each; the arrays are its fields."""
+        summary = self.summary()
+        low, high = summary["ci95"]
+        lines = [
+            f"log p(x) of {len(self.value):,} images: {summary['mean']:.2f} nats on average"
+            + (f", {low:.2f} to {high:.2f} (95%, over images)" if len(self.value) > 1 else "")
+            + f", by {summary['num_samples']:,.0f} samples an image",
+            summary["verdict"],
+        ]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the lines, and a table of the first ten images."""
+        heads = ("image", "log p(x), nats", "± se", "effective samples", "k-hat", "trusted")
+        rows = [
+            f"<tr><td>{i}</td><td>{value:.2f}</td><td>{se:.2f}</td><td>{ess:.0f}</td>"
+            f"<td>{khat:.2f}</td><td>{'yes' if ok else 'no'}</td></tr>"
+            for i, (value, se, ess, khat, ok) in enumerate(
+                zip(self.value, self.se, self.ess, self.khat, self.trusted(), strict=True)
+            )
+            if i < 10
+        ]
+        more = len(self.value) - len(rows)
+        rows += [f"<tr><td colspan='{len(heads)}'>and {more:,} more</td></tr>"] if more else []
+        head = "".join(f"<th>{name}</th>" for name in heads)
+        said = "<br>".join(repr(self).splitlines())
+        return f"<p>{said}</p><table><tr>{head}</tr>{''.join(rows)}</table>"
+
+    def to_frame(self) -> "pandas.DataFrame":
+        """Return a table with a row for each image; needs pandas."""
+        try:
+            import pandas
+        except ImportError as error:
+            raise InputError("to_frame needs pandas: pip install pandas") from error
+        columns = self._asdict() | {"trusted": self.trusted()}
+        return pandas.DataFrame(columns).rename_axis("image")
+
+    def plot(self) -> "Figure":
+        """Draw the estimates against their k-hat: to the right of the line trust them no more."""
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(7, 4))
+        figure.set_layout_engine("constrained")
+        ax = figure.subplots()
+        ok, khat = self.trusted(), np.nan_to_num(self.khat, posinf=np.nan, neginf=np.nan)
+        for chosen, colour, label in ((ok, "#1b6ca8", "trusted"), (~ok, "#d95f02", "not")):
+            share = f"{label} ({chosen.mean():.0%})"
+            ax.plot(khat[chosen], self.value[chosen], "o", ms=4, color=colour, label=share)
+        ax.axvline(khat_threshold(int(np.min(self.num_samples))), color="0.4", ls="--", lw=1)
+        ax.set(xlabel="Pareto k-hat", ylabel="log p(x), nats")
+        ax.set_title(f"{len(ok):,} images, {self.value.mean():.1f} nats on average")
+        ax.legend()
+        return figure
 
     @classmethod
     def concatenate(cls, parts: Sequence["Estimate"]) -> "Estimate":

@@ -60,3 +60,29 @@ def test_khat_at_the_threshold_passes():
     assert passes(np.array([limit, limit + 1e-12, -np.inf, np.inf]), 100).tolist() == [
         True, False, True, False
     ]  # fmt: skip
+
+
+def test_an_estimate_shows_itself(monkeypatch):
+    """By a line a question, a table in a notebook, a frame, and a figure; no array is dumped."""
+    log_w = np.random.default_rng(0).normal(-90, 0.05, (100, 12))
+    log_w[0, 3] = 0  # one weight is all
+    result = estimate(log_w)
+    first, second = repr(result).splitlines()
+    assert first.startswith("log p(x) of 12 images: ")
+    assert "by 100 samples an image" in first
+    assert second.startswith("11 of 12 trusted; not image 3 (k-hat ")
+    html = result._repr_html_()
+    assert html.count("<tr>") == 1 + 10 + 1
+    assert "and 2 more" in html
+    frame = result.to_frame()
+    assert frame["value"].tolist() == result.value.tolist()
+    assert frame["trusted"].sum() == 11
+    assert frame.index.name == "image"
+    (points, others, line) = result.plot().axes[0].lines
+    assert len(points.get_xdata()) == 11
+    assert len(others.get_xdata()) == 1
+    assert line.get_xdata()[0] == 0.5
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(InputError, match="to_frame needs pandas"):
+        result.to_frame()
+    assert len(repr(result.subset(slice(1))).splitlines()) == 2
