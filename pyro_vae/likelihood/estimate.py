@@ -44,7 +44,9 @@ class Estimate(NamedTuple):
         summary = self.summary()
         low, high = summary["ci95"]
         lines = [
-            f"log p(x) of {len(self.value):,} images: {summary['mean']:.2f} nats on average"
+            f"log p(x) of {len(self.value):,} image{'s' * (len(self.value) > 1)}: "
+            f"{summary['mean']:.2f} nats"
+            + " on average" * (len(self.value) > 1)
             + (f", {low:.2f} to {high:.2f} (95%, over images)" if len(self.value) > 1 else "")
             + f", by {summary['num_samples']:,.0f} samples an image",
             summary["verdict"],
