@@ -15,11 +15,10 @@ from experiments.cli import TRAINING, results_root
 from pyro_vae import parallel
 from pyro_vae.analysis.plots import save_figure
 from pyro_vae.data.dataset import Dataset
-from pyro_vae.likelihood.psis import PACKAGE as ARVIZ
 from pyro_vae.networks.precision import resolve_precision
 from pyro_vae.storage.files import atomic_write, check_folder, lock_folder, replace
 
-PACKAGES = ("torch", "torchvision", "pyro-ppl", ARVIZ, "numpy", "scipy", "scikit-learn")
+PACKAGES = ("torch", "torchvision", "pyro-ppl", "numpy", "scipy", "scikit-learn")
 
 
 class Results:

@@ -13,12 +13,10 @@ import runpy
 import select
 import signal
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
-ARVIZ = "arviz_stats" if find_spec("arviz_stats") else "arviz"  # as likelihood/psis.py takes them
 OTHERS = ("filelock", "matplotlib.pyplot", "pyro", "sklearn.datasets", "sklearn.neighbors")
-for _module in (ARVIZ, *OTHERS, "torch", "torch.distributed", "torchvision"):
+for _module in (*OTHERS, "torch", "torch.distributed", "torchvision"):
     importlib.import_module(_module)
 for _module in ("fcntl", "resource", "pwd", "grp", "termios", "tty", "pty", "syslog"):
     sys.modules[_module] = None
