@@ -76,7 +76,7 @@ def figure(
     figure = Figure(figsize=(9.5, 3.6))
     figure.set_layout_engine("constrained")
     left, middle, right = figure.subplots(1, 3, width_ratios=[0.55, 1, 1.3])
-    x, y = vae.here(data.test_images[:1], data.test_labels[:1])
+    x, y = vae.here(data.test_images[:IMAGES], data.test_labels[:IMAGES])
     show_image(left, x[0], f"x, y = {short_name(data.classes[data.test_labels[0]])}")
     points = round(len(plane.z) ** 0.5)
     density = plane.log_posterior[:, 0].exp().view(points, points)
