@@ -279,6 +279,8 @@ class Vae:
         >>> Vae.build(2, architecture="dense").to_html("page.html", x)
         """
         rows = []
+        if images is None and labels is not None:
+            raise InputError("labels are of images: give images too")
         if images is not None:
             given = [images] if labels is None else [images, labels]
             x, *y = as_batch(self.model, *given, name="images")

@@ -15,6 +15,7 @@ function randomNumbers(seed) {
 }
 
 const LOG_2_PI = Math.log(2 * Math.PI);
+const LOG_TINY = Math.log(2 ** -1022); // of the smallest weight beside one of 1
 
 /** log N(z; loc, diag(sd^2)). */
 function logNormal(z, loc, sd) {
@@ -68,11 +69,12 @@ function khatThreshold(count) {
  */
 function paretoKhat(logW) {
   const count = logW.length;
-  if (count < 26) return Infinity;
   const top = Math.max(...logW);
+  if (count > 1 && top - Math.min(...logW) <= 1e-4) return -Infinity; // all weights are equal
+  if (count < 26) return Infinity;
   const sorted = Float64Array.from(logW, (l) => l - top).sort();
   const tail = Math.ceil(Math.min(count / 5, 3 * Math.sqrt(count)));
-  const cut = Math.max(sorted[count - tail - 1], -708.3964185322641);
+  const cut = Math.max(sorted[count - tail - 1], LOG_TINY);
   const x = sorted.filter((l) => l > cut).map((l) => Math.exp(l) - Math.exp(cut));
   const n = x.length;
   if (n < 6) return Infinity;
@@ -110,7 +112,7 @@ function summary(logW) {
     trusted: khat <= khatThreshold(logW.length) };
 }
 
-/** The lower Cholesky factor of a symmetric positive definite matrix, an array of rows. */
+/** The lower Cholesky factor of a covariance, an array of rows; rounding may not make it indefinite. */
 function cholesky(matrix) {
   const d = matrix.length;
   const factor = matrix.map(() => new Float64Array(d));
@@ -126,12 +128,32 @@ function cholesky(matrix) {
 
 const DEGREES = 5; // of freedom of the proposal: its tails are heavier than a Gaussian's
 
-/** log of a multivariate Student-t at z = loc + factor u, up to its constant, and the constant. */
+/** The log density of a multivariate Student-t at z = loc + factor u. */
 function logStudent(u, factor) {
   const d = u.length;
   const square = u.reduce((sum, v) => sum + v * v, 0);
   const logDet = factor.reduce((sum, row, i) => sum + Math.log(row[i]), 0);
   return studentConstant(d) - logDet - ((DEGREES + d) / 2) * Math.log1p(square / DEGREES);
+}
+
+/** u, where z = loc + factor u. */
+function standardised(z, { loc, factor }) {
+  const u = new Float64Array(z.length);
+  for (let i = 0; i < z.length; i++) {
+    let sum = z[i] - loc[i];
+    for (let j = 0; j < i; j++) sum -= factor[i][j] * u[j];
+    u[i] = sum / factor[i][i];
+  }
+  return u;
+}
+
+/** A draw of a Student-t: loc + factor u. */
+function drawOfStudent({ loc, factor }, random) {
+  const normal = Float64Array.from(loc, random.normal);
+  let chi = 0;
+  for (let i = 0; i < DEGREES; i++) chi += random.normal() ** 2;
+  const u = normal.map((v) => v / Math.sqrt(chi / DEGREES));
+  return loc.map((v, i) => v + factor[i].reduce((sum, f, j) => sum + f * u[j], 0));
 }
 
 function studentConstant(d) {
@@ -147,61 +169,77 @@ function logGamma(a) {
   return -base + Math.log((2.5066282746310005 * series) / a);
 }
 
+const ROUNDS = 8; // of a fit
+const FRESH = 1000; // draws that are weighed in the end
+const SEARCHED = 500; // draws of the prior, among which a second start is looked for
+const MOST_SEARCHED = 10; // latent dimensions: in more, draws of the prior come near to nothing
+
 /**
- * Fit a Student-t to the posterior by adaptive importance sampling, then weigh fresh draws of it.
- * `report` is called with the share that is done.
+ * Fit a Student-t to the posterior, from a start: its mean and covariance are those of weighted
+ * draws, round by round (adaptive importance sampling). `spent` is called after each draw.
  */
-function refine(model, x, y, seed, report) {
-  const random = randomNumbers(seed);
-  const q = encode(model, x, y);
-  const d = model.latentDim;
-  let loc = q.loc;
-  let factor = cholesky(Array.from(q.sd, (sd, i) =>
-    Float64Array.from({ length: d }, (_, j) => (i === j ? 4 * sd * sd : 0))));
-  const logJoint = (z) => logLikelihood(model, z, x, y) + logPrior(model, z, y);
-  const draws = (count) => Array.from({ length: count }, () => {
-    const normal = Float64Array.from({ length: d }, random.normal);
-    let chi = 0;
-    for (let i = 0; i < DEGREES; i++) chi += random.normal() ** 2;
-    const u = normal.map((v) => v / Math.sqrt(chi / DEGREES));
-    const z = loc.map((v, i) => v + factor[i].reduce((sum, f, j) => sum + f * u[j], 0));
-    return { z, logW: logJoint(z) - logStudent(u, factor) };
-  });
-  const rounds = 10;
-  const perRound = 60 + 12 * d;
-  const last = 1000;
-  let done = 0;
-  let best = { z: loc, value: logJoint(loc) };
-  for (let round = 0; round < rounds; round++) {
-    const drawn = draws(perRound);
-    done += perRound;
-    report(done / (rounds * perRound + last));
-    // early weights differ too much to fit by: they are flattened until 3 d of them count
+function fitFrom(start, sd, logJoint, random, spent) {
+  const d = start.length;
+  // twice as wide as the guide, which is often too narrow
+  let fit = { loc: start, factor: cholesky(Array.from(sd, (s, i) =>
+    Float64Array.from({ length: d }, (_, j) => (i === j ? 4 * s * s : 0)))) };
+  for (let round = 0; round < ROUNDS; round++) {
+    const drawn = Array.from({ length: 60 + 12 * d }, () => {
+      const z = drawOfStudent(fit, random);
+      spent();
+      return { z, logW: logJoint(z) - logStudent(standardised(z, fit), fit.factor) };
+    });
+    // where few weights count, all are flattened until 3 d of them do, or the fit would collapse
     let power = 1;
     let flat = drawn.map((draw) => draw.logW);
-    while (effectiveSamples(flat) < Math.min(3 * d, perRound / 3) && power > 1e-3) {
+    while (effectiveSamples(flat) < Math.min(3 * d, drawn.length / 3) && power > 1e-3) {
       power *= 0.7;
       flat = drawn.map((draw) => power * draw.logW);
     }
     const top = Math.max(...flat);
     const w = flat.map((l) => Math.exp(l - top));
-    const total = w.reduce((a, b) => a + b, 0);
-    const mean = Float64Array.from({ length: d }, (_, i) =>
-      drawn.reduce((sum, draw, k) => sum + (w[k] * draw.z[i]) / total, 0));
-    const value = logJoint(mean);
-    if (value > best.value) best = { z: mean, value };
-    loc = mean;
-    const covariance = Array.from({ length: d }, (_, i) => Float64Array.from({ length: d }, (_, j) =>
-      drawn.reduce((sum, draw, k) =>
-        sum + (w[k] * (draw.z[i] - loc[i]) * (draw.z[j] - loc[j])) / total, 0)));
-    const ess = effectiveSamples(flat);
-    const shrink = d / (d + ess); // towards the diagonal, where few weights count
-    factor = cholesky(covariance.map((row, i) => row.map((v, j) =>
-      (i === j ? 1.2 * v + 1e-6 : 1.2 * (1 - shrink) * v))));
+    const total = w.reduce((sum, v) => sum + v, 0);
+    const mean = (of) => drawn.reduce((sum, draw, k) => sum + (w[k] * of(draw.z)) / total, 0);
+    const loc = Float64Array.from(start, (_, i) => mean((z) => z[i]));
+    // correlations are drawn towards zero by as much as few weights leave them uncertain
+    const kept = effectiveSamples(flat) / (d + effectiveSamples(flat));
+    fit = { loc, factor: cholesky(Array.from(start, (_, i) => Float64Array.from(start, (__, j) => {
+      const covariance = mean((z) => (z[i] - loc[i]) * (z[j] - loc[j]));
+      return 1.2 * (i === j ? covariance + 1e-6 : kept * covariance); // a little too wide is safe
+    }))) };
   }
-  const final = draws(last);
-  report(1);
-  return summary(final.map((draw) => draw.logW));
+  return fit;
+}
+
+/**
+ * Estimate log p(x) by fresh draws of Student-t distributions that are fitted to the posterior: one
+ * from the guide's mean, one from the best of some draws of the prior. `report` is called with the
+ * share that is done.
+ */
+function refine(model, x, y, seed, report) {
+  const random = randomNumbers(seed);
+  const q = encode(model, x, y);
+  const d = model.latentDim;
+  const logJoint = (z) => logLikelihood(model, z, x, y) + logPrior(model, z, y);
+  const starts = [q.loc];
+  const searched = d <= MOST_SEARCHED ? SEARCHED : 0;
+  const work = searched + (searched ? 2 : 1) * ROUNDS * (60 + 12 * d) + FRESH;
+  let done = 0;
+  const spent = () => report((done += 1) / work);
+  let best = -Infinity;
+  for (let i = 0; i < searched; i++) {
+    const z = latentOf(model, Float64Array.from({ length: d }, random.normal), y);
+    const value = logJoint(z);
+    spent();
+    if (value > best) [best, starts[1]] = [value, z];
+  }
+  const fits = starts.map((start) => fitFrom(start, q.sd, logJoint, random, spent));
+  const logW = Array.from({ length: FRESH }, (_, k) => {
+    const z = drawOfStudent(fits[k % fits.length], random);
+    spent();
+    return logJoint(z) - logMean(fits.map((fit) => logStudent(standardised(z, fit), fit.factor)));
+  });
+  return summary(logW);
 }
 
 /** log p(x | y) of every label by a few draws each, and p(y | x) by Bayes' rule. */
@@ -225,7 +263,10 @@ function elbo(model, x, y, count, random) {
   return sum / count;
 }
 
-/** Put a drawing, 28 x 28 grey levels, where MNIST puts its digits: in a box of 20, centred by mass. */
+/**
+ * Put a drawing, 28 x 28 grey levels, where MNIST puts its digits: fitted into a box of 20 x 20, and
+ * moved by whole pixels until the centre of its mass is in the middle.
+ */
 function centred(pixels) {
   const size = 28;
   let [top, bottom, left, right] = [size, -1, size, -1];
@@ -259,5 +300,5 @@ function centred(pixels) {
     row += v * Math.floor(i / size);
     column += v * (i % size);
   });
-  return render(13.5 - row / mass, 13.5 - column / mass);
+  return render(Math.round(14 - row / mass), Math.round(14 - column / mass));
 }

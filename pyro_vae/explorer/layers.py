@@ -7,12 +7,14 @@ from torch import Tensor, nn
 from pyro_vae.errors import InputError
 from pyro_vae.guides.gaussian import MeanField
 from pyro_vae.models import GreyBernoulli, Model
+from pyro_vae.networks import ARCHITECTURES
 from pyro_vae.networks.labels import LabelLinear
 from pyro_vae.priors import LearnedPrior, StandardPrior
 from pyro_vae.programs import Program
 from pyro_vae.storage.owners import name_of
 
 IMAGE = (1, 28, 28)
+OURS = (*ARCHITECTURES.values(), *(each.encoder for each in ARCHITECTURES.values()))
 PLAIN = {nn.ReLU: "relu", nn.Tanh: "tanh", nn.Sigmoid: "sigmoid"}
 KNOWN = "Linear, Conv2d, MaxPool2d, Flatten, Unflatten, ReLU, LeakyReLU, Tanh, Sigmoid, LabelLinear"
 
@@ -25,7 +27,10 @@ class Weights:
 
     def add(self, tensor: Tensor, half: bool = False) -> dict:
         """Append an array, as float16 if `half`, else float32; return where it is."""
-        array = tensor.detach().cpu().numpy().astype("<f2" if half else "<f4")
+        with np.errstate(over="ignore"):
+            array = tensor.detach().cpu().numpy().astype("<f2" if half else "<f4")
+        if not np.isfinite(array).all():
+            raise InputError("weights must be finite, and an encoder's below 65,504")
         self.bytes += b"\0" * (-len(self.bytes) % 4)
         where = {"at": len(self.bytes), "shape": list(array.shape), "half": half}
         self.bytes += np.ascontiguousarray(array).tobytes()
@@ -48,7 +53,7 @@ def described(
         raise InputError("the page takes Bernoulli pixels, GreyBernoulli, and no others")
     labels = getattr(model.decoder, "num_classes", 0)
     if labels and labels != len(classes):
-        raise InputError(f"{name} takes {labels} labels: give the images' {len(classes)} classes")
+        raise InputError(f"{name} takes {labels} labels: give classes {labels} names")
     d = model.latent_dim
     return {
         "name": name,
@@ -76,21 +81,41 @@ def layers_of(
     """
     sequences = [network] if isinstance(network, nn.Sequential) else [*network.children()]
     if len(sequences) != 1 or not isinstance(sequences[0], nn.Sequential):
-        raise InputError(f"the page takes networks that are one nn.Sequential, not {network}")
-    found = []
+        raise InputError(
+            f"the page takes networks that are one nn.Sequential, not {type(network).__name__}"
+        )
+    found, given = [], shape
     for layer in sequences[0]:
         description, shape = _layer(layer, shape, labels, weights, half)
         found += description
     if int(np.prod(shape)) != outputs:
         raise InputError(f"{type(network).__name__} gives {shape}, not {outputs} numbers")
+    if network is not sequences[0]:
+        _check_forward(network, sequences[0], given, labels)
     return found
+
+
+def _check_forward(
+    network: nn.Module, layers: nn.Sequential, shape: tuple[int, ...], labels: int
+) -> None:
+    """Raise InputError unless the network does what its layers do, one after the other."""
+    if type(network) in OURS:
+        return
+    if labels:
+        raise InputError(
+            f"the page takes labels by the package's own networks, not {type(network).__name__}"
+        )
+    weight = next(layers.parameters())
+    x = torch.rand(2, *shape).to(weight)
+    if not torch.allclose(network(x).flatten(1), layers(x).flatten(1), rtol=1e-4, atol=1e-4):
+        raise InputError(f"{type(network).__name__} does more than its layers: the page can't")
 
 
 def _layer(
     layer: nn.Module, shape: tuple[int, ...], labels: int, weights: Weights, half: bool
 ) -> tuple[list[dict], tuple[int, ...]]:
     """Return a layer as a list of one description, or of none, and the shape of its output."""
-    if isinstance(layer, nn.Linear | LabelLinear):
+    if type(layer) in (nn.Linear, LabelLinear):
         own = isinstance(layer, LabelLinear)
         inputs, columns = int(np.prod(shape)), layer.weight.shape[-1]
         if columns not in (inputs, inputs + labels):
@@ -105,6 +130,8 @@ def _layer(
             "bias": weights.add(_bias(layer)),
         }
         return [description], (layer.weight.shape[0],)
+    if isinstance(layer, nn.Conv2d | nn.MaxPool2d) and len(shape) != 3:
+        raise InputError(f"{layer} follows {shape}: put an Unflatten before it")
     if isinstance(layer, nn.Conv2d):
         plain = (layer.stride, layer.padding, layer.dilation, layer.groups)
         if plain != ((1, 1), (0, 0), (1, 1), 1) or layer.kernel_size[0] != layer.kernel_size[1]:
@@ -138,7 +165,7 @@ def _layer(
         return [{"type": "leaky", "slope": layer.negative_slope}], shape
     if type(layer) in PLAIN:
         return [{"type": PLAIN[type(layer)]}], shape
-    raise InputError(f"the page doesn't know the layer {layer}: it knows {KNOWN}")
+    raise InputError(f"the page doesn't know the layer {type(layer).__name__}: it knows {KNOWN}")
 
 
 def _bias(layer: nn.Module) -> Tensor:

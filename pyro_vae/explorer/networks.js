@@ -125,31 +125,33 @@ function shiftAndScale(map, z, y, classes) {
 function latentOf(model, e, y) {
   const { prior } = model;
   if (!prior) return Float64Array.from(e);
+  const row = prior.classes > 1 ? y : 0; // one map for all, where there are no labels
   let value = Float64Array.from(e);
   for (const map of prior.maps) {
     const z = new Float64Array(value.length);
     for (const i of map.order) {
-      const { shift, logScale } = shiftAndScale(map, z, y, prior.classes);
+      const { shift, logScale } = shiftAndScale(map, z, row, prior.classes);
       z[i] = (value[i] - shift[i]) * Math.exp(-logScale[i]);
     }
     value = z;
   }
-  return value.map((v, i) => prior.loc[y * value.length + i]
-    + Math.exp(prior.logScale[y * value.length + i]) * v);
+  return value.map((v, i) => prior.loc[row * value.length + i]
+    + Math.exp(prior.logScale[row * value.length + i]) * v);
 }
 
 /** e = T_y^-1(z), and the log determinant of this map. */
 function styleOf(model, z, y) {
   const { prior } = model;
   if (!prior) return { e: Float64Array.from(z), logDet: 0 };
+  const row = prior.classes > 1 ? y : 0;
   let logDet = 0;
   let e = Float64Array.from(z, (v, i) => {
-    const logScale = prior.logScale[y * z.length + i];
+    const logScale = prior.logScale[row * z.length + i];
     logDet -= logScale;
-    return (v - prior.loc[y * z.length + i]) * Math.exp(-logScale);
+    return (v - prior.loc[row * z.length + i]) * Math.exp(-logScale);
   });
   for (const map of [...prior.maps].reverse()) {
-    const { shift, logScale } = shiftAndScale(map, e, y, prior.classes);
+    const { shift, logScale } = shiftAndScale(map, e, row, prior.classes);
     e = e.map((v, i) => shift[i] + Math.exp(logScale[i]) * v);
     logDet += logScale.reduce((a, b) => a + b, 0);
   }

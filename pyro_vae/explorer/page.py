@@ -43,6 +43,12 @@ def write_page(
 
     Raises InputError for an autoencoder that the page can't run.
     """
+    if not autoencoders:
+        raise InputError("autoencoders must hold at least one")
+    if any(not isinstance(pair, tuple) or len(pair) != 2 for pair in autoencoders.values()):
+        raise InputError("autoencoders must be pairs of a model and a guide, by their names")
+    if labels is not None and images is None:
+        raise InputError("labels are of images: give images too")
     if images is not None and images.shape[1:] != IMAGE:
         raise InputError(f"images must be (N, 1, 28, 28), not {tuple(images.shape)}")
     if labels is not None:
@@ -77,12 +83,13 @@ def _of_images(
     options = {"se": 0.1, "seed": SEED, "progress": progress}
     few = [part[:SHOWN] for part in rows]
     refined = log_likelihood(model, Refined(model, guide), *few, **options)
-    spread = means.var(0) if len(means) > 1 else torch.ones(means.shape[1])
+    styles = model.prior.style(means.to(device), *rows[1:])  # z itself under N(0, I)
+    spread = styles.var(0) if len(means) > 1 else torch.ones(means.shape[1])
     return {
         "means": weights.add(means),
-        "order": spread.argsort(descending=True).tolist(),  # of the units, the most used first
+        "order": spread.argsort(descending=True).tolist(),  # of styles: the most used first
         "refined": [
-            {"value": float(value), "se": float(se), "khat": _number(khat), "trusted": bool(ok)}
+            {"value": float(value), "se": float(se), "khat": _json(khat), "trusted": bool(ok)}
             for value, se, khat, ok in zip(
                 refined.value, refined.se, refined.khat, refined.trusted(), strict=True
             )
@@ -96,13 +103,19 @@ def _check_labels(labels: Tensor, images: Tensor | None, classes: int) -> None:
     whole = labels.dtype in (torch.int64, torch.int32, torch.uint8) and labels.shape == (count,)
     if not whole or not ((labels >= 0) & (labels < classes)).all():
         raise InputError(
-            f"labels must be whole numbers from 0 to {classes - 1}, one for each image ({count}), "
-            f"not {describe(labels)}"
+            f"labels must be whole numbers below {classes}, the number of classes, one for each of "
+            f"{count} images, not {_what(labels)}"
         )
 
 
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+def _what(labels: Tensor) -> str:
+    """Describe labels that are refused: by their largest where only that is wrong."""
+    whole = labels.dim() == 1 and not labels.is_floating_point() and len(labels)
+    return f"{describe(labels)} up to {labels.max()}" if whole else describe(labels)
+
+
+def _json(khat: float) -> float | str:
+    return float(khat) if np.isfinite(khat) else str(float(khat))  # "inf" or "-inf"
 
 
 def _filled(content: dict) -> str:

@@ -13,17 +13,22 @@ if (content.images) {
     images.push(Float32Array.from(grey.slice(i, i + 784), (v) => v / 255));
   }
 }
-const labelOf = (i) => (i < content.labels.length ? content.labels[i] : 0);
+const labelOf = (i) => (i < content.labels.length ? content.labels[i] : null);
+const nameOf = (label) => (label === null ? "" : content.classes[label]);
 const colours = ["#1b6ca8", "#d95f02", "#4d9221", "#7b3294", "#e6ab02", "#66a61e", "#e7298a", "#666666",
   "#a6761d", "#1b9e77"];
 const chosen = { model: models[0], image: images.length ? 0 : -1, pixels: new Float32Array(784), y: 0,
-  q: null, z: null, e: null, across: 0, up: 1, seed: 1 };
+  q: null, z: null, e: null, across: 0, up: 1, seed: 1, version: 0 }; // counts what was chosen
 const x = () => (chosen.image >= 0 ? images[chosen.image] : chosen.pixels);
 const isBlank = () => x().every((v) => v === 0);
 const isFull = () => x().every((v) => v > 0.9);
 const text = (id, words) => { byId(id).textContent = words; };
-const number = (value, digits = 1) => (Number.isFinite(value)
-  ? value.toFixed(digits).replace("-", "−") : value === undefined || Number.isNaN(value) ? "–" : "∞");
+
+function number(value, digits = 1) {
+  if (value === Infinity) return "∞";
+  if (value === -Infinity) return "−∞";
+  return Number.isFinite(value) ? value.toFixed(digits).replace("-", "−") : "–";
+}
 
 /** Paint 28 x 28 grey levels on a canvas. */
 function paint(canvas, pixels) {
@@ -84,6 +89,9 @@ function quantile(p) {
 
 // ---- what is chosen ----
 
+let view = "latent";
+let before = []; // z, before the scatter was pointed at
+
 function buildStrip() {
   byId("strip").replaceChildren(...images.map((pixels, i) => {
     const button = document.createElement("button");
@@ -91,16 +99,30 @@ function buildStrip() {
     canvas.width = canvas.height = 40;
     paint(canvas, pixels);
     button.append(canvas);
-    button.setAttribute("aria-label", `image ${i + 1}, ${content.classes[labelOf(i)]}`);
+    button.setAttribute("aria-label", `image ${i + 1} ${nameOf(labelOf(i))}`);
     button.addEventListener("click", () => choose(i));
     return button;
   }));
   if (!images.length) text("strip", "This page has no images of its own: draw one.");
 }
 
+/** The label by which the autoencoder sees image i: 0 where it takes none. */
+const labelFor = (i) => (chosen.model.classes.length ? labelOf(i) ?? 0 : 0);
+
+/** The label of what is chosen; of a drawing the likeliest, by a few draws for each. */
+function takeLabel() {
+  if (!chosen.model.classes.length) chosen.y = 0;
+  else if (chosen.image >= 0) chosen.y = labelFor(chosen.image);
+  else {
+    const { p } = bayesRule(chosen.model, x(), 5, randomNumbers(chosen.seed));
+    chosen.y = p.indexOf(Math.max(...p));
+  }
+}
+
 function choose(i) {
   chosen.image = i;
-  chosen.y = i >= 0 ? labelOf(i) : chosen.y;
+  chosen.version += 1;
+  if (i >= 0) takeLabel();
   [...byId("strip").children].forEach((button, place) =>
     button.setAttribute?.("aria-pressed", String(place === i)));
   backToMean();
@@ -111,6 +133,7 @@ function backToMean() {
   chosen.q = encode(chosen.model, x(), chosen.y);
   chosen.z = Array.from(chosen.q.loc);
   chosen.e = Array.from(styleOf(chosen.model, chosen.z, chosen.y).e);
+  before = [...chosen.z];
 }
 
 function useModel(i) {
@@ -125,6 +148,8 @@ function useModel(i) {
   const takesLabels = chosen.model.classes.length > 0;
   document.querySelector('[data-view="style"]').hidden = !takesLabels;
   if (!takesLabels && view === "style") view = "latent";
+  chosen.version += 1;
+  takeLabel();
   backToMean();
   showView();
 }
@@ -133,9 +158,16 @@ const unitOrder = () => chosen.model.order ?? Array.from({ length: chosen.model.
 
 // ---- latent ----
 
+/** The sliders move the style e: where the prior is N(0, I) that is z itself. */
 function showLatent() {
-  sliders(byId("sliders"), unitOrder(), chosen.z, (unit, value) => {
-    chosen.z[unit] = value;
+  const learned = Boolean(chosen.model.prior);
+  text("latentNote", `Each slider moves one coordinate of ${learned ? "the style e; z = T_y(e)" : "z"}`
+    + `${chosen.model.order ? ", the most used first" : ""}. Its ends are the prior's 0.5% and 99.5%.`);
+  chosen.e = Array.from(styleOf(chosen.model, chosen.z, chosen.y).e);
+  sliders(byId("sliders"), unitOrder(), chosen.e, (unit, value) => {
+    chosen.e[unit] = value;
+    chosen.z = Array.from(latentOf(chosen.model, chosen.e, chosen.y));
+    before = [...chosen.z];
     showDecoded();
   });
   showDecoded();
@@ -154,18 +186,26 @@ function showDecoded() {
   showScatter(chosen.q);
 }
 
-const RANGE = 3.5; // of the scatter: from -3.5 to 3.5
+/** How far the scatter reaches from 0: over 99% of the means. */
+function range(model) {
+  if (!model.range) {
+    const sizes = Array.from(model.means ?? [], Math.abs).sort((a, b) => a - b);
+    model.range = Math.max(3.5, sizes[Math.floor(0.99 * sizes.length)] ?? 0);
+  }
+  return model.range;
+}
 
 function showScatter(q) {
   const canvas = byId("scatter");
   const context = canvas.getContext("2d");
-  const at = (v) => ((v + RANGE) / (2 * RANGE)) * canvas.width;
   const { model, across, up } = chosen;
+  const reach = range(model);
+  const at = (v) => ((v + reach) / (2 * reach)) * canvas.width;
   const d = model.latentDim;
   context.clearRect(0, 0, canvas.width, canvas.height);
   const seen = new Set();
   for (let i = 0; model.means && i < model.means.length / d; i++) {
-    context.fillStyle = colours[labelOf(i) % colours.length];
+    context.fillStyle = colourOf(labelOf(i));
     context.globalAlpha = 0.65;
     const [h, v] = [at(model.means[i * d + across]), at(-model.means[i * d + up])];
     context.fillRect(h - 1.5, v - 1.5, 3, 3);
@@ -176,7 +216,7 @@ function showScatter(q) {
   context.lineWidth = 2;
   for (const deviations of [1, 2]) {
     context.beginPath();
-    const scale = (canvas.width / (2 * RANGE)) * deviations;
+    const scale = (canvas.width / (2 * reach)) * deviations;
     context.ellipse(at(q.loc[across]), at(-q.loc[up]), scale * q.sd[across], scale * q.sd[up], 0, 0, 7);
     context.stroke();
   }
@@ -184,17 +224,22 @@ function showScatter(q) {
   context.beginPath();
   context.arc(at(chosen.z[across]), at(-chosen.z[up]), 4, 0, 7);
   context.fill();
-  context.font = "12px system-ui";
-  [...seen].sort((a, b) => a - b).forEach((label, place) => {
-    context.fillStyle = colours[label % colours.length];
-    context.fillText(content.classes[label], 6 + 14 * place, canvas.height - 7);
-  });
+  byId("legend").replaceChildren(...[...seen].filter((label) => label !== null).sort((a, b) => a - b)
+    .map((label) => {
+      const name = document.createElement("span");
+      name.style.color = colourOf(label);
+      name.textContent = nameOf(label);
+      return name;
+    }));
 }
+
+const colourOf = (label) => (label === null ? "#888888" : colours[label % colours.length]);
 
 function pointed(event) {
   const box = byId("scatter").getBoundingClientRect();
-  chosen.z[chosen.across] = ((event.clientX - box.left) / box.width) * 2 * RANGE - RANGE;
-  chosen.z[chosen.up] = RANGE - ((event.clientY - box.top) / box.height) * 2 * RANGE;
+  const reach = range(chosen.model);
+  chosen.z[chosen.across] = ((event.clientX - box.left) / box.width) * 2 * reach - reach;
+  chosen.z[chosen.up] = reach - ((event.clientY - box.top) / box.height) * 2 * reach;
   showDecoded();
 }
 
@@ -214,10 +259,22 @@ function stroke(event) {
   Object.assign(context, { strokeStyle: "#fff", lineWidth: 24, lineCap: "round", lineJoin: "round" });
   context.beginPath();
   context.moveTo(...pen);
-  context.lineTo(...to);
+  context.lineTo(to[0] + 0.01, to[1]); // a line of no length would not be drawn
   context.stroke();
   pen = to;
+  if (!stroke.waiting) {
+    stroke.waiting = true;
+    requestAnimationFrame(() => { stroke.waiting = false; readPad(); });
+  }
+}
+
+function liftPen() {
+  if (!pen) return;
+  pen = null;
   readPad();
+  takeLabel();
+  backToMean();
+  showView();
 }
 
 /** Take the drawing: the mean of each block of 10 x 10 of its pixels, centred as MNIST's are. */
@@ -239,6 +296,7 @@ function clearPad() {
   context.fillRect(0, 0, 280, 280);
   chosen.pixels = new Float32Array(784);
   choose(-1);
+  takeLabel();
 }
 
 function noisy() {
@@ -264,7 +322,8 @@ function showDraw() {
   paint(byId("costs"), costs.map((v) => v / most));
   const total = costs.reduce((a, b) => a + b, 0);
   const what = isBlank() ? "The image is blank. " : isFull() ? "The image is all white. " : "";
-  text("drawn", `${what}Its mean reconstruction costs ${number(total)} nats: −log p(x | z).`);
+  const as = model.classes.length ? ` It is taken as ${nameOf(y)}.` : "";
+  text("drawn", `${what}Its mean reconstruction costs ${number(total)} nats: −log p(x | z).${as}`);
 }
 
 // ---- trust ----
@@ -272,21 +331,26 @@ function showDraw() {
 let [drawing, fitting] = [0, 0]; // the run that is shown; others are of an image chosen before
 let weights = [];
 
+/** Show what is known of the image that is chosen; what was found of it before stays. */
 function showTrust() {
+  if (showTrust.version === chosen.version) return;
+  showTrust.version = chosen.version;
   drawing += 1;
   fitting += 1;
   weights = [];
+  const given = chosen.model.classes.length ? ` | y = ${nameOf(chosen.y)}` : "";
+  text("what", `log p(x${given}), nats`);
   for (const id of ["value", "ess", "khat", "trusted", "refinedValue", "refinedEss", "refinedKhat",
     "refinedTrusted"]) text(id, "");
   byId("refine").hidden = chosen.image >= 0 && Boolean(chosen.model.refined);
   plotWeights();
   const shipped = chosen.image >= 0 ? chosen.model.refined?.[chosen.image] : null;
   if (shipped) {
-    showVerdict("refined", shipped);
-    text("trustNote", "The refined value was computed by the package, to 0.1 nats.");
+    showVerdict("refined", { ...shipped, khat: { inf: Infinity, "-inf": -Infinity }[shipped.khat] ?? shipped.khat });
+    text("trustNote", `The refined value was computed by the package, to ± ${number(shipped.se, 2)} nats.`);
   } else {
-    text("trustNote", isBlank() ? "The image is blank: a likely image all the same, since a black background is sure."
-      : "For an image of your own the better proposal is fitted here, by adaptive importance sampling.");
+    text("trustNote", `${isBlank() ? "The image is blank: a model that is sure of its background finds that likely. " : ""}`
+      + "The better proposal is fitted here, by adaptive importance sampling. k-hat cannot tell of a mode that no draw has met.");
   }
 }
 
@@ -294,7 +358,7 @@ function showVerdict(prefix, found) {
   const id = (name) => (prefix ? prefix + name[0].toUpperCase() + name.slice(1) : name);
   text(id("value"), number(found.value, 2));
   text(id("ess"), found.ess === undefined ? "" : number(found.ess, 0));
-  text(id("khat"), number(found.khat === null ? -Infinity : found.khat, 2));
+  text(id("khat"), number(found.khat, 2));
   text(id("trusted"), found.trusted ? "yes" : "no");
   byId(id("trusted")).className = found.trusted ? "yes" : "no";
 }
@@ -321,11 +385,12 @@ function draw100() {
   weights = [];
   const run = drawing;
   const random = randomNumbers(chosen.seed += 1);
-  const q = encode(chosen.model, x(), chosen.y);
+  const [model, image, label] = [chosen.model, x(), chosen.y];
+  const q = encode(model, image, label);
   const step = () => {
     if (run !== drawing) return;
     for (let i = 0; i < 2 && weights.length < 100; i++) {
-      weights.push(drawOfGuide(chosen.model, x(), chosen.y, q, random).logW);
+      weights.push(drawOfGuide(model, image, label, q, random).logW);
     }
     plotWeights();
     showVerdict("", summary(weights));
@@ -338,6 +403,7 @@ function draw100() {
 function fitBetter() {
   fitting += 1;
   const run = fitting;
+  for (const id of ["refinedEss", "refinedKhat", "refinedTrusted"]) text(id, "");
   const source = `${byId("core").textContent}
     onmessage = (event) => {
       const { model, x, y, seed } = event.data;
@@ -353,9 +419,10 @@ function fitBetter() {
       worker.terminate();
     } else text("refinedValue", `${Math.round(100 * event.data.share)}%`);
   };
+  worker.onerror = (event) => text("refinedValue", `failed: ${event.message}`);
   const { model, y } = chosen;
   worker.postMessage({ model: { latentDim: model.latentDim, decoder: model.decoder, encoder: model.encoder,
-    prior: model.prior, classes: model.classes }, x: x(), y, seed: chosen.seed });
+    prior: model.prior, classes: model.classes }, x: x(), y, seed: chosen.seed += 1 });
 }
 
 // ---- style ----
@@ -369,7 +436,11 @@ function showStyle() {
     showDigits();
   });
   showDigits();
-  const { p } = bayesRule(model, x(), 20, randomNumbers(chosen.seed));
+  if (showStyle.version !== chosen.version) {
+    showStyle.version = chosen.version;
+    showStyle.p = bayesRule(model, x(), 20, randomNumbers(chosen.seed)).p;
+  }
+  const { p } = showStyle;
   const canvas = byId("bars");
   const context = canvas.getContext("2d");
   context.clearRect(0, 0, canvas.width, canvas.height);
@@ -380,7 +451,7 @@ function showStyle() {
     context.fillRect(label * width + 4, canvas.height - 22 - share * (canvas.height - 44), width - 8,
       share * (canvas.height - 44));
     context.fillStyle = colour("--ink");
-    context.fillText(content.classes[label], label * width + width / 2 - 4, canvas.height - 6);
+    context.fillText(nameOf(label).slice(0, Math.ceil(width / 9)), label * width + width / 2 - 4, canvas.height - 6);
   });
 }
 
@@ -388,12 +459,16 @@ function showDigits() {
   const { model } = chosen;
   const box = byId("digits");
   while (box.children.length < model.classes.length) {
+    const figure = document.createElement("figure");
     const canvas = document.createElement("canvas");
     canvas.width = canvas.height = 84;
-    box.append(canvas);
+    const caption = document.createElement("figcaption");
+    caption.textContent = nameOf(box.children.length);
+    figure.append(canvas, caption);
+    box.append(figure);
   }
   model.classes.forEach((_, label) => {
-    paint(box.children[label], imageAt(model, latentOf(model, chosen.e, label), label));
+    paint(box.children[label].firstChild, imageAt(model, latentOf(model, chosen.e, label), label));
   });
 }
 
@@ -406,20 +481,23 @@ function showBetween() {
     byId("other").value = Math.min(1, images.length - 1);
   }
   const other = images.length ? Number(byId("other").value) : -1;
-  if (other < 0) { text("wayNote", "This page has no second image."); return; }
+  if (other < 0 || (images.length === 1 && chosen.image === 0)) {
+    text("wayNote", "This page has no second image.");
+    return;
+  }
   const from = encode(model, x(), y).loc;
-  const to = encode(model, images[other], labelOf(other)).loc;
+  const to = encode(model, images[other], labelFor(other)).loc;
   const at = (t) => from.map((v, i) => v + t * (to[i] - v));
   const t = Number(byId("t").value);
-  const label = model.classes.length && t > 0.5 ? labelOf(other) : y;
+  const label = t > 0.5 ? labelFor(other) : y; // halfway the digit changes
   paint(byId("way"), imageAt(model, at(t), label));
   text("wayNote", `t = ${number(t, 2)}`);
-  const key = [models.indexOf(model), chosen.image, other].join();
-  if (chosen.image < 0 || showBetween.key !== key) {
+  const key = [chosen.version, other].join();
+  if (showBetween.key !== key) {
     showBetween.key = key;
     showBetween.curve = Array.from({ length: 21 }, (_, i) => {
       const along = i / 20;
-      const of = model.classes.length && along > 0.5 ? labelOf(other) : y;
+      const of = along > 0.5 ? labelFor(other) : y;
       return elbo(model, imageAt(model, at(along), of), of, 4, randomNumbers(7));
     });
   }
@@ -445,7 +523,6 @@ function showBetween() {
 
 // ---- the page ----
 
-let view = "latent";
 const shows = { latent: showLatent, draw: showDraw, trust: showTrust, style: showStyle, between: showBetween };
 
 function showView() {
@@ -467,28 +544,18 @@ byId("random").addEventListener("click", () => {
   const random = randomNumbers(chosen.seed += 1);
   const e = Array.from(chosen.z, random.normal);
   chosen.z = Array.from(latentOf(chosen.model, e, chosen.y));
+  before = [...chosen.z];
   showLatent();
 });
 for (const key of ["across", "up"]) {
   byId(key).addEventListener("change", (event) => { chosen[key] = Number(event.target.value); showDecoded(); });
 }
 byId("scatter").addEventListener("pointermove", pointed);
-byId("scatter").addEventListener("pointerdown", pointed);
-let before = null; // z, before the scatter was pointed at
-byId("scatter").addEventListener("pointerenter", () => { before = [...chosen.z]; });
-byId("scatter").addEventListener("pointerleave", () => { chosen.z = before; showLatent(); });
+byId("scatter").addEventListener("pointerdown", (event) => { pointed(event); before = [...chosen.z]; });
+byId("scatter").addEventListener("pointerleave", () => { chosen.z = [...before]; showLatent(); });
 byId("pad").addEventListener("pointerdown", (event) => { pen = penAt(event); stroke(event); });
 window.addEventListener("pointermove", stroke);
-window.addEventListener("pointerup", () => {
-  if (!pen) return;
-  pen = null;
-  if (chosen.model.classes.length) { // a drawing has no label: the likeliest is taken
-    const { p } = bayesRule(chosen.model, x(), 5, randomNumbers(chosen.seed));
-    chosen.y = p.indexOf(Math.max(...p));
-    backToMean();
-    showView();
-  }
-});
+for (const end of ["pointerup", "pointercancel"]) window.addEventListener(end, liftPen);
 byId("clear").addEventListener("click", clearPad);
 byId("noise").addEventListener("input", showDraw);
 byId("sample100").addEventListener("click", draw100);
