@@ -162,7 +162,8 @@ const unitOrder = () => chosen.model.order ?? Array.from({ length: chosen.model.
 function showLatent() {
   const learned = Boolean(chosen.model.prior);
   text("latentNote", `Each slider moves one coordinate of ${learned ? "the style e; z = T_y(e)" : "z"}`
-    + `${chosen.model.order ? ", the most used first" : ""}. Its ends are the prior's 0.5% and 99.5%.`);
+    + `${chosen.model.order ? ", the most used first" : ""}. Its ends are the prior's 0.5% and 99.5%.`
+    + `${chosen.model.latentDim === 2 ? " Blue in the plane: the exact posterior of the chosen image." : ""}`);
   chosen.e = Array.from(styleOf(chosen.model, chosen.z, chosen.y).e);
   sliders(byId("sliders"), unitOrder(), chosen.e, (unit, value) => {
     chosen.e[unit] = value;
@@ -203,6 +204,12 @@ function showScatter(q) {
   const at = (v) => ((v + reach) / (2 * reach)) * canvas.width;
   const d = model.latentDim;
   context.clearRect(0, 0, canvas.width, canvas.height);
+  if (model.latentDim === 2 && exactPosterior()) {
+    context.save();
+    if (across === 1) context.transform(0, -1, -1, 0, canvas.height, canvas.width); // swap the axes
+    context.drawImage(posterior.shade, 0, 0, canvas.width, canvas.height);
+    context.restore();
+  }
   const seen = new Set();
   for (let i = 0; model.means && i < model.means.length / d; i++) {
     context.fillStyle = colourOf(labelOf(i));
@@ -231,6 +238,44 @@ function showScatter(q) {
       name.textContent = nameOf(label);
       return name;
     }));
+}
+
+const CELLS = 48; // of the exact posterior along each axis
+const posterior = { version: -1, logP: [], shade: null };
+
+/** Whether p(z | x) on the plane is there to draw; if not, compute it, a row at a time. */
+function exactPosterior() {
+  if (posterior.version === chosen.version) return posterior.shade !== null;
+  Object.assign(posterior, { version: chosen.version, logP: [], shade: null });
+  const { model, y, version } = chosen;
+  const [image, reach] = [x(), range(model)];
+  const at = (i) => ((i + 0.5) / CELLS) * 2 * reach - reach;
+  const row = () => {
+    if (posterior.version !== version) return;
+    const up = CELLS - 1 - Math.floor(posterior.logP.length / CELLS);
+    for (let i = 0; i < CELLS; i++) {
+      const z = [at(i), at(up)];
+      posterior.logP.push(logLikelihood(model, z, image, y) + logPrior(model, z, y));
+    }
+    if (up > 0) setTimeout(row);
+    else {
+      posterior.shade = shaded(posterior.logP);
+      if (view === "latent") showDecoded();
+    }
+  };
+  setTimeout(row);
+  return false;
+}
+
+/** A canvas as dark as the square root of the density, so that a faint mode is seen too. */
+function shaded(logP) {
+  const canvas = document.createElement("canvas");
+  canvas.width = canvas.height = CELLS;
+  const data = canvas.getContext("2d").createImageData(CELLS, CELLS);
+  const top = Math.max(...logP);
+  logP.forEach((l, i) => data.data.set([27, 108, 168, 230 * Math.exp((l - top) / 2)], 4 * i));
+  canvas.getContext("2d").putImageData(data, 0, 0);
+  return canvas;
 }
 
 const colourOf = (label) => (label === null ? "#888888" : colours[label % colours.length]);

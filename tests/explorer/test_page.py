@@ -9,7 +9,15 @@ import torch
 from pyro import poutine
 from torch import nn
 
-from pyro_vae import InputError, MeanField, Model, Vae, load_dataset, pareto_khat
+from pyro_vae import (
+    InputError,
+    MeanField,
+    Model,
+    Vae,
+    integrate_plane,
+    load_dataset,
+    pareto_khat,
+)
 from pyro_vae.explorer.layers import Weights, layers_of
 from pyro_vae.explorer.page import write_page
 from pyro_vae.models import ContinuousBernoulli
@@ -239,6 +247,20 @@ def test_a_blank_drawing_gets_an_answer(page):
     assert page.inner_text("#drawn").startswith("The image is blank.")
     page.click("[data-view=trust]")
     assert "blank" in page.inner_text("#trustNote")
+
+
+def test_at_two_dimensions_the_posterior_is_the_exact_one(page, vaes, data):
+    """Its mean on the page's cells, against quadrature's."""
+    page.select_option("#model", "1")
+    page.click("#strip button:nth-child(3)")
+    page.wait_for_function("posterior.shade !== null", timeout=60_000)
+    log_p = np.reshape(page.evaluate("posterior.logP"), (48, 48))
+    p = np.exp(log_p - log_p.max())
+    reach = page.evaluate("range(models[1])")
+    at = (np.arange(48) + 0.5) / 48 * 2 * reach - reach
+    mean = [(p * at).sum() / p.sum(), (p * at[::-1, None]).sum() / p.sum()]
+    exact, _ = integrate_plane(vaes["dense"].model, data[0][2:3]).moments()
+    np.testing.assert_allclose(mean, exact[0], atol=0.02)
 
 
 class Even(nn.Module):
