@@ -11,7 +11,7 @@ import webbrowser
 from pathlib import Path
 
 from experiments.cli import announce_and_load, check_at_least, make_parser, results_root, run
-from experiments.question_d.__main__ import DIM, EPOCHS, SCHEDULE
+from experiments.question_d import DIM, EPOCHS, SCHEDULE
 from experiments.trained import Spec, load_or_train
 from pyro_vae.data.dataset import Dataset, random_positions
 from pyro_vae.explorer.page import SHOWN, write_page

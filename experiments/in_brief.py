@@ -13,8 +13,7 @@ from experiments.cli import announce_and_load, check_at_least, make_parser, run
 from experiments.question_b.extremes import gallery
 from experiments.question_b.shared import refined_log_p
 from experiments.question_c.scores import by_class_figure
-from experiments.question_d import transfer
-from experiments.question_d.__main__ import DIM, EPOCHS, SCHEDULE
+from experiments.question_d import DIM, EPOCHS, SCHEDULE, transfer
 from experiments.record import Results
 from experiments.trained import Spec, load_or_train
 from pyro_vae.data.dataset import random_positions

@@ -9,9 +9,8 @@ Annealing is shorter, the published table has fewer samples, and in_brief trains
 import runpy
 import sys
 
-from experiments import published
+from experiments import published, question_d
 from experiments.question_b import enough
-from experiments.question_d import __main__ as question_d
 from pyro_vae.data import loading
 
 TEST_IMAGES = 100

@@ -18,6 +18,9 @@ from experiments.cli import (
     run,
 )
 from experiments.question_d import (
+    DIM,
+    EPOCHS,
+    SCHEDULE,
     classification,
     disentanglement,
     failures,
@@ -33,8 +36,6 @@ from experiments.trained import Spec, load_or_train, trained_classifier
 from pyro_vae.data.dataset import Dataset
 from pyro_vae.guides import AMORTISED
 from pyro_vae.vae import Vae
-
-DIM, EPOCHS, SCHEDULE = 10, 40, "cosine"  # unless asked otherwise
 
 
 def main() -> None:
