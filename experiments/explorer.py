@@ -11,7 +11,8 @@ import webbrowser
 from pathlib import Path
 
 from experiments.cli import announce_and_load, check_at_least, make_parser, results_root, run
-from experiments.question_d import DIM, EPOCHS, SCHEDULE
+from experiments.question_d import DIM
+from experiments.question_d.conditional import conditional
 from experiments.trained import Spec, load_or_train
 from pyro_vae.data.dataset import Dataset, random_positions
 from pyro_vae.explorer.page import SHOWN, write_page
@@ -54,12 +55,6 @@ def main() -> None:
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, one file: open it in a browser, or send it")
     if not args.closed and not os.environ.get("CI"):
         webbrowser.open(Path(path).resolve().as_uri())
-
-
-def conditional(args: object, data: Dataset) -> Vae:
-    """Return the autoencoder of question (d)."""
-    spec = Spec(DIM, "per_label", len(data.classes), prior="learned")
-    return load_or_train(args, data, spec, "conditional", epochs=EPOCHS, schedule=SCHEDULE)
 
 
 def shown_first(data: Dataset, count: int) -> list[int]:

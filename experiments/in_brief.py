@@ -13,7 +13,8 @@ from experiments.cli import announce_and_load, check_at_least, make_parser, run
 from experiments.question_b.extremes import gallery
 from experiments.question_b.shared import refined_log_p
 from experiments.question_c.scores import by_class_figure
-from experiments.question_d import DIM, EPOCHS, SCHEDULE, transfer
+from experiments.question_d import transfer
+from experiments.question_d.conditional import conditional
 from experiments.record import Results
 from experiments.trained import Spec, load_or_train
 from pyro_vae.data.dataset import random_positions
@@ -56,9 +57,7 @@ def main() -> None:
     title = f"(c) d = 20 gains {gain.mean():.0f} nats of log p(x) over d = 4"
     results.add("gains", gains, question_c=by_class_figure(by_class, gains["all"], title))
 
-    spec = Spec(DIM, "per_label", len(data.classes), prior="learned")
-    conditional = load_or_train(args, data, spec, "conditional", epochs=EPOCHS, schedule=SCHEDULE)
-    results.draw(question_d=transfer.figure(conditional, data))
+    results.draw(question_d=transfer.figure(conditional(args, data), data))
     results.finish()
     print(
         f"(b) likely: the first row of question_b.png. (c) d = 20 gains {gain.mean():.1f} nats. "

@@ -278,15 +278,12 @@ class Vae:
         >>> x = load_dataset("digits").test_images[:20]
         >>> Vae.build(2, architecture="dense").to_html("page.html", x)
         """
-        rows = []
-        if images is None and labels is not None:
-            raise InputError("labels are of images: give images too")
         if images is not None:
             given = [images] if labels is None else [images, labels]
-            x, *y = as_batch(self.model, *given, name="images")
-            rows = [x, *y]
-        write_page({repr(self): (self.model, self.guide)}, path, *rows, classes=classes,
-                   progress=progress)  # fmt: skip
+            images, *rest = as_batch(self.model, *given, name="images")
+            labels = rest[0] if rest else None
+        programs = {repr(self): (self.model, self.guide)}
+        write_page(programs, path, images, labels, classes=classes, progress=progress)
 
     @checked
     def reconstruct(

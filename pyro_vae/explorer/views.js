@@ -30,13 +30,26 @@ function number(value, digits = 1) {
   return Number.isFinite(value) ? value.toFixed(digits).replace("-", "−") : "–";
 }
 
+/** A new square canvas. */
+function square(side) {
+  const canvas = document.createElement("canvas");
+  canvas.width = canvas.height = side;
+  return canvas;
+}
+
+/** A square canvas with a pixel for each value; `rgba` gives its colour. */
+function pixelCanvas(values, rgba) {
+  const side = Math.sqrt(values.length);
+  const canvas = square(side);
+  const data = canvas.getContext("2d").createImageData(side, side);
+  values.forEach((v, i) => data.data.set(rgba(v), 4 * i));
+  canvas.getContext("2d").putImageData(data, 0, 0);
+  return canvas;
+}
+
 /** Paint 28 x 28 grey levels on a canvas. */
 function paint(canvas, pixels) {
-  const small = document.createElement("canvas");
-  small.width = small.height = 28;
-  const data = small.getContext("2d").createImageData(28, 28);
-  pixels.forEach((v, i) => data.data.set([255 * v, 255 * v, 255 * v, 255], 4 * i));
-  small.getContext("2d").putImageData(data, 0, 0);
+  const small = pixelCanvas(pixels, (v) => [255 * v, 255 * v, 255 * v, 255]);
   const context = canvas.getContext("2d");
   context.imageSmoothingEnabled = false;
   context.drawImage(small, 0, 0, canvas.width, canvas.height);
@@ -95,8 +108,7 @@ let before = []; // z, before the scatter was pointed at
 function buildStrip() {
   byId("strip").replaceChildren(...images.map((pixels, i) => {
     const button = document.createElement("button");
-    const canvas = document.createElement("canvas");
-    canvas.width = canvas.height = 40;
+    const canvas = square(40);
     paint(canvas, pixels);
     button.append(canvas);
     button.setAttribute("aria-label", `image ${i + 1} ${nameOf(labelOf(i))}`);
@@ -119,12 +131,13 @@ function takeLabel() {
   }
 }
 
-function choose(i) {
+/** Choose image i, or by -1 the drawing, whose label is left as it is while it is `unfinished`. */
+function choose(i, unfinished = false) {
   chosen.image = i;
   chosen.version += 1;
-  if (i >= 0) takeLabel();
+  if (!unfinished) takeLabel();
   [...byId("strip").children].forEach((button, place) =>
-    button.setAttribute?.("aria-pressed", String(place === i)));
+    button.setAttribute("aria-pressed", String(place === i)));
   backToMean();
   showView();
 }
@@ -141,9 +154,9 @@ function useModel(i) {
   const d = chosen.model.latentDim;
   const order = unitOrder();
   [chosen.across, chosen.up] = [order[0], order[Math.min(1, d - 1)]];
-  for (const [id, key] of [["across", "across"], ["up", "up"]]) {
-    byId(id).replaceChildren(...order.map((unit, rank) => new Option(`coordinate ${rank + 1}`, unit)));
-    byId(id).value = chosen[key];
+  for (const key of ["across", "up"]) {
+    byId(key).replaceChildren(...order.map((unit, rank) => new Option(`coordinate ${rank + 1}`, unit)));
+    byId(key).value = chosen[key];
   }
   const takesLabels = chosen.model.classes.length > 0;
   document.querySelector('[data-view="style"]').hidden = !takesLabels;
@@ -178,9 +191,7 @@ function showDecoded() {
   const start = performance.now();
   const logits = logitsAt(chosen.model, chosen.z, chosen.y);
   paint(byId("decoded"), logits.map(activations.sigmoid));
-  const milliseconds = performance.now() - start;
-  byId("decoded").dataset.milliseconds = milliseconds;
-  text("time", `Decoded in ${milliseconds.toFixed(1)} ms.`);
+  text("time", `Decoded in ${(performance.now() - start).toFixed(1)} ms.`);
   const logP = pixelScores(logits, x()).reduce((a, b) => a + b, 0);
   text("densities", `At this z, for the chosen image: log p(z) = ${number(logPrior(chosen.model, chosen.z, chosen.y))}, `
     + `log p(x | z) = ${number(logP)}, log q(z | x) = ${number(logNormal(chosen.z, chosen.q.loc, chosen.q.sd))} nats.`);
@@ -204,7 +215,7 @@ function showScatter(q) {
   const at = (v) => ((v + reach) / (2 * reach)) * canvas.width;
   const d = model.latentDim;
   context.clearRect(0, 0, canvas.width, canvas.height);
-  if (model.latentDim === 2 && exactPosterior()) {
+  if (d === 2 && exactPosterior()) {
     context.save();
     if (across === 1) context.transform(0, -1, -1, 0, canvas.height, canvas.width); // swap the axes
     context.drawImage(posterior.shade, 0, 0, canvas.width, canvas.height);
@@ -269,13 +280,8 @@ function exactPosterior() {
 
 /** A canvas as dark as the square root of the density, so that a faint mode is seen too. */
 function shaded(logP) {
-  const canvas = document.createElement("canvas");
-  canvas.width = canvas.height = CELLS;
-  const data = canvas.getContext("2d").createImageData(CELLS, CELLS);
   const top = Math.max(...logP);
-  logP.forEach((l, i) => data.data.set([27, 108, 168, 230 * Math.exp((l - top) / 2)], 4 * i));
-  canvas.getContext("2d").putImageData(data, 0, 0);
-  return canvas;
+  return pixelCanvas(logP, (l) => [27, 108, 168, 230 * Math.exp((l - top) / 2)]);
 }
 
 const colourOf = (label) => (label === null ? "#888888" : colours[label % colours.length]);
@@ -309,21 +315,18 @@ function stroke(event) {
   pen = to;
   if (!stroke.waiting) {
     stroke.waiting = true;
-    requestAnimationFrame(() => { stroke.waiting = false; readPad(); });
+    requestAnimationFrame(() => { stroke.waiting = false; if (pen) readPad(true); });
   }
 }
 
 function liftPen() {
   if (!pen) return;
   pen = null;
-  readPad();
-  takeLabel();
-  backToMean();
-  showView();
+  readPad(false);
 }
 
 /** Take the drawing: the mean of each block of 10 x 10 of its pixels, centred as MNIST's are. */
-function readPad() {
+function readPad(unfinished) {
   const data = byId("pad").getContext("2d").getImageData(0, 0, 280, 280).data;
   const small = new Float32Array(784);
   for (let r = 0; r < 280; r++) {
@@ -332,7 +335,7 @@ function readPad() {
     }
   }
   chosen.pixels = centred(small);
-  choose(-1);
+  choose(-1, unfinished);
 }
 
 function clearPad() {
@@ -341,7 +344,6 @@ function clearPad() {
   context.fillRect(0, 0, 280, 280);
   chosen.pixels = new Float32Array(784);
   choose(-1);
-  takeLabel();
 }
 
 function noisy() {
@@ -505,8 +507,7 @@ function showDigits() {
   const box = byId("digits");
   while (box.children.length < model.classes.length) {
     const figure = document.createElement("figure");
-    const canvas = document.createElement("canvas");
-    canvas.width = canvas.height = 84;
+    const canvas = square(84);
     const caption = document.createElement("figcaption");
     caption.textContent = nameOf(box.children.length);
     figure.append(canvas, caption);

@@ -46,12 +46,12 @@ def pareto_khat(log_w: Tensor | np.ndarray) -> np.ndarray:
     khat = torch.full_like(highest, math.inf)
     if num_samples > 25:
         tail = math.ceil(min(num_samples / 5, 3 * math.sqrt(num_samples)))
-        log_tails = (weights - highest[:, None]).nan_to_num(nan=-math.inf, neginf=-math.inf)
-        log_tails = log_tails.topk(tail + 1).values.flip(1)
+        relative = (weights - highest[:, None]).nan_to_num(nan=-math.inf, neginf=-math.inf)
+        log_tails = relative.topk(tail + 1).values.flip(1)
         log_tails[log_tails <= LOG_TINY] = -math.inf
         ties = _begins_in_ties(log_tails)
         if ties.any():
-            log_tails[ties] = _spread_ties(weights[ties] - highest[ties, None], tail)
+            log_tails[ties] = _spread_ties(relative[ties], tail)
         khat = _fit_tails(log_tails)
     gap = 1e-4 + 1e-12 * lowest.abs()
     constant = lowest.isfinite() & (highest - lowest <= gap) & (num_samples > 1)
@@ -77,7 +77,7 @@ def _spread_ties(log_w: Tensor, tail: int) -> Tensor:
     n weights that equal w, with v the next lower value, or 0, become w - (w - v) i / n, i = n - 1
     to 0.
     """
-    rows = np.sort(np.nan_to_num(log_w.cpu().numpy(), nan=-np.inf, neginf=-np.inf), axis=1)
+    rows = np.sort(log_w.cpu().numpy(), axis=1)
     rows[rows <= LOG_TINY] = -np.inf
     for row in rows:
         _, first, member, counts = np.unique(
@@ -111,7 +111,7 @@ def _fit_tails(log_tails: Tensor) -> Tensor:
     n = above.sum(1)
     x = torch.where(above, log_tails[:, 1:].exp() - log_tails[:, :1].exp(), 0.0)
     tail = x.shape[1]
-    quarter = ((n / 4 + 0.5).floor().long() - 1 + tail - n).clamp(0, tail - 1)
+    quarter = (_quarter(n) + tail - n).clamp(0, tail - 1)
     lowest = x.gather(1, (tail - n).clamp(0, tail - 1)[:, None])[:, 0]
     quantile = x.gather(1, quarter[:, None])[:, 0]
     khat = torch.full_like(quantile, math.inf)
@@ -137,9 +137,9 @@ def _fit(x: Tensor, n: Tensor, quantile: Tensor, points: int) -> Tensor:
     return ((n * shape + 10 * 0.5) / (n + 10))[:, 0]
 
 
-def _quarter(tail: int) -> int:
-    """Return the place, from 0, of the quantile to which the fit scales a tail."""
-    return int(tail / 4 + 0.5) - 1
+def _quarter(tail: int | Tensor) -> int | Tensor:
+    """Return the place, from 0, of the quantile to which the fit scales a tail: n / 4, rounded."""
+    return (tail + 2) // 4 - 1
 
 
 def check_log_weights(log_w: Tensor | np.ndarray) -> Tensor:
