@@ -16,7 +16,7 @@ import torch
 from pyro_vae.analysis.plots import RC_PARAMS
 from pyro_vae.data.dataset import Dataset, NoData, hold_out
 from pyro_vae.data.loading import DATASETS, dataset_name, load_dataset
-from pyro_vae.errors import InputError, check_counts
+from pyro_vae.errors import InputError, LostProcess, check_counts
 from pyro_vae.memory import keep_memory
 from pyro_vae.networks.precision import resolve_precision
 from pyro_vae.training.fit import check_training_options
@@ -224,7 +224,7 @@ def run(main: Callable[[], None]) -> None:
         sys.stdout.flush()
     except InputError as error:
         _end(2, f"error: {error}")
-    except TrainingError as error:
+    except (TrainingError, LostProcess) as error:
         _end(1, f"error: {error}")
     except Interrupted as stop:
         _end(130, str(stop))

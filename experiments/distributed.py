@@ -50,7 +50,6 @@ def main() -> None:
             "by 100 samples, and 6 minutes where an autoencoder is trained.",
         )
         results = Results(args, data, folder_name(args, "distributed"))
-        parallel.barrier()  # until the first process has locked the folder
         start = time.perf_counter()
         vae = load_or_train(args, data, Spec(args.latent_dim), path=args.checkpoint)
         results.training = vae.config

@@ -16,7 +16,7 @@ from pyro_vae import parallel
 from pyro_vae.analysis.plots import save_figure
 from pyro_vae.data.dataset import Dataset
 from pyro_vae.networks.precision import resolve_precision
-from pyro_vae.storage.files import atomic_write, check_folder, lock_folder, replace
+from pyro_vae.storage.files import atomic_write, lock_folder, replace
 
 PACKAGES = ("torch", "torchvision", "pyro-ppl", "numpy", "scipy", "scikit-learn")
 
@@ -36,11 +36,8 @@ class Results:
         self.training: dict = {}
         self.metrics: dict = {}
         self.provenance = provenance()
-        if parallel.rank() == 0:  # of several processes the first writes
-            lock_folder(self.folder)
-            print(f"results: in {self.folder}")
-        else:
-            check_folder(self.folder)
+        parallel.by_first(lambda: lock_folder(self.folder))  # of several processes the first writes
+        print(f"results: in {self.folder}")
 
     def add(self, name: str, metrics: object, **figures: Figure) -> None:
         """Write what an investigation has measured, as the entry `name`, and its figures."""

@@ -72,12 +72,11 @@ def load_or_train(
     name = name or f"d{spec.latent_dim}"
     wanted = given | spec._asdict() | {"dataset": data.name}
     settable = {*vars(args)} - {*changed}  # what the user may ask for
-    vae = _found(args, data, name, path, wanted, settable)
+    # of several processes the first alone has the files
+    vae = parallel.by_first(lambda: _found(args, data, name, path, wanted, settable))
     if vae is None:
         own = own_checkpoint(args, data, name)
-        _check_place(args.results, path or own, own)
-        if path and not os.path.exists(_state_path(path)):  # else it is of a training of ours
-            check_replaceable(path, "a checkpoint", CHECKPOINT)
+        parallel.by_first(lambda: _check_place(args.results, path, own))
         vae = _train_and_save(args, data, spec, settings, path or own, device)
     return vae.to(device)
 
@@ -151,11 +150,13 @@ def _may_write(results: Path, path: Path) -> bool:
     return _lies_in(results, path) and not of_record
 
 
-def _check_place(results: Path, path: Path, own: Path) -> None:
-    """Raise InputError if training at `path` would write a file that is not the user's to write.
+def _check_place(results: Path, named: Path | None, own: Path) -> None:
+    """Raise InputError if training would write a file that is not the user's to write.
 
-    Its two files are the checkpoint and the training state. `own` is where it is by default.
+    Its two files are the checkpoint, `named` or else `own`, and the training state. What is there
+    and is no checkpoint is kept.
     """
+    path = named or own
     for file in (path, _state_path(path)):
         if _may_write(results, file):
             continue
@@ -171,6 +172,8 @@ def _check_place(results: Path, path: Path, own: Path) -> None:
         else:
             mend = f"leave out --checkpoint (it will be {own}), or name another file in {results}"
         raise InputError(f"{os.path.realpath(file)} {why}: {mend}")
+    if named and not os.path.exists(_state_path(named)):  # else it is of a training of ours
+        check_replaceable(named, "a checkpoint", CHECKPOINT)
 
 
 def _state_path(path: Path) -> Path:
@@ -235,20 +238,14 @@ def _train_and_save(
     """Train the autoencoder of `spec`, or go on with its training, and save it at `path`."""
     torch.manual_seed(settings["seed"])
     vae = Vae.build(**spec._asdict(), precision=settings["precision"])
-    check_folder(path.parent)
+    parallel.by_first(lambda: check_folder(path.parent))
     check_batch_parts(settings["batch_parts"], len(data.train_images), settings["batch_size"])
     first = parallel.rank() == 0
     state_path = _state_path(path)
     with lock_file(path, state_path) if first else nullcontext():
-        if os.path.exists(state_path) and not (args.train or args.resume):
-            raise InputError(
-                f"{state_path} is of an earlier training, and {path} is not there: add --resume, "
-                "with the same options, to take it up, or --train to train afresh"
-            )
-        doing = "going on with" if args.resume and os.path.exists(state_path) else "training"
+        begun = parallel.by_first(lambda: _begin(args, path, state_path))
+        doing = "going on with" if begun else "training"
         print(f"autoencoder: {doing} {path} on {data.name}, epochs: {settings['epochs']}")
-        if args.train and not args.resume and first:
-            state_path.unlink(missing_ok=True)  # or a later --resume would go on with it
         vae.to(device)
         train, test = (
             tuple(tensor.to(device) for tensor in (x, y)[: 2 if spec.num_classes else 1])
@@ -269,7 +266,7 @@ def _train_and_save(
         )
         vae.config = {"dataset": data.name, **spec._asdict(), **settings, "history": history}
         vae.config["provenance"] = provenance()
-        stored = _stored_config(path, vae) if args.resume else {}
+        stored = _stored_config(path, vae) if args.resume and first else {}
         if UNSAID | stored | {"provenance": None} == vae.config | {"provenance": None}:
             vae.config = stored  # nothing was left to train: it stays what an earlier run made
             print("autoencoder: it was trained already")
@@ -277,6 +274,19 @@ def _train_and_save(
             vae.save(path)
             print(f"autoencoder: saved to {path}")
     return vae
+
+
+def _begin(args: argparse.Namespace, path: Path, state_path: Path) -> bool:
+    """Return whether there is a training to go on with; delete one that is trained afresh."""
+    begun = os.path.exists(state_path)
+    if begun and not (args.train or args.resume):
+        raise InputError(
+            f"{state_path} is of an earlier training, and {path} is not there: add --resume, "
+            "with the same options, to take it up, or --train to train afresh"
+        )
+    if begun and not args.resume:
+        state_path.unlink()  # or a later --resume would go on with it
+    return begun and args.resume
 
 
 def _stored_config(path: Path, vae: Vae) -> dict:

@@ -42,6 +42,10 @@ class InputError(ValueError):
         super().__init__(message.partition("\n")[0])
 
 
+class LostProcess(RuntimeError):
+    """Another process of the group does not answer, or its machine: see `pyro_vae.parallel`."""
+
+
 def warn_caller(message: str, category: type[Warning] = UserWarning) -> None:
     """Warn at the line that called this package, however deep in it this is."""
     level, frame = 1, sys._getframe()

@@ -1,17 +1,29 @@
-"""Several processes on one task, started by torchrun: each takes its parts, sums are exchanged.
+"""Several processes on one task, started by torchrun: each takes its parts, results are joined.
 
 A process that torchrun did not start is a group of one. Work is cut into parts, each with its own
 seed, and the processes share the parts: so the random draws do not depend on how many there are.
+The processes may be on several machines that have no disk in common: the first one alone reads and
+writes files, and tells the others.
 """
 
+import itertools
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 from torch import Tensor, distributed
 
-from pyro_vae.errors import InputError
+from pyro_vae import watch
+from pyro_vae.errors import InputError, LostProcess
+
+Result = TypeVar("Result")
+
+PATIENCE = timedelta(days=1)  # a process may wait long for another's longer share
+_watches: list[Callable[[], None]] = []  # of this process: none, or one to be left
+_shares = itertools.count()  # pieces of work shared so far
 
 
 def join_group(device: str = "cpu") -> None:
@@ -23,7 +35,6 @@ def join_group(device: str = "cpu") -> None:
         return
     if device.startswith("mps"):
         raise InputError('device mps: several processes take device="cpu", or a GPU each by "cuda"')
-    patience = timedelta(days=1)  # a process may wait long for another's longer share
     if device.startswith("cuda"):
         number = int(os.environ["LOCAL_RANK"])
         if device != "cuda" or number >= torch.cuda.device_count():
@@ -33,13 +44,24 @@ def join_group(device: str = "cpu") -> None:
                 'device="cpu"'
             )
         torch.cuda.set_device(number)
-        distributed.init_process_group("nccl", timeout=patience)
+        distributed.init_process_group("nccl", timeout=PATIENCE)
     else:
-        distributed.init_process_group("gloo", timeout=patience)
+        distributed.init_process_group("gloo", timeout=PATIENCE)
+    _watches.append(watch.watch(_store(), rank(), world_size()))
+    barrier()  # until all are watched
+
+
+def _store() -> distributed.TCPStore:
+    """Return a connection of its own to the store of the group, which torchrun keeps."""
+    place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    return distributed.TCPStore(*place, is_master=False, timeout=PATIENCE)
 
 
 def leave_group() -> None:
     """Leave the group at the end of the work; do nothing outside a group."""
+    barrier()  # until nobody needs the others
+    while _watches:
+        _watches.pop()()
     if distributed.is_initialized():
         distributed.destroy_process_group()
 
@@ -62,7 +84,8 @@ def parts_of_this_rank(parts: int) -> range:
 def barrier() -> None:
     """Wait until every process of the group has come here."""
     if world_size() > 1:
-        distributed.barrier()
+        with _unless_lost():
+            distributed.barrier()
 
 
 def all_reduce_sum(tensors: Iterable[Tensor]) -> None:
@@ -71,9 +94,18 @@ def all_reduce_sum(tensors: Iterable[Tensor]) -> None:
     if world_size() == 1 or not tensors:
         return
     joined = torch.cat([tensor.flatten() for tensor in tensors])
-    distributed.all_reduce(joined)
+    with _unless_lost():
+        distributed.all_reduce(joined)
     for tensor, total in zip(tensors, joined.split([t.numel() for t in tensors]), strict=True):
         tensor.copy_(total.view_as(tensor))
+
+
+def take_first(tensors: Iterable[Tensor]) -> None:
+    """Replace each tensor by that of the first process; processors may round differently."""
+    if world_size() > 1:
+        with _unless_lost():
+            for tensor in tensors:
+                distributed.broadcast(tensor, 0)
 
 
 def check_alike(**values: str) -> None:
@@ -81,7 +113,94 @@ def check_alike(**values: str) -> None:
     if world_size() == 1:
         return
     gathered: list = [None] * world_size()
-    distributed.all_gather_object(gathered, values)
+    with _unless_lost():
+        distributed.all_gather_object(gathered, values)
     for name in values:
         if len({others[name] for others in gathered}) > 1:
-            raise InputError(f"{name} must be the same in every process: set the same seed in all")
+            raise InputError(
+                f"{name} must be the same in every process: give all the same data set, options "
+                "and seed"
+            )
+
+
+def by_first(action: Callable[[], Result]) -> Result:
+    """Let the first process alone do `action`, and return its result in every process.
+
+    For what depends on a disk, which the others need not share. An InputError is raised in all.
+    """
+    if world_size() == 1:
+        return action()
+    answer: list = [None, None]
+    if rank() == 0:
+        try:
+            answer[0] = action()
+        except InputError as error:
+            answer[1] = str(error)
+    with _unless_lost():
+        distributed.broadcast_object_list(answer)
+    if answer[1] is not None:
+        raise InputError(answer[1])
+    return answer[0]
+
+
+def shared_work(make: Callable[[int], bytes], total: int) -> Iterator[tuple[int, bytes]]:
+    """Let whoever is free make the next of `total` files; the first process yields all of them.
+
+    It yields `(number, make(number))` as they are finished, in any order, and may write them at
+    once; no process waits for another before the end. The others yield nothing.
+    """
+    if world_size() == 1:
+        yield from ((number, make(number)) for number in range(total))
+        return
+    store = distributed.PrefixStore(f"work/{next(_shares)}", _store())
+    if rank() > 0:
+        while (number := _taken(store)) < total:
+            _send(store, number.to_bytes(8) + make(number))
+    else:
+        own = arrived = 0
+        while own + arrived < total:
+            number = _taken(store)
+            if number < total:
+                own += 1
+                yield number, make(number)
+            # all that have come by now, or, with none left to make, all that are to come
+            while arrived < (_sent(store) if number < total else total - own):
+                yield _received(store, arrived)
+                arrived += 1
+    barrier()
+
+
+def _taken(store: distributed.Store) -> int:
+    """Take the next part, from 0."""
+    with _unless_lost():
+        return store.add("taken", 1) - 1
+
+
+def _send(store: distributed.Store, part: bytes) -> None:
+    with _unless_lost():
+        store.set(f"part/{store.add('sent', 1) - 1}", part)
+
+
+def _sent(store: distributed.Store) -> int:
+    with _unless_lost():
+        return store.add("sent", 0)
+
+
+def _received(store: distributed.Store, place: int) -> tuple[int, bytes]:
+    """Wait for what was sent as the `place`-th, from 0; return its number and the file."""
+    with _unless_lost():
+        part = store.get(f"part/{place}")
+        store.delete_key(f"part/{place}")
+    return int.from_bytes(part[:8]), part[8:]
+
+
+@contextmanager
+def _unless_lost() -> Iterator[None]:
+    """Wait for others: a connection that breaks is LostProcess, and one that hangs is noticed."""
+    try:
+        with watch.waiting():
+            yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        raise LostProcess(watch.lost_message("another process")) from error

@@ -1,7 +1,8 @@
 """log p(x) of many images by several processes, each finished block kept on disk.
 
 The blocks are those of `log_likelihood`, each with its own seed. So the result is the
-same for any number of processes, and a stopped run continues where it was.
+same for any number of processes, and a stopped run continues where it was. Whoever is free makes
+the next block and sends it to the first process, which writes it.
 """
 
 from pathlib import Path
@@ -19,9 +20,9 @@ from pyro_vae.likelihood.importance import block_log_weights, image_blocks, scor
 from pyro_vae.memory import memory_kept
 from pyro_vae.programs import Program
 from pyro_vae.progress import Progress, progress_bar
-from pyro_vae.storage.files import check_folder
+from pyro_vae.storage.files import atomic_write, check_folder
 from pyro_vae.storage.fingerprint import fingerprint
-from pyro_vae.storage.tensors import blaming, load_tensors, pack, save_tensors
+from pyro_vae.storage.tensors import blaming, load_tensors, pack
 
 
 @checked
@@ -47,7 +48,9 @@ def sharded_log_likelihood(
             model and guide always must. A function is known by its name only: give here what else
             it depends on.
 
-    A process that dies ends the run. Finished blocks stay; the next run makes the others.
+    The first process alone reads and writes `folder`: the others may be on other machines. A
+    process that dies ends the run. Finished blocks stay; the next run, of as many processes as it
+    likes, makes the others.
     """
     x, *labels = as_batch(model, x, *labels, progress=progress)
     check_batch(model, guide, x, *labels)
@@ -66,8 +69,6 @@ def sharded_log_likelihood(
         def score(batch: list[Tensor], start: int) -> Estimate:
             return block_to_accuracy(refined, batch, start, se, num_samples, seed)
 
-    folder = Path(folder)
-    check_folder(folder)
     settings = {
         "num_samples": num_samples,
         "seed": seed,
@@ -76,23 +77,39 @@ def sharded_log_likelihood(
         **(must_match or {}),
     }
     pack(settings)
-    paths = {folder / f"images_{block.start:07d}.pt": block for block in blocks}
-    # read all finished blocks first: a block of another run is an error now, not after hours
-    known = {path: _read(path, settings, b) for path, b in paths.items() if path.exists()}
-    parallel.barrier()  # all have looked, and none has made a block yet
-    mine = parallel.parts_of_this_rank(len(paths))
-    todo = [path for i, path in enumerate(paths) if i in mine and path not in known]
+    parallel.check_alike(images_labels_model_and_guide=settings["of"])
+    folder, blocks = Path(folder), list(blocks)
+    done: dict[int, Estimate] = {}  # by the number of the block; in the first process all
+
+    def missing() -> list[int]:
+        # read all finished blocks first: a block of another run is an error now, not after hours
+        check_folder(folder)
+        for number, block in enumerate(blocks):
+            if (path := _path(folder, block)).exists():
+                done[number] = _read(path, settings, block)
+        return [number for number in range(len(blocks)) if number not in done]
+
+    todo = parallel.by_first(missing)
+
+    def make(i: int) -> bytes:
+        block = blocks[todo[i]]
+        arrays = score([tensor[block] for tensor in (x, *labels)], block.start).arrays()
+        content = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        return pack({"block": content, "settings": settings})
+
     with progress_bar(progress, len(todo), "block") as bar:
-        for path in todo:
-            batch = [tensor[paths[path]] for tensor in (x, *labels)]
-            arrays = score(batch, paths[path].start).arrays()
-            content = {name: torch.from_numpy(array) for name, array in arrays.items()}
-            save_tensors(path, {"block": content, "settings": settings})
+        for i, file in parallel.shared_work(make, len(todo)):
+            block = blocks[todo[i]]
+            path = _path(folder, block)
+            with atomic_write(path) as partial:
+                partial.write_bytes(file)
+            done[todo[i]] = _read(path, settings, block)
             bar.update()
-    parallel.barrier()
-    parts = [known.get(path) or _read(path, settings, block) for path, block in paths.items()]
-    parallel.barrier()  # before any process goes on, and may delete them
-    return Estimate.concatenate(parts)
+    return parallel.by_first(lambda: Estimate.concatenate([done[n] for n in range(len(blocks))]))
+
+
+def _path(folder: Path, block: slice) -> Path:
+    return folder / f"images_{block.start:07d}.pt"
 
 
 def _read(path: Path, settings: dict, block: slice) -> Estimate:

@@ -8,7 +8,7 @@ import torch
 from torch import distributed
 
 from pyro_vae import parallel
-from pyro_vae.errors import InputError
+from pyro_vae.errors import InputError, LostProcess
 from pyro_vae.seeds import derive_seed, seeded
 from tests.commands import ROOT
 from tests.training.test_training import train, weights
@@ -24,6 +24,40 @@ run = train(load_digits(), batch_parts=2, batch_size=64, images=200)
 torch.save({"weights": weights(*run[:2]), "elbo": [r["train_elbo"] for r in run[2]],
             "size": parallel.world_size(), "own": list(parallel.parts_of_this_rank(5))},
            f"{sys.argv[1]}/{parallel.rank()}.pt")
+"""
+
+
+SHARING = """
+import os, sys, time, torch
+from pyro_vae import parallel
+from pyro_vae.errors import InputError
+
+parallel.join_group()
+made = []
+
+def make(number):
+    made.append(number)
+    time.sleep(0.2 if number == 0 else 0.005)  # whoever has it makes fewer others
+    return str(number * number).encode()
+
+found = [list(parallel.shared_work(make, total)) for total in (20, 3, 0)]
+told = parallel.by_first(lambda: [os.getpid()])
+refused = []
+
+def refuse():
+    raise InputError(f"refused by {parallel.rank()}")
+
+def differ():
+    parallel.check_alike(seed=str(parallel.rank()))
+
+for wrong in (lambda: parallel.by_first(refuse), differ):
+    try:
+        wrong()
+    except InputError as error:
+        refused.append(str(error))
+torch.save({"found": found, "made": made, "told": told, "refused": refused},
+           f"{sys.argv[1]}/{parallel.rank()}.pt")
+parallel.leave_group()
 """
 
 
@@ -100,3 +134,36 @@ def test_seeds_differ_by_every_number():
 def test_too_many_shards_are_refused(digits):
     with pytest.raises(InputError, match="at most the images of the smallest batch, 8, not 9"):
         train(digits, batch_parts=9, batch_size=64, images=200)
+
+
+def test_work_is_shared_and_the_first_process_hears_of_all_of_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    done = launch(tmp_path, SHARING)
+    assert done.returncode == 0, done.stderr
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    for found, total in zip(first["found"], (20, 3, 0), strict=True):
+        assert sorted(found) == [(n, str(n**2).encode()) for n in range(total)]
+    assert second["found"] == [[], [], []]
+    assert sorted(first["made"] + second["made"]) == sorted([*range(20), *range(3)])
+    lazy, busy = sorted((first["made"], second["made"]), key=lambda made: 0 not in made[:1])
+    assert len(busy) > len(lazy)
+    assert first["told"] == second["told"]
+    assert first["refused"] == second["refused"]
+    assert first["refused"][0] == "refused by 0"
+    assert "seed must be the same in every process" in first["refused"][1]
+
+
+def test_work_of_one_process_is_made_in_order_as_it_is_asked_for():
+    made = []
+    work = parallel.shared_work(lambda number: made.append(number) or b"%d" % number, 3)
+    assert next(work) == (0, b"0")
+    assert made == [0]
+    assert list(work) == [(1, b"1"), (2, b"2")]
+    assert parallel.by_first(lambda: 5) == 5
+
+
+def test_a_connection_that_breaks_is_told_in_one_line():
+    line = "another process does not answer: its machine or network is gone"
+    with pytest.raises(LostProcess, match=line), parallel._unless_lost():
+        raise RuntimeError("Connection closed by peer")

@@ -179,9 +179,9 @@ def fit(
     if kl_weight != 1:
         options["kl_weight"] = name_of_function(kl_weight) if callable(kl_weight) else kl_weight
     path = None if state_path is None else Path(state_path)
-    data = (
-        {} if path is None else {"train": groups} | ({"test": test_groups} if test_groups else {})
-    )
+    data = {"train": groups} | ({"test": test_groups} if test_groups else {})
+    if path is None and parallel.world_size() == 1:
+        data = {}  # nothing to compare it with
     settings = settings_of(options, modules, data, elbo, transform, must_match or {})
 
     shuffle = torch.Generator().manual_seed(seed)  # apart from the generator of the samples
@@ -194,7 +194,10 @@ def fit(
     with GLOBAL_STATE_LOCK:
         seed_everything(seed, like)
     position, history = state.resume(epochs) if resume else state.begin()
-    parallel.check_alike(weights=fingerprint([m.state_dict() for m in modules.values()]))
+    parallel.check_alike(
+        data_and_options=str(settings),
+        weights=fingerprint([module.state_dict() for module in modules.values()]),
+    )
     svi = SVI(
         as_trained(model, "model", bound),
         as_trained(guide, "guide", bound),
@@ -231,6 +234,7 @@ def fit(
                     raise interrupted(path)
             record = {"epoch": position.epoch + 1, "train_elbo": -position.total / sum(sizes)}
             check.weights(modules, record["train_elbo"])
+            parallel.take_first(w for m in modules.values() for w in m.state_dict().values())
             if test_groups:
                 with check.distributions():
                     record["test_elbo"] = _test_elbo(model, guide, test_groups)

@@ -63,7 +63,7 @@ class TrainingState:
         self.path, self.modules, self.settings = path, modules, settings
         self.optimiser, self.shuffle = optimiser, shuffle
         self.kept = False  # whether what is at `path` is of this run
-        if path is not None and os.path.isdir(path):
+        if path is not None and parallel.by_first(lambda: os.path.isdir(path)):
             raise InputError(f"state_path {path} is a folder: name a file")
         if path is not None and len(modules) < 2:
             raise InputError(
@@ -78,21 +78,23 @@ class TrainingState:
 
         Raises InputError if there is a file at `path` that is no training state.
         """
-        if self.path is not None:
-            check_replaceable(self.path, "a training state", KEYS)
+        path = self.path
+        if path is not None:
+            parallel.by_first(lambda: check_replaceable(path, "a training state", KEYS))
         return Position(), []
 
     def resume(self, epochs: int) -> tuple[Position, list[dict[str, float]]]:
         """Take up what is at `path`, if there is anything; return the position and the history.
 
+        Of several processes the first reads it and tells the others.
+
         Warns, in one line, where a class has moved between a notebook and a file, and where Python
         or torch was another. Raises InputError if the state is damaged, of another run or of an
         earlier release, or beyond `epochs`.
         """
-        if self.path is None or not os.path.exists(self.path):
+        stored = None if self.path is None else parallel.by_first(self._read)
+        if stored is None:
             return Position(), []
-        remedy = "name another file, or delete it to train afresh"
-        stored = load_tensors(self.path, "a training state", KEYS, remedy)
         with blaming(self.path):
             self._check_settings(stored["settings"], stored.get("versions"))
             history, position = stored["history"], Position.from_stored(stored["position"])
@@ -111,6 +113,13 @@ class TrainingState:
             self.shuffle.set_state(stored["shuffle_generator"])
         self.kept = True
         return position, history
+
+    def _read(self) -> dict | None:
+        """Return what is at `path`, None if nothing is."""
+        if not os.path.exists(self.path):
+            return None
+        remedy = "name another file, or delete it to train afresh"
+        return load_tensors(self.path, "a training state", KEYS, remedy)
 
     def _check_settings(self, stored: dict, versions: dict | None) -> None:
         """Raise InputError unless the stored settings are those of this run; warn of what moved."""
