@@ -6,13 +6,14 @@ log q(z_k | x), `(K, B)` for B images. Tensors and NumPy arrays both serve.
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pyro_vae.errors import InputError, check_counts, checked
+from pyro_vae.likelihood.arviz_form import pointwise
 from pyro_vae.likelihood.intervals import mean_interval, standard_error_of_mean
 from pyro_vae.likelihood.psis import check_log_weights, khat_threshold, pareto_khat, passes
 
@@ -78,6 +79,14 @@ class Estimate(NamedTuple):
             raise InputError("to_frame needs pandas: pip install pandas") from error
         columns = self._asdict() | {"trusted": self.trusted()}
         return pandas.DataFrame(columns).rename_axis("image")
+
+    def to_arviz(self) -> Any:
+        """Return what ArviZ's `plot_khat` and `compare` take: log p(x) and k-hat of each image.
+
+        ArviZ calls them elpd_i and pareto_k, of "loo": see `pyro_vae.likelihood.arviz_form`.
+        """
+        least = int(np.min(self.num_samples))  # where the images have different numbers
+        return pointwise(self.value, self.khat, least, khat_threshold(least))
 
     def plot(self) -> "Figure":
         """Draw the estimates against their k-hat: to the right of the line trust them no more."""

@@ -86,3 +86,24 @@ def test_an_estimate_shows_itself(monkeypatch):
     with pytest.raises(InputError, match="to_frame needs pandas"):
         result.to_frame()
     assert len(repr(result.subset(slice(1))).splitlines()) == 2
+
+
+@pytest.mark.filterwarnings("ignore")  # ArviZ 0.23 uses what matplotlib and pandas deprecate
+def test_arviz_takes_an_estimate(monkeypatch):
+    arviz = pytest.importorskip("arviz")
+    log_w = np.random.default_rng(0).normal(-90, 0.05, (100, 12))
+    log_w[0, 3] = 0  # one weight is all
+    result = estimate(log_w)
+    form = result.to_arviz()
+    name = "elpd" if hasattr(form, "elpd") else "elpd_loo"
+    assert form[name] == pytest.approx(result.value.sum())
+    np.testing.assert_array_equal(form["pareto_k"].values, result.khat)
+    assert form["good_k"] == 0.5
+    assert form["warning"]
+    assert arviz.plot_khat(form) is not None
+    better = result._replace(value=result.value + 1).to_arviz()
+    table = arviz.compare({"this": form, "better": better})
+    assert list(table.index) == ["better", "this"]
+    monkeypatch.setitem(sys.modules, "xarray", None)
+    with pytest.raises(InputError, match="to_arviz needs ArviZ"):
+        result.to_arviz()
