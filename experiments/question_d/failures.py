@@ -94,16 +94,22 @@ def measure(
         "measures": (len(MEASURES),),
         "images": (min(IN_A_ROW, len(data.classes)), 1, 28, 28),
     }
+
+    def once(name: str, design: Design, seed: int, state_path: Path) -> Kept:
+        print(f"{name}, training {seed}: {options['epochs']} epochs")
+        state = {"state_path": state_path, "resume": args.resume}
+        vae = trained(design, data, device, seed=seed, **state, **options)
+        found = measured(vae, data, classifier, settings["count"], name)
+        state_path.unlink(missing_ok=True)
+        return found
+
     metrics, sets = {}, {}
     for number, (name, design) in enumerate(designs(config).items()):
         trainings = []
         for seed in range(args.failure_seeds):
             key = f"{number}_{seed}"
-            made = partial(
-                train_and_measure, data, classifier, design, options, seed, settings["count"],
-                device, folder / f"{key}.state.training.pt", args.resume, name,
-            )  # fmt: skip
-            found = kept(key, made, shapes)
+            state_path = folder / f"{key}.state.training.pt"
+            found = kept(key, partial(once, name, design, seed, state_path), shapes)
             trainings.append(dict(zip(MEASURES, found["measures"].tolist(), strict=True)))
             if seed == 0 and name in SHOWN:
                 sets[name] = found["images"]
@@ -111,19 +117,10 @@ def measure(
     return {"epochs": args.failure_epochs, **metrics}, sets
 
 
-def train_and_measure(
-    data: Dataset,
-    classifier: Classifier,
-    design: Design,
-    options: dict,
-    seed: int,
-    count: int,
-    device: torch.device,
-    state_path: Path,
-    resume: bool,
-    name: str,
-) -> Kept:
-    """Train a design once; return its `measures`, in the order of MEASURES, and some `images`."""
+def trained(
+    design: Design, data: Dataset, device: torch.device, seed: int, **options: object
+) -> Vae:
+    """Train a design once, by `fit` with the `options`."""
     torch.manual_seed(seed)
     vae = Vae.build(**design.build)
     if design.blind:
@@ -134,9 +131,13 @@ def train_and_measure(
     labels = data.train_labels
     if design.mixed:
         labels = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))]
-    print(f"{name}, training {seed}: {options['epochs']} epochs")
     train = (data.train_images.to(device), labels.to(device))
-    fit(vae.model, vae.guide, train, seed=seed, state_path=state_path, resume=resume, **options)
+    fit(vae.model, vae.guide, train, seed=seed, **options)
+    return vae
+
+
+def measured(vae: Vae, data: Dataset, classifier: Classifier, count: int, name: str) -> Kept:
+    """Return the `measures` of a design, in the order of MEASURES, and some `images`."""
     chosen = random_positions(data.test_images, max(20, count // 5), SEED)
     x, y = data.test_images[chosen], data.test_labels[chosen]
     found = disentanglement.measure(vae, data, classifier, count)
@@ -151,7 +152,6 @@ def train_and_measure(
     }
     pairs = every_class(draw_styles(vae, 1), min(IN_A_ROW, len(data.classes)))
     images = decode_style(vae.model, *pairs).cpu()
-    state_path.unlink(missing_ok=True)
     return {"measures": torch.tensor([measures[m] for m in MEASURES]), "images": images}
 
 
