@@ -16,31 +16,39 @@ SETTINGS = {
 }  # fmt: skip
 
 
-def found(elbo, seconds):
+def found(elbo, seconds, log_p=None):
     """What `compared` is given of one way: rows are seeds, columns epochs."""
-    return {"elbo": np.array(elbo), "log_p": np.array(elbo) + 1, "seconds": np.array(seconds)}
+    arrays = {"elbo": elbo, "seconds": seconds, "log_p": elbo if log_p is None else log_p}
+    return {name: np.array(array, float) for name, array in arrays.items()}
 
 
-def test_the_fewest_epochs_that_reach_the_plain_elbo():
+def test_the_fewest_epochs_that_reach_both_of_the_plain_scores(monkeypatch):
+    monkeypatch.setattr(time_to_quality, "PLAIN_EPOCHS", 2)
     ways = {
         "plain": found([[-120, -110], [-121, -108]], [[50, 100], [60, 120]]),
-        "3": found([[-110.5], [-108.5]], [[10], [10]]),
-        "10": found([[-105], [-104]], [[40], [40]]),
-        "4": found([[-110.2], [-107.0]], [[20], [20]]),
+        "3": found([[-110.5], [-108.5]], [[30], [33]]),
+        "8": found([[-105], [-104]], [[90], [80]]),
+        "4": found([[-110.2], [-107.0]], [[44], [44]], log_p=[[-110.3], [-108.3]]),
     }
     metrics = time_to_quality.compared(ways)
-    assert metrics["reached_by"] == "4"  # by the mean over the seeds, though not by the first
-    assert metrics["times_as_fast"] == pytest.approx((100 / 20 + 120 / 20) / 2)
+    # the ELBO by the mean over the seeds, though not by the first; log p(x) not
+    assert metrics["seconds_an_epoch"] == {"plain": 50, "one_cycle": 10}
+    expected = {"epochs": 4, "plain_epochs": 2, "times_as_fast": 100 / 40}
+    assert metrics["reached"]["elbo"] == expected
+    expected = {"epochs": 8, "plain_epochs": 2, "times_as_fast": 100 / 80}
+    assert metrics["reached"]["log_p"] == metrics["both_reached"] == expected
     row = metrics["ways"]["4"]
+    assert row["seconds"] == [40]
     assert row["elbo_minus_plain"]["mean"] == pytest.approx(0.4)
-    assert row["log_p_minus_plain"]["mean"] == pytest.approx(0.4)
-    assert row["elbo_minus_plain"]["seeds"] == 2
-    assert metrics["plain_is_there_after"] == 2
-    assert time_to_quality.compared({k: ways[k] for k in ("plain", "3")})["reached_by"] is None
+    assert row["log_p_minus_plain"]["mean"] == pytest.approx(-0.3)
+    assert row["log_p_minus_plain"]["seeds"] == 2
+    nowhere = time_to_quality.compared({way: ways[way] for way in ("plain", "3")})
+    assert nowhere["both_reached"]["epochs"] is nowhere["both_reached"]["times_as_fast"] is None
+    # the plain way may be there before its end
+    monkeypatch.setattr(time_to_quality, "PLAIN_EPOCHS", 3)
     ways["plain"] = found([[-120, -107, -110]] * 2, [[50, 100, 150]] * 2)
-    metrics = time_to_quality.compared(ways)
-    assert metrics["plain_is_there_after"] == 2  # and not only at its end
-    assert metrics["ways"]["10"]["times_as_fast"]["mean"] == pytest.approx(100 / 40)
+    again = time_to_quality.compared(ways)["both_reached"]
+    assert again == {"epochs": 3, "plain_epochs": 2, "times_as_fast": 100 / 30}
 
 
 def test_the_scores_are_the_elbo_and_log_p(digits, trained_appendix):
