@@ -155,6 +155,11 @@ OWN = {
         "--peak": [("high", "argument --peak: invalid float value")],
         **left_out("--epochs", *LEFT_OUT),
     },
+    "many_machines": {
+        "--num-samples": [("1", "--num-samples must be >= 2, not 1")],
+        "--images": [("0", "--images must be >= 1, not 0")],
+        "--blocks": [("0", "--blocks must be >= 1, not 0")],
+    },
     "published": {
         "--latent-dim": [],
         "--checkpoint": [],  # which it has not
@@ -238,6 +243,7 @@ FOLDERS = {
     "equal_quality": "equal_quality",
     "published": "published",
     "time_to_quality": "time_to_quality",
+    "many_machines": "many_machines",
     "completions": "completions",
     "in_brief": "in_brief",
 }
