@@ -118,7 +118,7 @@ def compared(ways: dict[str, dict[str, np.ndarray]]) -> dict:
     """
     last = {name: value[:, -1] for name, value in ways["plain"].items()}
     an_epoch = {
-        kind: min(found["seconds"][:, -1].min() / _epochs(way) for way, found in some.items())
+        kind: min(float(found["seconds"].min(0)[-1]) / _epochs(way) for way, found in some.items())
         for kind, some in (
             ("plain", {"plain": ways["plain"]}),
             ("one_cycle", {way: found for way, found in ways.items() if way != "plain"}),
