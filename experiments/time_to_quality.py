@@ -222,12 +222,10 @@ def _draw(ax: Axes, ways: dict, score: str) -> None:
     for number, (way, row) in enumerate((w, r) for w, r in ways.items() if w != "plain"):
         values = np.array(row[score])[:, -1]
         seconds = row["seconds"] * len(values)
-        label = None if number else "one cycle, each budget"
+        label = None if number else "one cycle, of so many epochs"
         ax.plot(seconds, values, "D", ms=5, color=COLOURS["posterior"], label=label)
-        at = (seconds[0], values.mean())
-        ax.annotate(
-            f"{way} epochs", at, (6, 0), textcoords="offset points", va="center", fontsize=9
-        )
+        above = {"xytext": (0, 7), "textcoords": "offset points", "ha": "center", "fontsize": 10}
+        ax.annotate(way, (seconds[0], values.max()), **above)
         lowest.append(values)
     bottom = min(np.min(values) for values in lowest if len(values))
     ax.set(ylim=(bottom - 1, None), xlim=(0, None))
