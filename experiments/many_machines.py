@@ -26,11 +26,11 @@ from pyro_vae import parallel
 from pyro_vae.data.dataset import random_positions
 from pyro_vae.likelihood.estimate import exact
 from pyro_vae.likelihood.importance import IMAGES as BLOCK
-from pyro_vae.storage.files import atomic_write
+from pyro_vae.shards import keep
 from pyro_vae.storage.tensors import load_tensors, pack, save_tensors
 
 IMAGES = 10_000_000
-MACHINES = (1, 10, 100, 1000)
+MACHINES = (1, 10, 100)
 SEED = 32
 
 
@@ -62,12 +62,13 @@ def join_blocks(folder: str, blocks: int) -> None:
     torch.set_num_threads(1)
     parallel.join_group()
     arrays = exact(np.zeros(BLOCK)).arrays()
-    file = pack({"block": {name: torch.from_numpy(array) for name, array in arrays.items()}})
+    settings = {"num_samples": 1, "seed": 0, "of": "0" * 64}
+    content = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    file = pack({"block": content, "settings": settings})
     parallel.barrier()
     start = time.perf_counter()
     for number, block in parallel.shared_work(lambda number: file, blocks):
-        with atomic_write(Path(folder, f"{number}.pt")) as partial:
-            partial.write_bytes(block)
+        keep(Path(folder, f"{number}.pt"), block, settings, slice(0, BLOCK))
     if parallel.rank() == 0:
         save_tensors(Path(folder, "seconds.pt"), {"seconds": time.perf_counter() - start})
     parallel.leave_group()

@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,6 +68,7 @@ def load_or_train(
     """
     given = {option: getattr(args, option) for option in TRAINING if option in args.given} | changed
     settings = training_settings(args, **changed)
+    settings["precision"] = parallel.by_first(lambda: settings["precision"])  # its own best
     device = check_device(args.device)
     name = name or f"d{spec.latent_dim}"
     wanted = given | spec._asdict() | {"dataset": data.name}
@@ -242,7 +243,9 @@ def _train_and_save(
     check_batch_parts(settings["batch_parts"], len(data.train_images), settings["batch_size"])
     first = parallel.rank() == 0
     state_path = _state_path(path)
-    with lock_file(path, state_path) if first else nullcontext():
+    with ExitStack() as locked:
+        lock = lock_file(path, state_path)
+        parallel.by_first(lambda: locked.enter_context(lock))
         begun = parallel.by_first(lambda: _begin(args, path, state_path))
         doing = "going on with" if begun else "training"
         print(f"autoencoder: {doing} {path} on {data.name}, epochs: {settings['epochs']}")

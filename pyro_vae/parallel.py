@@ -6,12 +6,12 @@ The processes may be on several machines that have no disk in common: the first 
 writes files, and tells the others.
 """
 
-import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TypeVar
+from uuid import uuid4
 
 import torch
 from torch import Tensor, distributed
@@ -22,8 +22,8 @@ from pyro_vae.errors import InputError, LostProcess
 Result = TypeVar("Result")
 
 PATIENCE = timedelta(days=1)  # a process may wait long for another's longer share
+MEETING = timedelta(minutes=10)  # but not for one that does not start
 _watches: list[Callable[[], None]] = []  # of this process: none, or one to be left
-_shares = itertools.count()  # pieces of work shared so far
 
 
 def join_group(device: str = "cpu") -> None:
@@ -35,8 +35,9 @@ def join_group(device: str = "cpu") -> None:
         return
     if device.startswith("mps"):
         raise InputError('device mps: several processes take device="cpu", or a GPU each by "cuda"')
+    backend = "gloo"
     if device.startswith("cuda"):
-        number = int(os.environ["LOCAL_RANK"])
+        number, backend = int(os.environ["LOCAL_RANK"]), "nccl"
         if device != "cuda" or number >= torch.cuda.device_count():
             raise InputError(
                 f"device {device}: several processes take a GPU each, and this machine has "
@@ -44,17 +45,40 @@ def join_group(device: str = "cpu") -> None:
                 'device="cpu"'
             )
         torch.cuda.set_device(number)
-        distributed.init_process_group("nccl", timeout=PATIENCE)
-    else:
-        distributed.init_process_group("gloo", timeout=PATIENCE)
-    _watches.append(watch.watch(_store(), rank(), world_size()))
+    _meet()
+    distributed.init_process_group(backend, timeout=PATIENCE)
+    _watches.append(watch.watch(_store("watch"), rank(), world_size()))
     barrier()  # until all are watched
 
 
-def _store() -> distributed.TCPStore:
-    """Return a connection of its own to the store of the group, which torchrun keeps."""
+def _meet() -> None:
+    """Wait for all processes; raise LostProcess where one has ended before, by an error."""
     place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    return distributed.TCPStore(*place, is_master=False, timeout=PATIENCE)
+    first = os.environ["RANK"] == "0" and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+    try:
+        store = distributed.TCPStore(*place, is_master=first, timeout=MEETING, multi_tenant=True)
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        here = [f"here/{attempt}/{number}" for number in range(int(os.environ["WORLD_SIZE"]))]
+        store.set(here[int(os.environ["RANK"])], "")
+        store.wait(here, MEETING)
+    except RuntimeError as error:
+        raise LostProcess(
+            f"not all processes have come within {MEETING.seconds // 60} minutes: one has ended "
+            "by an error, on its machine, or cannot be reached"
+        ) from error
+
+
+def _store(name: str) -> distributed.Store:
+    """Return a connection of its own to the store of the group, which torchrun keeps.
+
+    The same in every process, and with keys of this call alone: torchrun may start the processes
+    again with the store of those before.
+    """
+    name = f"{name}/{by_first(lambda: uuid4().hex)}"
+    place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    with _unless_lost():
+        store = distributed.TCPStore(*place, is_master=False, timeout=PATIENCE)
+    return distributed.PrefixStore(name, store)
 
 
 def leave_group() -> None:
@@ -152,7 +176,7 @@ def shared_work(make: Callable[[int], bytes], total: int) -> Iterator[tuple[int,
     if world_size() == 1:
         yield from ((number, make(number)) for number in range(total))
         return
-    store = distributed.PrefixStore(f"work/{next(_shares)}", _store())
+    store = _store("work")
     if rank() > 0:
         while (number := _taken(store)) < total:
             _send(store, number.to_bytes(8) + make(number))
@@ -203,4 +227,5 @@ def _unless_lost() -> Iterator[None]:
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        raise LostProcess(watch.lost_message("another process")) from error
+        why = str(error).partition("\n")[0]
+        raise LostProcess(f"{watch.lost_message('another process')} ({why})") from error

@@ -100,12 +100,16 @@ def sharded_log_likelihood(
     with progress_bar(progress, len(todo), "block") as bar:
         for i, file in parallel.shared_work(make, len(todo)):
             block = blocks[todo[i]]
-            path = _path(folder, block)
-            with atomic_write(path) as partial:
-                partial.write_bytes(file)
-            done[todo[i]] = _read(path, settings, block)
+            done[todo[i]] = keep(_path(folder, block), file, settings, block)
             bar.update()
     return parallel.by_first(lambda: Estimate.concatenate([done[n] for n in range(len(blocks))]))
+
+
+def keep(path: Path, file: bytes, settings: dict, block: slice) -> Estimate:
+    """Write the file of one block of images at `path`, and return its estimates."""
+    with atomic_write(path) as partial:
+        partial.write_bytes(file)
+    return _read(path, settings, block)
 
 
 def _path(folder: Path, block: slice) -> Path:

@@ -5,10 +5,10 @@ others ends, in one line, when it has lost them: it would wait for ever.
 """
 
 import atexit
+import itertools
 import os
 import sys
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -32,42 +32,49 @@ def waiting() -> Iterator[None]:
 def watch(store: Store, rank: int, world_size: int) -> Callable[[], None]:
     """Watch the group until the returned function is called; `store` is the watch's alone.
 
-    Each process writes a number to the store at each look. One whose number has not changed for as
-    many looks as `PATIENCE` has is lost, and so is the first where the store does not answer.
+    Each process writes a number to the store at each look. One whose number has not changed for
+    `PATIENCE`, counted in ticks of this process, is lost: it is silent, or the store is out of
+    reach.
     """
     others = range(1, world_size) if rank == 0 else range(1)
+    keys = [_key(other) for other in others]
+    silent = dict.fromkeys(others, 0)  # ticks since the number of each has changed
     stop = threading.Event()
     store.set(_key(rank), "0")
 
     def looks() -> None:
-        last: dict[int, bytes] = {}
-        missed: Counter = Counter()
-        count = 0
-        while not stop.wait(PERIOD):
-            alarm = threading.Timer(PATIENCE, _end, [0])  # a store that is out of reach may hang
-            alarm.daemon = True
-            alarm.start()
-            count += 1
+        last: list[bytes] = []
+        for count in itertools.count(1):
+            if stop.wait(PERIOD):
+                return
             try:
                 store.set(_key(rank), str(count))
-                answers = {other: store.get(_key(other)) for other in others}
+                answers = store.multi_get(keys)
             except RuntimeError:
-                answers = {other: last.get(other, b"") for other in others}
-            alarm.cancel()
-            for other, answer in answers.items():
-                missed[other] = 0 if answer != last.get(other) else missed[other] + 1
-                if missed[other] * PERIOD >= PATIENCE and not stop.is_set():
-                    _end(other)
+                continue
+            for other, answer, before in zip(others, answers, last or keys, strict=True):
+                if answer != before:
+                    silent[other] = 0
             last = answers
 
-    thread = threading.Thread(target=looks, name="watch", daemon=True)
-    thread.start()
+    def clock() -> None:
+        """Judge apart from the looks, which hang where the store is out of reach."""
+        while not stop.wait(PERIOD):
+            for other in others:
+                silent[other] += 1
+                if silent[other] * PERIOD > PATIENCE and not stop.is_set():
+                    _end(other)
+
+    threads = [threading.Thread(target=each, daemon=True) for each in (looks, clock)]
+    for thread in threads:
+        thread.start()
 
     def leave() -> None:
         stop.set()
-        thread.join(PERIOD)
+        for thread in threads:
+            thread.join(PERIOD)
 
-    atexit.register(leave)  # the thread must not be at the store when Python ends
+    atexit.register(leave)  # no thread must be at the store when Python ends
     return leave
 
 
@@ -87,6 +94,6 @@ def _end(lost: int) -> None:
 def lost_message(who: str) -> str:
     """Return the line that says that `who`, one process or several, was lost, and the remedy."""
     return (
-        f"{who} does not answer: its machine or network is gone, or it has ended; all that was "
-        "finished is kept, and resume goes on from there"
+        f"{who} does not answer: its machine or network is gone, or it has ended; what the first "
+        "process has written is kept, and resume goes on from there"
     )

@@ -15,7 +15,7 @@ from pyro_vae.shards import sharded_log_likelihood
 from tests.test_parallel import ROOT, launch
 
 SCRIPT = """
-import os, signal, sys
+import os, signal, sys, time
 from pathlib import Path
 import torch
 from pyro_vae import parallel
@@ -28,8 +28,10 @@ folder, problem, calls = Path(sys.argv[1]), LinearGaussian(), []
 
 def guide(x):
     calls.append(len(x))
-    if (folder / "die").exists() and parallel.rank() == 1 and len(calls) == 2 and len(x) > 1:
-        os.kill(os.getpid(), signal.SIGKILL)
+    if (folder / "die").exists() and len(calls) == 2 and len(x) > 1:
+        if parallel.rank() == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(60)  # until the other has come there
     problem.wide_guide(x)
 
 # its first run is tried in two ways
@@ -122,8 +124,7 @@ def test_two_processes_and_one_that_dies(problem, tmp_path, monkeypatch):
     assert dead.returncode != 0
     assert f"Signal {signal.SIGKILL.value} (SIGKILL)" in dead.stderr
     kept = {path.name for path in (tmp_path / "blocks").glob("*.pt")}
-    assert "images_0000100.pt" in kept
-    assert len(kept) < 5
+    assert 1 <= len(kept) < 4
     os.remove(tmp_path / "die")
     done = launch(tmp_path, SCRIPT)
     assert done.returncode == 0, done.stderr

@@ -37,6 +37,7 @@ def answering(store, rank, seconds):
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_process_that_falls_silent_is_lost_and_not_before(lost, rank):
     store = HashStore()
+    store.set(f"alive/{1 - rank}", "")
     leave = watch.watch(store, rank, 2)
     answering(store, 1 - rank, 0.5).join()
     # a thread may have been left waiting for some looks, not for half a second
@@ -69,28 +70,48 @@ def test_only_a_process_that_waits_is_ended(monkeypatch, capsys):
 
 def test_the_others_look_after_the_first_alone(lost):
     store = HashStore()
+    store.set("alive/0", "")
     leave = watch.watch(store, 1, 3)  # process 2 never says a word
     answering(store, 0, 0.3).join()
     leave()
     assert not lost
 
 
-def test_a_store_that_hangs_or_fails_is_the_first_process_lost(lost):
-    class Away(HashStore):
-        def __init__(self, problem):
-            super().__init__()
-            self.problem = problem
+class Away(HashStore):
+    """A store that `problem` keeps from answering."""
 
-        def get(self, key):
-            return self.problem()
+    problem = None
 
-    def fails():
-        raise RuntimeError("broken pipe")
+    def multi_get(self, keys):
+        return self.problem() if self.problem else super().multi_get(keys)
 
-    for problem in (fails, lambda: time.sleep(0.3) or b"late"):
-        lost.clear()
-        leave = watch.watch(Away(problem), 1, 2)
-        time.sleep(0.2)
-        leave()
-        assert lost
-        assert {*lost} == {0}
+
+def fails():
+    raise RuntimeError("broken pipe")
+
+
+@pytest.mark.parametrize("problem", [fails, lambda: time.sleep(0.5) or [b"late"]])
+def test_a_store_that_hangs_or_fails_is_the_first_process_lost(lost, problem):
+    store = Away()
+    store.set("alive/0", "")
+    leave = watch.watch(store, 1, 2)
+    answering(store, 0, 0.2).join()
+    assert not lost
+    store.problem = problem
+    time.sleep(0.2)
+    leave()
+    assert {*lost} == {0}
+
+
+def test_who_is_busy_when_another_is_lost_ends_when_it_waits_for_it(lost, monkeypatch):
+    ended = []
+    monkeypatch.setattr(watch, "_end", lambda number: watch._waiting.is_set() and ended.append(1))
+    store = HashStore()
+    store.set("alive/1", "")
+    leave = watch.watch(store, 0, 2)
+    time.sleep(0.3)  # busy for longer than the patience
+    assert not ended
+    with watch.waiting():
+        time.sleep(0.1)
+    leave()
+    assert ended

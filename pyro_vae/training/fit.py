@@ -233,8 +233,8 @@ def fit(
                     state.save(position, history, shuffle_state)
                     raise interrupted(path)
             record = {"epoch": position.epoch + 1, "train_elbo": -position.total / sum(sizes)}
-            check.weights(modules, record["train_elbo"])
             parallel.take_first(w for m in modules.values() for w in m.state_dict().values())
+            check.weights(modules, record["train_elbo"])
             if test_groups:
                 with check.distributions():
                     record["test_elbo"] = _test_elbo(model, guide, test_groups)

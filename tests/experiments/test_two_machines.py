@@ -66,14 +66,14 @@ def machines() -> Iterator[tuple[str, str]]:
             ip("netns", "del", name)
 
 
-def start(machines, folder, *options, processes=1) -> list[subprocess.Popen]:
-    """Start the job on both machines, `processes` on each; each has a folder of its own."""
+def start(machines, folder, *options, text=SCRIPT) -> list[subprocess.Popen]:
+    """Start the job on both machines, a process on each; each has a folder of its own."""
     script = folder / "script.py"
-    script.write_text(SCRIPT)
+    script.write_text(text)
     started = []
     for machine, address in zip(machines, ADDRESSES, strict=True):
         command = ["ip", "netns", "exec", machine, sys.executable, "-m", "torch.distributed.run"]
-        command += ["--nnodes=2", f"--nproc-per-node={processes}", "--rdzv-backend=c10d"]
+        command += ["--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d"]
         # the two share a name, so that neither can know by it which of them is the host
         command += [f"--rdzv-conf=is_host={int(address == ADDRESSES[0])}"]
         command += [f"--rdzv-endpoint={ADDRESSES[0]}:29511", f"--local-addr={address}", str(script)]
@@ -136,7 +136,9 @@ def cut(machines) -> None:
 
 
 def until(exists, started) -> None:
+    end = time.monotonic() + 120
     while not exists():
+        assert time.monotonic() < end
         assert all(process.poll() is None for process in started)
         time.sleep(0.01)
 
@@ -148,8 +150,8 @@ def check_ended_in_a_line(started, folder) -> None:
     assert first.returncode == 1
     (line,) = [line for line in stderr.splitlines() if "error: process" in line]
     assert line.endswith(
-        "does not answer: its machine or network is gone, or it has ended; all that was finished "
-        "is kept, and resume goes on from there"
+        "does not answer: its machine or network is gone, or it has ended; what the first "
+        "process has written is kept, and resume goes on from there"
     )
     assert "Traceback" not in stderr.partition("error: process")[0]
     for process in started:
@@ -173,6 +175,26 @@ def test_a_machine_that_is_lost_ends_the_scoring_and_another_number_goes_on(mach
         results_of(place)[0]["images"]["log_p"] for place in (folder, tmp_path / "one")
     )
     np.testing.assert_allclose(values, others, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_machine_that_has_no_data_ends_all(machines, tmp_path):
+    """It ends before the processes have met, and the others do not wait for it all day."""
+    refuse = """
+import os
+from datetime import timedelta
+from pyro_vae import parallel
+
+if os.environ["GLOO_SOCKET_IFNAME"].endswith("b"):
+    sys.exit("no data")
+parallel.MEETING = timedelta(seconds=10)
+run(distributed.main)
+"""
+    text = SCRIPT.replace("run(distributed.main)", refuse)
+    done = ended(start(machines, tmp_path, "--epochs", "1", text=text))
+    assert [each.returncode for each in done] == [1, 1]
+    assert "error: not all processes have come" in done[0].stderr
+    assert not [*tmp_path.rglob("*.pt")]
 
 
 @pytest.mark.slow
