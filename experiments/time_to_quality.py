@@ -256,8 +256,8 @@ def main() -> None:
     data = announce_and_load(
         args,
         f"time to the appendix's ELBO: {args.seeds} trainings of ten epochs in plain PyTorch, and "
-        f"of {', '.join(map(str, BUDGETS))} epochs by one cycle. About 15 minutes a seed on 2 "
-        "cores. --resume keeps what a stopped run has finished.",
+        f"of {', '.join(map(str, BUDGETS))} epochs by one cycle. About 25 minutes a seed on one "
+        "core. --resume keeps what a stopped run has finished.",
     )
     results = Results(args, data, folder_name(args, "time_to_quality"))
     settings = {
