@@ -1,0 +1,99 @@
+"""Which faults, planted one at a time in the estimators and statistics, do their tests miss?
+
+    python -m tests.mutants [--each N] [MODULE ...]
+
+cosmic-ray plants the faults: another operator, another number, a condition turned round. Of each
+module N are drawn at random, the same ones every time, and the module's own tests are run on each.
+All of them would take a day. It works in a copy, build/mutants, and goes on where it was stopped.
+Whoever survives is printed: give it a test, or say why the program is the same with it.
+"""
+
+import argparse
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+from cosmic_ray.work_db import use_db
+from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkResult
+
+ROOT = Path(__file__).parents[1]
+COPY = ROOT / "build" / "mutants"
+SEED = 29
+# Each module, and the tests that must notice a fault in it.
+TESTS = {
+    "pyro_vae/likelihood/annealing.py": "tests/likelihood/test_annealing.py",
+    "pyro_vae/likelihood/coordinates.py": "tests/likelihood tests/guides",
+    "pyro_vae/likelihood/estimate.py": "tests/likelihood",
+    "pyro_vae/likelihood/importance.py": "tests/likelihood",
+    "pyro_vae/likelihood/intervals.py": "tests/likelihood",
+    "pyro_vae/likelihood/masking.py": "tests/likelihood",
+    "pyro_vae/likelihood/psis.py": "tests/likelihood/test_psis.py",
+    "pyro_vae/likelihood/quadrature.py": "tests/likelihood tests/guides",
+    "pyro_vae/likelihood/sites.py": "tests/likelihood tests/programs",
+    "pyro_vae/likelihood/traces.py": "tests/likelihood tests/test_traced.py",
+    "pyro_vae/likelihood/unlabelled.py": "tests/likelihood",
+    "pyro_vae/guides/refined.py": "tests/guides",
+    "pyro_vae/guides/posterior.py": "tests/guides",
+    "pyro_vae/guides/gauss_newton.py": "tests/guides",
+    "pyro_vae/analysis/calibration.py": "tests/analysis",
+    "pyro_vae/analysis/comparison.py": "tests/analysis",
+    "pyro_vae/analysis/gaps.py": "tests/analysis",
+}
+CONFIG = """[cosmic-ray]
+module-path = "{module}"
+timeout = 300.0
+excluded-modules = []
+test-command = "{python} -m pytest -x -q -p no:cacheprovider {tests}"
+[cosmic-ray.distributor]
+name = "local"
+"""
+
+
+def survivors(module: str, each: int) -> tuple[int, list[str]]:
+    """Plant `each` faults in a module; return how many were tried, and those that were missed."""
+    name = module.replace("/", "_").removesuffix(".py")
+    config, session = COPY / f"{name}.toml", COPY / f"{name}.sqlite"
+    if not session.exists():
+        config.write_text(CONFIG.format(module=module, python=sys.executable, tests=TESTS[module]))
+        subprocess.run(["cosmic-ray", "init", config.name, session.name], cwd=COPY, check=True)
+        with use_db(session) as found:
+            jobs = sorted(item.job_id for item in found.work_items)
+            places = {item.job_id: item.mutations[0] for item in found.work_items}
+            jobs.sort(key=lambda job: (places[job].operator_name, places[job].occurrence))
+            random.Random(SEED).shuffle(jobs)
+            found.set_multiple_results(jobs[each:], WorkResult(WorkerOutcome.SKIPPED))
+    subprocess.run(["cosmic-ray", "exec", config.name, session.name], cwd=COPY, check=True)
+    with use_db(session) as found:
+        done = [(item, result) for item, result in found.completed_work_items if result.diff]
+    missed = [
+        f"{module}:{item.mutations[0].start_pos[0]}\n{result.diff}"
+        for item, result in done
+        if result.test_outcome == TestOutcome.SURVIVED
+    ]
+    return len(done), missed
+
+
+def main() -> None:
+    """Plant faults in the modules that are named, or in all, and print the survivors."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "modules", nargs="*", metavar="MODULE", help="of the package (default: all)"
+    )
+    parser.add_argument("--each", type=int, default=40, help="faults in each (default: 40)")
+    args = parser.parse_args()
+    unknown = sorted({*args.modules} - TESTS.keys())
+    if unknown:
+        parser.error(f"{unknown[0]} is not one of {', '.join(TESTS)}")
+    if not COPY.exists():
+        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(COPY)], check=True)
+    tried = missed = 0
+    for module in args.modules or TESTS:
+        count, survived = survivors(module, args.each)
+        print("\n".join([*survived, f"{module}: {count - len(survived)} of {count} noticed"]))
+        tried, missed = tried + count, missed + len(survived)
+    print(f"{tried - missed} of {tried} planted faults were noticed ({1 - missed / tried:.0%})")
+
+
+if __name__ == "__main__":
+    main()
