@@ -37,35 +37,42 @@ def join_group(device: str = "cpu") -> None:
         raise InputError('device mps: several processes take device="cpu", or a GPU each by "cuda"')
     backend = "gloo"
     if device.startswith("cuda"):
-        number, backend = int(os.environ["LOCAL_RANK"]), "nccl"
-        if device != "cuda" or number >= torch.cuda.device_count():
+        gpu, backend = int(os.environ["LOCAL_RANK"]), "nccl"
+        if device != "cuda" or gpu >= torch.cuda.device_count():
             raise InputError(
                 f"device {device}: several processes take a GPU each, and this machine has "
                 f'{torch.cuda.device_count()}: use device="cuda" and as many processes, or '
                 'device="cpu"'
             )
-        torch.cuda.set_device(number)
-    _meet()
-    distributed.init_process_group(backend, timeout=PATIENCE)
+        torch.cuda.set_device(gpu)
+    number, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    options = {"store": _met(number, size), "rank": number, "world_size": size}
+    distributed.init_process_group(backend, timeout=PATIENCE, **options)
     _watches.append(watch.watch(_store("watch"), rank(), world_size()))
     barrier()  # until all are watched
 
 
-def _meet() -> None:
-    """Wait for all processes; raise LostProcess where one has ended before, by an error."""
+def _met(number: int, size: int) -> distributed.Store:
+    """Wait for all processes, and return the store by which they find one another.
+
+    Its keys are new where torchrun has started them again: gloo would look for those before. Raises
+    LostProcess where one does not come, since it has ended by an error.
+    """
     place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    first = os.environ["RANK"] == "0" and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+    first = number == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     try:
         store = distributed.TCPStore(*place, is_master=first, timeout=MEETING, multi_tenant=True)
-        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-        here = [f"here/{attempt}/{number}" for number in range(int(os.environ["WORLD_SIZE"]))]
-        store.set(here[int(os.environ["RANK"])], "")
+        here = [f"here/{attempt}/{each}" for each in range(size)]
+        store.set(here[number], "")
         store.wait(here, MEETING)
     except RuntimeError as error:
         raise LostProcess(
             f"not all processes have come within {MEETING.seconds // 60} minutes: one has ended "
             "by an error, on its machine, or cannot be reached"
         ) from error
+    store.set_timeout(PATIENCE)
+    return distributed.PrefixStore(f"attempt/{attempt}", store)
 
 
 def _store(name: str) -> distributed.Store:

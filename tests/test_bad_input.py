@@ -803,16 +803,8 @@ CASES = [
 # Held elsewhere, or with nothing to get wrong that is not the same as above.
 ELSEWHERE = {
     # several processes, and what ArviZ takes: test_parallel, test_watch, test_estimate
-    *(
-        "lost_message",
-        "pointwise",
-        "take_first",
-        "shared_work",
-        "by_first",
-        "watch",
-        "waiting",
-        "keep",
-    ),
+    *("lost_message", "pointwise", "take_first", "shared_work", "by_first"),
+    *("watch", "waiting", "keep"),
     # files and options: test_files, test_faults, test_script
     *("atomic_write", "replace", "lock_file", "lock_folder", "check_folder"),
     *("data_root", "load_digits", "make_parser", "warn_caller"),
