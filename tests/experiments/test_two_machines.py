@@ -159,6 +159,7 @@ def check_ended_in_a_line(started, folder) -> None:
         process.communicate()
 
 
+@pytest.mark.slow
 def test_a_machine_that_is_lost_ends_the_scoring_and_another_number_goes_on(machines, tmp_path):
     options = ["--epochs", "1", "--num-samples", "3000", "--images", "100"]
     started = start(machines, tmp_path, *options)
