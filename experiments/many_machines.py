@@ -9,8 +9,6 @@ and milliseconds to join a block of 100 images that another process has sent.
 """
 
 import argparse
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -19,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from experiments.benchmark.scaling import by_torchrun
 from experiments.cli import announce_and_load, check_at_least, folder_name, make_parser, run
 from experiments.record import Results
 from experiments.trained import Spec, load_or_train
@@ -44,22 +43,14 @@ def hours(images_a_second: float, milliseconds_a_block: float) -> dict[str, floa
 def milliseconds_to_join(blocks: int) -> float:
     """Return the time to receive and write a block of another process, of torchrun's two."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "script.py")
-        text = "from experiments.many_machines import join_blocks"
-        path.write_text(f"{text}\njoin_blocks({folder!r}, {blocks})\n")
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        command += ["--nproc-per-node=2", str(path)]
-        found_there = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-        done = subprocess.run(command, capture_output=True, text=True, env=found_there)
-        if done.returncode:
-            raise SystemExit(f"error: the processes that join blocks died: {done.stderr[-1000:]}")
+        program = f"from experiments import many_machines as m; m.join_blocks({folder!r}, {blocks})"
+        by_torchrun(2, 1, "--no-python", sys.executable, "-c", program)
         seconds = load_tensors(Path(folder, "seconds.pt"), "a time", {"seconds"})["seconds"]
     return 1000 * seconds / blocks
 
 
 def join_blocks(folder: str, blocks: int) -> None:
     """Send empty blocks from the second process to the first, which writes them and the seconds."""
-    torch.set_num_threads(1)
     parallel.join_group()
     arrays = exact(np.zeros(BLOCK)).arrays()
     settings = {"num_samples": 1, "seed": 0, "of": "0" * 64}

@@ -117,22 +117,18 @@ def compared(ways: dict[str, dict[str, np.ndarray]]) -> dict:
     Arrays are `(seeds, epochs)`; intervals are over seeds, in pairs.
     """
     last = {name: value[:, -1] for name, value in ways["plain"].items()}
-    an_epoch = {
-        kind: min(float(found["seconds"].min(0)[-1]) / _epochs(way) for way, found in some.items())
-        for kind, some in (
-            ("plain", {"plain": ways["plain"]}),
-            ("one_cycle", {way: found for way, found in ways.items() if way != "plain"}),
-        )
-    }
-    rows = {}
-    for way, found in ways.items():
-        rows[way] = {name: found[name].tolist() for name in SCORES}
-        if way == "plain":
-            rows[way]["seconds"] = (an_epoch[way] * np.arange(1, PLAIN_EPOCHS + 1)).tolist()
-            continue
+    budgets = [way for way in ways if way != "plain"]
+
+    def least(some: list[str]) -> float:
+        return min(float(ways[way]["seconds"][:, -1].min()) / _epochs(way) for way in some)
+
+    an_epoch = {"plain": least(["plain"]), "one_cycle": least(budgets)}
+    rows = {way: {name: ways[way][name].tolist() for name in SCORES} for way in ways}
+    rows["plain"]["seconds"] = [an_epoch["plain"] * e for e in range(1, PLAIN_EPOCHS + 1)]
+    for way in budgets:
         rows[way]["seconds"] = [an_epoch["one_cycle"] * int(way)]
         for name in SCORES:
-            rows[way][f"{name}_minus_plain"] = _over_seeds(found[name][:, -1] - last[name])
+            rows[way][f"{name}_minus_plain"] = _over_seeds(ways[way][name][:, -1] - last[name])
     metrics = {"ways": rows, "seconds_an_epoch": an_epoch}
     metrics["reached"] = {name: reached(rows, [name]) for name in SCORES}
     return metrics | {"both_reached": reached(rows, list(SCORES))}

@@ -58,11 +58,10 @@ def _met(number: int, size: int) -> distributed.Store:
     Its keys are new where torchrun has started them again: gloo would look for those before. Raises
     LostProcess where one does not come, since it has ended by an error.
     """
-    place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     first = number == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     try:
-        store = distributed.TCPStore(*place, is_master=first, timeout=MEETING, multi_tenant=True)
+        store = distributed.TCPStore(*_place(), is_master=first, timeout=MEETING, multi_tenant=True)
         here = [f"here/{attempt}/{each}" for each in range(size)]
         store.set(here[number], "")
         store.wait(here, MEETING)
@@ -75,6 +74,11 @@ def _met(number: int, size: int) -> distributed.Store:
     return distributed.PrefixStore(f"attempt/{attempt}", store)
 
 
+def _place() -> tuple[str, int]:
+    """Return where the store of the group is: host and port."""
+    return os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+
+
 def _store(name: str) -> distributed.Store:
     """Return a connection of its own to the store of the group, which torchrun keeps.
 
@@ -82,9 +86,8 @@ def _store(name: str) -> distributed.Store:
     again with the store of those before.
     """
     name = f"{name}/{by_first(lambda: uuid4().hex)}"
-    place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     with _unless_lost():
-        store = distributed.TCPStore(*place, is_master=False, timeout=PATIENCE)
+        store = distributed.TCPStore(*_place(), is_master=False, timeout=PATIENCE)
     return distributed.PrefixStore(name, store)
 
 

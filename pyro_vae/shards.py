@@ -5,6 +5,7 @@ same for any number of processes, and a stopped run continues where it was. Whoe
 the next block and sends it to the first process, which writes it.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -55,20 +56,7 @@ def sharded_log_likelihood(
     x, *labels = as_batch(model, x, *labels, progress=progress)
     check_batch(model, guide, x, *labels)
     check_seed(seed)
-    if se is None:
-        num_samples = 100 if num_samples is None else num_samples
-        blocks = image_blocks(len(x), num_samples)
-
-        def score(batch: list[Tensor], start: int) -> Estimate:
-            return estimate(block_log_weights(model, guide, batch, start, num_samples, seed))
-    else:
-        num_samples = most_draws(se, num_samples)
-        refined = refined_for(model, guide)
-        blocks = scored_together(refined, [x, *labels], 1)
-
-        def score(batch: list[Tensor], start: int) -> Estimate:
-            return block_to_accuracy(refined, batch, start, se, num_samples, seed)
-
+    num_samples, blocks, score = _plan(model, guide, [x, *labels], num_samples, se, seed)
     settings = {
         "num_samples": num_samples,
         "seed": seed,
@@ -78,7 +66,7 @@ def sharded_log_likelihood(
     }
     pack(settings)
     parallel.check_alike(images_labels_model_and_guide=settings["of"])
-    folder, blocks = Path(folder), list(blocks)
+    folder = Path(folder)
     done: dict[int, Estimate] = {}  # by the number of the block; in the first process all
 
     def missing() -> list[int]:
@@ -103,6 +91,30 @@ def sharded_log_likelihood(
             done[todo[i]] = keep(_path(folder, block), file, settings, block)
             bar.update()
     return parallel.by_first(lambda: Estimate.concatenate([done[n] for n in range(len(blocks))]))
+
+
+def _plan(
+    model: Program,
+    guide: Program,
+    everything: list[Tensor],
+    num_samples: int | None,
+    se: float | None,
+    seed: int,
+) -> tuple[int, list[slice], Callable[[list[Tensor], int], Estimate]]:
+    """Return the samples an image, the blocks of images, and what scores one from its start."""
+    if se is None:
+        count = 100 if num_samples is None else num_samples
+
+        def by_samples(batch: list[Tensor], start: int) -> Estimate:
+            return estimate(block_log_weights(model, guide, batch, start, count, seed))
+
+        return count, image_blocks(len(everything[0]), count), by_samples
+    most, refined = most_draws(se, num_samples), refined_for(model, guide)
+
+    def to_accuracy(batch: list[Tensor], start: int) -> Estimate:
+        return block_to_accuracy(refined, batch, start, se, most, seed)
+
+    return most, scored_together(refined, everything, 1), to_accuracy
 
 
 def keep(path: Path, file: bytes, settings: dict, block: slice) -> Estimate:

@@ -51,23 +51,28 @@ def _seconds(
 ) -> dict[str, float]:
     """Run `experiments.distributed` once; return the seconds that its metrics hold."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        command += [f"--nproc-per-node={processes}", "-m", "experiments.distributed"]
-        command += ["--dataset", args.dataset, "--results", folder, "--images", images]
-        command += ["--latent-dim", args.latent_dim, "--epochs", 1, "--batch-parts", parts]
-        command += ["--device", torch.device(args.device).type, "--train"]
+        words = ["-m", "experiments.distributed"]
+        words += ["--dataset", args.dataset, "--results", folder, "--images", images]
+        words += ["--latent-dim", args.latent_dim, "--epochs", 1, "--batch-parts", parts]
+        words += ["--device", torch.device(args.device).type, "--train"]
         if args.data_root:
-            command += ["--data-root", args.data_root]
-        done = subprocess.run(
-            [str(word) for word in command],
-            capture_output=True,
-            text=True,
-            env=os.environ | {"OMP_NUM_THREADS": str(threads)},
-        )
-        if done.returncode:
-            raise SystemExit(f"error: {processes} processes died: {done.stderr[-1000:]}")
+            words += ["--data-root", args.data_root]
+        by_torchrun(processes, threads, *words)
         (path,) = Path(folder).rglob("metrics.json")
         return json.loads(path.read_text("utf-8"))["seconds"]
+
+
+def by_torchrun(processes: int, threads: int, *words: object) -> None:
+    """Let torchrun start so many processes of so many threads, with the `words` that say which."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    done = subprocess.run(
+        [str(word) for word in (*command, f"--nproc-per-node={processes}", *words)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+    )
+    if done.returncode:
+        raise SystemExit(f"error: {processes} processes died: {done.stderr[-1000:]}")
 
 
 def available_cores() -> int:

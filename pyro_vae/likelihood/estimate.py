@@ -86,7 +86,7 @@ class Estimate(NamedTuple):
         ArviZ calls them elpd_i and pareto_k, of "loo": see `pyro_vae.likelihood.arviz_form`.
         """
         least = int(np.min(self.num_samples))  # where the images have different numbers
-        return pointwise(self.value, self.khat, least, khat_threshold(least))
+        return pointwise(self.value, self.khat, least)
 
     def plot(self) -> "Figure":
         """Draw the estimates against their k-hat: to the right of the line trust them no more."""
