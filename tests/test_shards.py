@@ -12,7 +12,7 @@ from pyro_vae.errors import InputError
 from pyro_vae.likelihood.importance import log_likelihood
 from pyro_vae.problems import LinearGaussian
 from pyro_vae.shards import sharded_log_likelihood
-from tests.test_parallel import ROOT, launch
+from tests.test_parallel import launch
 
 SCRIPT = """
 import os, signal, sys, time
@@ -116,9 +116,7 @@ def test_blocks_of_another_run_are_refused(problem, tmp_path):
 
 
 @pytest.mark.scripts
-def test_two_processes_and_one_that_dies(problem, tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+def test_two_processes_and_one_that_dies(problem, tmp_path):
     (tmp_path / "die").touch()
     dead = launch(tmp_path, SCRIPT)
     assert dead.returncode != 0
