@@ -19,8 +19,7 @@ from experiments.cli import (
 )
 from experiments.question_d import (
     DIM,
-    EPOCHS,
-    SCHEDULE,
+    TRAINING,
     classification,
     disentanglement,
     failures,
@@ -100,7 +99,7 @@ def main() -> None:
 
 def parse_options() -> argparse.Namespace:
     """Return the options; raise InputError where one is out of range."""
-    parser = make_parser(__doc__.splitlines()[0], latent_dim=DIM, epochs=EPOCHS, schedule=SCHEDULE)
+    parser = make_parser(__doc__.splitlines()[0], latent_dim=DIM, **TRAINING)
     parser.add_argument(
         "--guide",
         choices=list(AMORTISED),
@@ -113,7 +112,7 @@ def parse_options() -> argparse.Namespace:
         1000,
         "test images for the refined scores, a tenth of the images that are generated",
     )
-    parser.add_number("--failure-epochs", EPOCHS, "epochs for each other design", "E")
+    parser.add_number("--failure-epochs", TRAINING["epochs"], "epochs for each other design", "E")
     parser.add_number("--failure-seeds", 3, "trainings of each other design", "S")
     args = parser.parse_args()
     check_at_least("--images", args.images, 20)

@@ -2,7 +2,7 @@
 
 import argparse
 
-from experiments.question_d import DIM, EPOCHS, SCHEDULE
+from experiments.question_d import DIM, TRAINING
 from experiments.trained import Spec, load_or_train
 from pyro_vae.data.dataset import Dataset
 from pyro_vae.vae import Vae
@@ -11,4 +11,4 @@ from pyro_vae.vae import Vae
 def conditional(args: argparse.Namespace, data: Dataset) -> Vae:
     """Return the autoencoder that takes labels: one that is there, or one trained now."""
     spec = Spec(DIM, "per_label", len(data.classes), prior="learned")
-    return load_or_train(args, data, spec, "conditional", epochs=EPOCHS, schedule=SCHEDULE)
+    return load_or_train(args, data, spec, "conditional", **TRAINING)
