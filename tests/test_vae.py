@@ -57,12 +57,16 @@ def test_a_checkpoint_comes_back_as_it_was(conditional, tmp_path):
         assert all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
-def test_checkpoints_of_record_are_read_by_the_names_of_their_time(conditional):
-    stored = torch.load(CHECKPOINTS / "conditional.pt", weights_only=True)
-    assert {"decoder", "encoder", "config"} <= stored.keys()
+@pytest.mark.parametrize(("decay", "schedule"), [(False, "constant"), (True, "cosine")])
+def test_older_checkpoints_are_read_by_the_names_of_their_time(decay, schedule, tmp_path):
+    stored = torch.load(CHECKPOINTS / "d4.pt", weights_only=True)
     assert {"classes", "decay"} <= stored["config"].keys()
-    assert conditional.config["num_classes"] == stored["config"]["classes"] == 10
-    assert conditional.config["schedule"] == "cosine"
+    stored["config"]["decay"] = decay
+    torch.save(stored, tmp_path / "older.pt")
+    config = Vae.load(tmp_path / "older.pt").config
+    assert config["num_classes"] == 0
+    assert config["schedule"] == schedule
+    assert not {"classes", "decay"} & config.keys()
 
 
 def test_log_likelihood_is_the_functions(plain, x):
