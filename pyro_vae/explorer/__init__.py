@@ -1,5 +1,6 @@
 """A page to play with trained autoencoders: one HTML file, without a server and without a network.
 
 `layers` writes networks as lists that the page's JavaScript runs, `page` puts everything into one
-file. networks.js runs the layers, inference.js has the densities and the sampling, views.js draws.
+file. networks.js runs the layers, inference.js has the densities and the sampling, plots.js paints,
+views.js answers to the controls.
 """

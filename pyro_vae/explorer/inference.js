@@ -105,11 +105,13 @@ function drawOfGuide(model, x, y, q, random) {
   return { z, logP, prior, logQ, logW: logP + prior - logQ };
 }
 
-/** What log weights say: the estimate, effective samples, k-hat, and whether to trust it. */
+const MOST_ERROR = 0.25; // nats, of an estimate that is to be trusted
+
+/** What log weights say: the estimate and its standard error, effective samples, k-hat, and whether to trust it. */
 function summary(logW) {
-  const khat = paretoKhat(logW);
-  return { value: logMean(logW), ess: effectiveSamples(logW), khat,
-    trusted: khat <= khatThreshold(logW.length) };
+  const [khat, limit, ess] = [paretoKhat(logW), khatThreshold(logW.length), effectiveSamples(logW)];
+  const se = Math.sqrt(Math.max(1 / ess - 1 / logW.length, 0)); // of a mean of weights, over that mean
+  return { value: logMean(logW), se, ess, khat, limit, trusted: khat <= limit && se <= MOST_ERROR };
 }
 
 /** The lower Cholesky factor of a covariance, an array of rows; rounding may not make it indefinite. */
@@ -170,19 +172,23 @@ function logGamma(a) {
 }
 
 const ROUNDS = 8; // of a fit
+const FITS = 3; // at most, one after another: a fit is taken up again until its weights can be trusted
 const FRESH = 1000; // draws that are weighed in the end
 const SEARCHED = 500; // draws of the prior, among which a second start is looked for
 const MOST_SEARCHED = 10; // latent dimensions: in more, draws of the prior come near to nothing
 
+/** A Student-t around a start, twice as wide as the guide, which is often too narrow. */
+function firstFit(start, sd) {
+  return { loc: start, factor: cholesky(Array.from(sd, (s, i) =>
+    Float64Array.from(sd, (_, j) => (i === j ? 4 * s * s : 0)))) };
+}
+
 /**
- * Fit a Student-t to the posterior, from a start: its mean and covariance are those of weighted
- * draws, round by round (adaptive importance sampling). `spent` is called after each draw.
+ * Bring a Student-t nearer to the posterior: its mean and covariance become those of weighted draws,
+ * round by round (adaptive importance sampling). `spent` is called after each draw.
  */
-function fitFrom(start, sd, logJoint, random, spent) {
-  const d = start.length;
-  // twice as wide as the guide, which is often too narrow
-  let fit = { loc: start, factor: cholesky(Array.from(sd, (s, i) =>
-    Float64Array.from({ length: d }, (_, j) => (i === j ? 4 * s * s : 0)))) };
+function fitted(fit, logJoint, random, spent) {
+  const d = fit.loc.length;
   for (let round = 0; round < ROUNDS; round++) {
     const drawn = Array.from({ length: 60 + 12 * d }, () => {
       const z = drawOfStudent(fit, random);
@@ -200,10 +206,10 @@ function fitFrom(start, sd, logJoint, random, spent) {
     const w = flat.map((l) => Math.exp(l - top));
     const total = w.reduce((sum, v) => sum + v, 0);
     const mean = (of) => drawn.reduce((sum, draw, k) => sum + (w[k] * of(draw.z)) / total, 0);
-    const loc = Float64Array.from(start, (_, i) => mean((z) => z[i]));
+    const loc = Float64Array.from(fit.loc, (_, i) => mean((z) => z[i]));
     // correlations are drawn towards zero by as much as few weights leave them uncertain
     const kept = effectiveSamples(flat) / (d + effectiveSamples(flat));
-    fit = { loc, factor: cholesky(Array.from(start, (_, i) => Float64Array.from(start, (__, j) => {
+    fit = { loc, factor: cholesky(Array.from(loc, (_, i) => Float64Array.from(loc, (__, j) => {
       const covariance = mean((z) => (z[i] - loc[i]) * (z[j] - loc[j]));
       return 1.2 * (i === j ? covariance + 1e-6 : kept * covariance); // a little too wide is safe
     }))) };
@@ -214,7 +220,7 @@ function fitFrom(start, sd, logJoint, random, spent) {
 /**
  * Estimate log p(x) by fresh draws of Student-t distributions that are fitted to the posterior: one
  * from the guide's mean, one from the best of some draws of the prior. `report` is called with the
- * share that is done.
+ * share of a fit that is done, and which fit that is.
  */
 function refine(model, x, y, seed, report) {
   const random = randomNumbers(seed);
@@ -224,8 +230,8 @@ function refine(model, x, y, seed, report) {
   const starts = [q.loc];
   const searched = d <= MOST_SEARCHED ? SEARCHED : 0;
   const work = searched + (searched ? 2 : 1) * ROUNDS * (60 + 12 * d) + FRESH;
-  let done = 0;
-  const spent = () => report((done += 1) / work);
+  let [done, fit] = [0, 1];
+  const spent = () => report((done += 1) / work, fit);
   let best = -Infinity;
   for (let i = 0; i < searched; i++) {
     const z = latentOf(model, Float64Array.from({ length: d }, random.normal), y);
@@ -233,13 +239,18 @@ function refine(model, x, y, seed, report) {
     spent();
     if (value > best) [best, starts[1]] = [value, z];
   }
-  const fits = starts.map((start) => fitFrom(start, q.sd, logJoint, random, spent));
-  const logW = Array.from({ length: FRESH }, (_, k) => {
-    const z = drawOfStudent(fits[k % fits.length], random);
-    spent();
-    return logJoint(z) - logMean(fits.map((fit) => logStudent(standardised(z, fit), fit.factor)));
-  });
-  return summary(logW);
+  let fits = starts.map((start) => firstFit(start, q.sd));
+  for (; ; fit += 1) {
+    fits = fits.map((one) => fitted(one, logJoint, random, spent));
+    const logW = Array.from({ length: FRESH }, (_, k) => {
+      const z = drawOfStudent(fits[k % fits.length], random);
+      spent();
+      return logJoint(z) - logMean(fits.map((one) => logStudent(standardised(z, one), one.factor)));
+    });
+    const found = summary(logW);
+    if (found.trusted || fit === FITS) return found;
+    done = searched;
+  }
 }
 
 /** log p(x | y) of every label by a few draws each, and p(y | x) by Bayes' rule. */

@@ -15,6 +15,7 @@ from pyro_vae.analysis.sampling import posterior_moments
 from pyro_vae.errors import InputError, checked, describe
 from pyro_vae.explorer.layers import IMAGE, Weights, described
 from pyro_vae.guides.refined import Refined
+from pyro_vae.likelihood.psis import khat_threshold
 from pyro_vae.programs import Program
 from pyro_vae.progress import Progress
 from pyro_vae.storage.files import atomic_write
@@ -76,7 +77,7 @@ def write_page(
 def _of_images(
     model: Program, guide: Program, rows: list[Tensor], weights: Weights, progress: Progress
 ) -> dict:
-    """Return the means of z of all images, and the refined log p(x) of those that are shown."""
+    """Return the styles of all images, and the refined log p(x) of those that are shown."""
     device = device_of(model, rows[0])
     rows = [part.to(device) for part in rows]
     means, _ = posterior_moments(guide, *rows)
@@ -86,12 +87,19 @@ def _of_images(
     styles = model.prior.style(means.to(device), *rows[1:])  # z itself under N(0, I)
     spread = styles.var(0) if len(means) > 1 else torch.ones(means.shape[1])
     return {
-        "means": weights.add(means),
+        "styles": weights.add(styles),
         "order": spread.argsort(descending=True).tolist(),  # of styles: the most used first
         "refined": [
-            {"value": float(value), "se": float(se), "khat": _json(khat), "trusted": bool(ok)}
-            for value, se, khat, ok in zip(
-                refined.value, refined.se, refined.khat, refined.trusted(), strict=True
+            {"value": float(value), "se": float(se), "ess": float(ess), "khat": _json(khat)}
+            | {"limit": khat_threshold(int(count)), "trusted": bool(trusted)}
+            for value, se, ess, khat, count, trusted in zip(
+                refined.value,
+                refined.se,
+                refined.ess,
+                refined.khat,
+                np.broadcast_to(refined.num_samples, refined.value.shape),
+                refined.trusted(),
+                strict=True,
             )
         ],
     }
@@ -131,7 +139,7 @@ def _filled(content: dict) -> str:
     parts = {
         "/*style*/": read("style.css"),
         "/*core*/": read("networks.js") + read("inference.js"),
-        "/*views*/": read("views.js"),
+        "/*views*/": read("plots.js") + read("views.js"),
         '"content"': data,
     }
     for place, part in parts.items():

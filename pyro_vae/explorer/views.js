@@ -15,70 +15,66 @@ if (content.images) {
 }
 const labelOf = (i) => (i < content.labels.length ? content.labels[i] : null);
 const nameOf = (label) => (label === null ? "" : content.classes[label]);
-const colours = ["#1b6ca8", "#d95f02", "#4d9221", "#7b3294", "#e6ab02", "#66a61e", "#e7298a", "#666666",
-  "#a6761d", "#1b9e77"];
 const chosen = { model: models[0], image: images.length ? 0 : -1, pixels: new Float32Array(784), y: 0,
-  q: null, z: null, e: null, across: 0, up: 1, seed: 1, version: 0 }; // counts what was chosen
+  q: null, z: null, e: null, cloud: [], across: 0, up: 1, seed: 1, version: 0 }; // counts what was chosen
 const x = () => (chosen.image >= 0 ? images[chosen.image] : chosen.pixels);
-const isBlank = () => x().every((v) => v === 0);
-const isFull = () => x().every((v) => v > 0.9);
+const isBlank = (pixels) => pixels.every((v) => v === 0);
+const isFull = (pixels) => pixels.every((v) => v > 0.9);
 const text = (id, words) => { byId(id).textContent = words; };
 
-function number(value, digits = 1) {
-  if (value === Infinity) return "∞";
-  if (value === -Infinity) return "−∞";
-  return Number.isFinite(value) ? value.toFixed(digits).replace("-", "−") : "–";
-}
+const FILM = [0.02, 0.25, 0.5, 0.75, 0.98]; // the quantiles of a coordinate that its film shows
+let filming = 0; // the films that are being painted; others are given up
 
-/** A new square canvas. */
-function square(side) {
-  const canvas = document.createElement("canvas");
-  canvas.width = canvas.height = side;
-  return canvas;
-}
-
-/** A square canvas with a pixel for each value; `rgba` gives its colour. */
-function pixelCanvas(values, rgba) {
-  const side = Math.sqrt(values.length);
-  const canvas = square(side);
-  const data = canvas.getContext("2d").createImageData(side, side);
-  values.forEach((v, i) => data.data.set(rgba(v), 4 * i));
-  canvas.getContext("2d").putImageData(data, 0, 0);
-  return canvas;
-}
-
-/** Paint 28 x 28 grey levels on a canvas. */
-function paint(canvas, pixels) {
-  const small = pixelCanvas(pixels, (v) => [255 * v, 255 * v, 255 * v, 255]);
-  const context = canvas.getContext("2d");
-  context.imageSmoothingEnabled = false;
-  context.drawImage(small, 0, 0, canvas.width, canvas.height);
-}
-
-const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-
-/** A row of sliders, one a coordinate, in quantiles of N(0, 1); `moved` is called with its place. */
-function sliders(box, order, values, moved) {
-  box.replaceChildren(...order.map((unit, rank) => {
+/**
+ * Rows of sliders, one a coordinate of the style, in quantiles of N(0, 1). `moved` is called with the
+ * style that they say. Beside each is a film: what the coordinate does, the others as they are.
+ */
+function sliders(box, moved) {
+  const order = unitOrder();
+  const rows = order.map((unit, rank) => {
     const row = document.createElement("label");
     row.className = "slider";
     const name = document.createElement("span");
     name.textContent = `${rank + 1}.`;
     const slider = document.createElement("input");
     Object.assign(slider, { type: "range", min: 0.005, max: 0.995, step: 0.005 });
-    slider.value = cumulative(values[unit]);
     slider.setAttribute("aria-label", `coordinate ${rank + 1}`);
-    const output = document.createElement("output");
-    output.textContent = number(values[unit], 2);
-    slider.addEventListener("input", () => {
-      const value = quantile(Number(slider.value));
-      output.textContent = number(value, 2);
-      moved(unit, value);
-    });
-    row.append(name, slider, output);
+    slider.addEventListener("input", () => moved(replaced(unit, quantile(Number(slider.value)))));
+    slider.addEventListener("change", () => paintFilms());
+    const film = document.createElement("canvas");
+    [film.width, film.height] = [28 * FILM.length, 28];
+    row.append(name, slider, document.createElement("output"), film);
     return row;
-  }));
+  });
+  const paintFilms = () => {
+    filming += 1;
+    const [run, { model, y }] = [filming, chosen];
+    const next = (rank) => {
+      if (run !== filming || rank === order.length) return;
+      const frames = FILM.map((p) => latentOf(model, replaced(order[rank], quantile(p)), y));
+      paintFilm(rows[rank].lastChild, frames.map((z) => imageAt(model, z, y)));
+      setTimeout(next, 0, rank + 1);
+    };
+    setTimeout(next, 0, 0);
+  };
+  box.replaceChildren(...rows);
+  showPlaces(box);
+  paintFilms();
 }
+
+/** Put the sliders of a box where the style is. */
+function showPlaces(box) {
+  [...box.children].forEach((row, rank) => {
+    const value = chosen.e[unitOrder()[rank]];
+    const [, slider, output] = row.children;
+    slider.value = cumulative(value);
+    output.textContent = number(value, 2);
+    output.classList.toggle("beyond", Math.abs(value) > 2.6); // the slider's ends are at 2.58
+  });
+}
+
+/** The style, with another value of one coordinate. */
+const replaced = (unit, value) => chosen.e.map((v, i) => (i === unit ? value : v));
 
 /** The standard normal's distribution function, to 1e-7 (Abramowitz and Stegun, 26.2.17). */
 function cumulative(z) {
@@ -103,19 +99,27 @@ function quantile(p) {
 // ---- what is chosen ----
 
 let view = "latent";
-let before = []; // z, before the scatter was pointed at
+let kept = []; // the style, before the scatter was pointed at
 
 function buildStrip() {
+  const yours = strippedButton(chosen.pixels, "your drawing", -1);
+  yours.hidden = true;
   byId("strip").replaceChildren(...images.map((pixels, i) => {
-    const button = document.createElement("button");
-    const canvas = square(40);
-    paint(canvas, pixels);
-    button.append(canvas);
-    button.setAttribute("aria-label", `image ${i + 1} ${nameOf(labelOf(i))}`);
-    button.addEventListener("click", () => choose(i));
-    return button;
-  }));
-  if (!images.length) text("strip", "This page has no images of its own: draw one.");
+    const label = nameOf(labelOf(i));
+    return strippedButton(pixels, `image ${i + 1}${label && `: ${label}`}`, i);
+  }), yours);
+  if (!images.length) byId("strip").prepend("This page has no images of its own: draw one.");
+}
+
+function strippedButton(pixels, name, i) {
+  const button = document.createElement("button");
+  const canvas = square(40);
+  paint(canvas, pixels);
+  button.append(canvas);
+  button.title = name;
+  button.setAttribute("aria-label", name);
+  button.addEventListener("click", () => choose(i));
+  return button;
 }
 
 /** The label by which the autoencoder sees image i: 0 where it takes none. */
@@ -136,17 +140,32 @@ function choose(i, unfinished = false) {
   chosen.image = i;
   chosen.version += 1;
   if (!unfinished) takeLabel();
-  [...byId("strip").children].forEach((button, place) =>
-    button.setAttribute("aria-pressed", String(place === i)));
+  const buttons = [...byId("strip").children];
+  buttons.forEach((button, place) =>
+    button.setAttribute("aria-pressed", String(place === (i < 0 ? images.length : i))));
+  if (i < 0) {
+    buttons.at(-1).hidden = false;
+    paint(buttons.at(-1).firstChild, chosen.pixels);
+  }
   backToMean();
   showView();
 }
 
+/** Go to the style e, and so to z = T_y(e): where the prior is N(0, I) that is the same. */
+function moveTo(e) {
+  chosen.e = Array.from(e);
+  chosen.z = Array.from(latentOf(chosen.model, chosen.e, chosen.y));
+}
+
 function backToMean() {
-  chosen.q = encode(chosen.model, x(), chosen.y);
+  const { model, y } = chosen;
+  chosen.q = encode(model, x(), y);
   chosen.z = Array.from(chosen.q.loc);
-  chosen.e = Array.from(styleOf(chosen.model, chosen.z, chosen.y).e);
-  before = [...chosen.z];
+  chosen.e = Array.from(styleOf(model, chosen.z, y).e);
+  const random = randomNumbers(1);
+  chosen.cloud = model.prior ? Array.from({ length: 60 }, () =>
+    styleOf(model, chosen.q.loc.map((v, i) => v + chosen.q.sd[i] * random.normal()), y).e) : [];
+  kept = chosen.e;
 }
 
 function useModel(i) {
@@ -173,86 +192,71 @@ const unitOrder = () => chosen.model.order ?? Array.from({ length: chosen.model.
 
 /** The sliders move the style e: where the prior is N(0, I) that is z itself. */
 function showLatent() {
-  const learned = Boolean(chosen.model.prior);
-  text("latentNote", `Each slider moves one coordinate of ${learned ? "the style e; z = T_y(e)" : "z"}`
-    + `${chosen.model.order ? ", the most used first" : ""}. Its ends are the prior's 0.5% and 99.5%.`
-    + `${chosen.model.latentDim === 2 ? " Blue in the plane: the exact posterior of the chosen image." : ""}`);
-  chosen.e = Array.from(styleOf(chosen.model, chosen.z, chosen.y).e);
-  sliders(byId("sliders"), unitOrder(), chosen.e, (unit, value) => {
-    chosen.e[unit] = value;
-    chosen.z = Array.from(latentOf(chosen.model, chosen.e, chosen.y));
-    before = [...chosen.z];
+  const { model } = chosen;
+  text("latentNote", (model.prior
+    ? "Each slider moves one coordinate of the style e ~ N(0, I). The prior's map for the label y takes it to z = T_y(e). "
+    : "Each slider moves one coordinate of z ~ N(0, I). ")
+    + `Beside it: what that coordinate does.${model.order ? " The most used come first." : ""}`
+    + `${model.latentDim === 2 ? " Blue in the plane: the exact posterior of the chosen image." : ""}`);
+  text("scatterNote", `${model.prior ? "Styles" : "Means of z"} of the images. `
+    + `Orange: the guide of the chosen image, ${model.prior ? "60 draws" : "one and two standard deviations"}. `
+    + "Point at a place to see its image, click to keep it.");
+  sliders(byId("sliders"), (e) => {
+    moveTo(e);
+    kept = chosen.e;
     showDecoded();
   });
   showDecoded();
 }
 
 function showDecoded() {
+  const { model, y, z, q } = chosen;
   const start = performance.now();
-  const logits = logitsAt(chosen.model, chosen.z, chosen.y);
+  const logits = logitsAt(model, z, y);
   paint(byId("decoded"), logits.map(activations.sigmoid));
   text("time", `Decoded in ${(performance.now() - start).toFixed(1)} ms.`);
   const logP = pixelScores(logits, x()).reduce((a, b) => a + b, 0);
-  text("densities", `At this z, for the chosen image: log p(z) = ${number(logPrior(chosen.model, chosen.z, chosen.y))}, `
-    + `log p(x | z) = ${number(logP)}, log q(z | x) = ${number(logNormal(chosen.z, chosen.q.loc, chosen.q.sd))} nats.`);
-  showScatter(chosen.q);
+  const given = model.classes.length ? ", y" : "";
+  text("densities", `At this z, for the chosen image: log p(z${given && " | y"}) = ${number(logPrior(model, z, y))}, `
+    + `log p(x | z${given}) = ${number(logP)}, log q(z | x${given}) = ${number(logNormal(z, q.loc, q.sd))} nats.`);
+  showPlaces(byId("sliders"));
+  showScatter();
 }
 
-/** How far the scatter reaches from 0: over 99% of the means. */
+/** How far the scatter reaches from 0: over 99% of the styles. */
 function range(model) {
   if (!model.range) {
-    const sizes = Array.from(model.means ?? [], Math.abs).sort((a, b) => a - b);
+    const sizes = Array.from(model.styles ?? [], Math.abs).sort((a, b) => a - b);
     model.range = Math.max(3.5, sizes[Math.floor(0.99 * sizes.length)] ?? 0);
   }
   return model.range;
 }
 
-function showScatter(q) {
-  const canvas = byId("scatter");
-  const context = canvas.getContext("2d");
-  const { model, across, up } = chosen;
-  const reach = range(model);
-  const at = (v) => ((v + reach) / (2 * reach)) * canvas.width;
+function showScatter() {
+  const { model, across, up, q } = chosen;
   const d = model.latentDim;
-  context.clearRect(0, 0, canvas.width, canvas.height);
-  if (d === 2 && exactPosterior()) {
-    context.save();
-    if (across === 1) context.transform(0, -1, -1, 0, canvas.height, canvas.width); // swap the axes
-    context.drawImage(posterior.shade, 0, 0, canvas.width, canvas.height);
-    context.restore();
-  }
-  const seen = new Set();
-  for (let i = 0; model.means && i < model.means.length / d; i++) {
-    context.fillStyle = colourOf(labelOf(i));
-    context.globalAlpha = 0.65;
-    const [h, v] = [at(model.means[i * d + across]), at(-model.means[i * d + up])];
-    context.fillRect(h - 1.5, v - 1.5, 3, 3);
-    seen.add(labelOf(i));
-  }
-  context.globalAlpha = 1;
-  context.strokeStyle = colour("--guide");
-  context.lineWidth = 2;
-  for (const deviations of [1, 2]) {
-    context.beginPath();
-    const scale = (canvas.width / (2 * reach)) * deviations;
-    context.ellipse(at(q.loc[across]), at(-q.loc[up]), scale * q.sd[across], scale * q.sd[up], 0, 0, 7);
-    context.stroke();
-  }
-  context.fillStyle = colour("--ink");
-  context.beginPath();
-  context.arc(at(chosen.z[across]), at(-chosen.z[up]), 4, 0, 7);
-  context.fill();
-  byId("legend").replaceChildren(...[...seen].filter((label) => label !== null).sort((a, b) => a - b)
-    .map((label) => {
-      const name = document.createElement("span");
-      name.style.color = colourOf(label);
-      name.textContent = nameOf(label);
-      return name;
-    }));
+  const pair = (values, first = 0) => [values[first + across], values[first + up]];
+  const count = (model.styles?.length ?? 0) / d;
+  const shade = d === 2 && exactPosterior() ? posterior.shade : null;
+  plotScatter(byId("scatter"), range(model), {
+    shade: across === 1 ? shade && swapped(shade) : shade,
+    dots: Array.from({ length: count }, (_, i) => pair(model.styles, i * d)),
+    labels: Array.from({ length: count }, (_, i) => labelOf(i)),
+    ellipse: model.prior ? null : { loc: pair(q.loc), sd: pair(q.sd) },
+    cloud: chosen.cloud.map((e) => pair(e)),
+    place: pair(chosen.e),
+  });
+  const seen = new Set(content.labels.slice(0, count));
+  byId("legend").replaceChildren(...[...seen].sort((a, b) => a - b).map((label) => {
+    const name = document.createElement("span");
+    name.style.color = colourOf(label);
+    name.textContent = nameOf(label);
+    return name;
+  }));
 }
 
 const CELLS = 48; // of the exact posterior along each axis
-const posterior = { version: -1, logP: [], shade: null };
+const posterior = { version: -1, logP: [], shade: null }; // over the plane of e
 
 /** Whether p(z | x) on the plane is there to draw; if not, compute it, a row at a time. */
 function exactPosterior() {
@@ -265,8 +269,8 @@ function exactPosterior() {
     if (posterior.version !== version) return;
     const up = CELLS - 1 - Math.floor(posterior.logP.length / CELLS);
     for (let i = 0; i < CELLS; i++) {
-      const z = [at(i), at(up)];
-      posterior.logP.push(logLikelihood(model, z, image, y) + logPrior(model, z, y));
+      const e = [at(i), at(up)];
+      posterior.logP.push(logLikelihood(model, latentOf(model, e, y), image, y) + logNormal(e, [0, 0], [1, 1]));
     }
     if (up > 0) setTimeout(row);
     else {
@@ -284,13 +288,21 @@ function shaded(logP) {
   return pixelCanvas(logP, (l) => [27, 108, 168, 230 * Math.exp((l - top) / 2)]);
 }
 
-const colourOf = (label) => (label === null ? "#888888" : colours[label % colours.length]);
+/** The same plane with its axes in the other order. */
+function swapped(shade) {
+  const canvas = square(CELLS);
+  const context = canvas.getContext("2d");
+  context.transform(0, -1, -1, 0, CELLS, CELLS);
+  context.drawImage(shade, 0, 0);
+  return canvas;
+}
 
 function pointed(event) {
   const box = byId("scatter").getBoundingClientRect();
   const reach = range(chosen.model);
-  chosen.z[chosen.across] = ((event.clientX - box.left) / box.width) * 2 * reach - reach;
-  chosen.z[chosen.up] = reach - ((event.clientY - box.top) / box.height) * 2 * reach;
+  const at = { [chosen.across]: ((event.clientX - box.left) / box.width) * 2 * reach - reach,
+    [chosen.up]: reach - ((event.clientY - box.top) / box.height) * 2 * reach };
+  moveTo(chosen.e.map((v, i) => at[i] ?? v));
   showDecoded();
 }
 
@@ -368,8 +380,9 @@ function showDraw() {
   const most = Math.max(...costs, 1e-9);
   paint(byId("costs"), costs.map((v) => v / most));
   const total = costs.reduce((a, b) => a + b, 0);
-  const what = isBlank() ? "The image is blank. " : isFull() ? "The image is all white. " : "";
-  const as = model.classes.length ? ` It is taken as ${nameOf(y)}.` : "";
+  const what = isBlank(seen) ? "The image is blank. " : isFull(seen) ? "The image is all white. " : "";
+  const whose = chosen.image < 0 ? "the likeliest label of your drawing" : "its label";
+  const as = model.classes.length ? ` The autoencoder is told y = ${nameOf(y)}, ${whose}.` : "";
   text("drawn", `${what}Its mean reconstruction costs ${number(total)} nats: −log p(x | z).${as}`);
 }
 
@@ -385,47 +398,35 @@ function showTrust() {
   drawing += 1;
   fitting += 1;
   weights = [];
+  chosen.refined = NaN;
   const given = chosen.model.classes.length ? ` | y = ${nameOf(chosen.y)}` : "";
   text("what", `log p(x${given}), nats`);
   for (const id of ["value", "ess", "khat", "trusted", "refinedValue", "refinedEss", "refinedKhat",
     "refinedTrusted"]) text(id, "");
   byId("refine").hidden = chosen.image >= 0 && Boolean(chosen.model.refined);
-  plotWeights();
+  showWeights();
   const shipped = chosen.image >= 0 ? chosen.model.refined?.[chosen.image] : null;
   if (shipped) {
     showVerdict("refined", { ...shipped, khat: { inf: Infinity, "-inf": -Infinity }[shipped.khat] ?? shipped.khat });
-    text("trustNote", `The refined value was computed by the package, to ± ${number(shipped.se, 2)} nats.`);
+    text("trustNote", "The refined value was computed when this page was made.");
   } else {
-    text("trustNote", `${isBlank() ? "The image is blank: a model that is sure of its background finds that likely. " : ""}`
-      + "The better proposal is fitted here, by adaptive importance sampling. k-hat cannot tell of a mode that no draw has met.");
+    text("trustNote", `${isBlank(x()) ? "The image is blank: a model that is sure of its background finds that likely. " : ""}`
+      + "The better proposal is fitted here, by adaptive importance sampling.");
   }
 }
 
 function showVerdict(prefix, found) {
   const id = (name) => (prefix ? prefix + name[0].toUpperCase() + name.slice(1) : name);
-  text(id("value"), number(found.value, 2));
-  text(id("ess"), found.ess === undefined ? "" : number(found.ess, 0));
-  text(id("khat"), number(found.khat, 2));
+  text(id("value"), `${number(found.value, 2)} ± ${number(found.se, 2)}`);
+  text(id("ess"), number(found.ess, 0));
+  text(id("khat"), `${number(found.khat, 2)} (limit ${number(found.limit, 2)})`);
   text(id("trusted"), found.trusted ? "yes" : "no");
   byId(id("trusted")).className = found.trusted ? "yes" : "no";
+  if (prefix) chosen.refined = found.value;
+  showWeights();
 }
 
-function plotWeights() {
-  const canvas = byId("weights");
-  const context = canvas.getContext("2d");
-  context.clearRect(0, 0, canvas.width, canvas.height);
-  if (!weights.length) return;
-  const [low, high] = [Math.min(...weights), Math.max(...weights)];
-  const at = (v) => 12 + (1 - (v - low) / Math.max(high - low, 1)) * (canvas.height - 24);
-  const across = (k) => 8 + ((canvas.width - 16) * k) / 99;
-  context.fillStyle = colour("--guide");
-  weights.forEach((v, k) => context.fillRect(across(k) - 2, at(v) - 2, 4, 4));
-  context.strokeStyle = colour("--posterior");
-  context.lineWidth = 2;
-  context.beginPath();
-  weights.forEach((_, k) => context.lineTo(across(k), at(logMean(weights.slice(0, k + 1)))));
-  context.stroke();
-}
+const showWeights = () => plotWeights(byId("weights"), weights, chosen.refined);
 
 function draw100() {
   drawing += 1;
@@ -439,7 +440,6 @@ function draw100() {
     for (let i = 0; i < 2 && weights.length < 100; i++) {
       weights.push(drawOfGuide(model, image, label, q, random).logW);
     }
-    plotWeights();
     showVerdict("", summary(weights));
     if (weights.length < 100) requestAnimationFrame(step);
   };
@@ -455,7 +455,9 @@ function fitBetter() {
     onmessage = (event) => {
       const { model, x, y, seed } = event.data;
       let last = 0;
-      const report = (share) => { if (share - last > 0.02) { last = share; postMessage({ share }); } };
+      const report = (share, fit) => {
+        if (Math.abs(share - last) > 0.02) { last = share; postMessage({ share, fit }); }
+      };
       postMessage({ found: refine(model, x, y, seed, report) });
     };`;
   const worker = new Worker(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
@@ -464,7 +466,10 @@ function fitBetter() {
     if (event.data.found) {
       showVerdict("refined", event.data.found);
       worker.terminate();
-    } else text("refinedValue", `${Math.round(100 * event.data.share)}%`);
+    } else {
+      const { share, fit } = event.data;
+      text("refinedValue", `${fit > 1 ? `fit ${fit}: ` : ""}${Math.round(100 * share)}%`);
+    }
   };
   worker.onerror = (event) => text("refinedValue", `failed: ${event.message}`);
   const { model, y } = chosen;
@@ -477,9 +482,12 @@ function fitBetter() {
 function showStyle() {
   const { model } = chosen;
   if (!model.classes.length) return;
-  text("styleNote", "One style e on every class: f(e, y) = decoder(T_y(e), y). Each slider moves one coordinate of e.");
-  sliders(byId("styleSliders"), unitOrder(), chosen.e, (unit, value) => {
-    chosen.e[unit] = value;
+  text("styleNote", "One style e ~ N(0, I) on every class: f(e, y) = decoder(T_y(e), y), where T_y is the prior's map for "
+    + "the label y. Each slider moves one coordinate of e.");
+  sliders(byId("styleSliders"), (e) => {
+    moveTo(e);
+    kept = chosen.e;
+    showPlaces(byId("styleSliders"));
     showDigits();
   });
   showDigits();
@@ -487,19 +495,7 @@ function showStyle() {
     showStyle.version = chosen.version;
     showStyle.p = bayesRule(model, x(), 20, randomNumbers(chosen.seed)).p;
   }
-  const { p } = showStyle;
-  const canvas = byId("bars");
-  const context = canvas.getContext("2d");
-  context.clearRect(0, 0, canvas.width, canvas.height);
-  context.font = "13px system-ui";
-  const width = canvas.width / p.length;
-  p.forEach((share, label) => {
-    context.fillStyle = colour("--posterior");
-    context.fillRect(label * width + 4, canvas.height - 22 - share * (canvas.height - 44), width - 8,
-      share * (canvas.height - 44));
-    context.fillStyle = colour("--ink");
-    context.fillText(nameOf(label).slice(0, Math.ceil(width / 9)), label * width + width / 2 - 4, canvas.height - 6);
-  });
+  plotBars(byId("bars"), showStyle.p, model.classes.map((_, label) => nameOf(label)));
 }
 
 function showDigits() {
@@ -523,7 +519,10 @@ function showDigits() {
 function showBetween() {
   const { model, y } = chosen;
   if (!byId("other").options.length) {
-    byId("other").replaceChildren(...images.map((_, i) => new Option(`image ${i + 1}`, i)));
+    byId("other").replaceChildren(...images.map((_, i) => {
+      const label = nameOf(labelOf(i));
+      return new Option(`image ${i + 1}${label && `: ${label}`}`, i);
+    }));
     byId("other").value = Math.min(1, images.length - 1);
   }
   const other = images.length ? Number(byId("other").value) : -1;
@@ -531,6 +530,8 @@ function showBetween() {
     text("wayNote", "This page has no second image.");
     return;
   }
+  paint(byId("from"), x());
+  paint(byId("to"), images[other]);
   const from = encode(model, x(), y).loc;
   const to = encode(model, images[other], labelFor(other)).loc;
   const at = (t) => from.map((v, i) => v + t * (to[i] - v));
@@ -541,30 +542,14 @@ function showBetween() {
   const key = [chosen.version, other].join();
   if (showBetween.key !== key) {
     showBetween.key = key;
-    showBetween.curve = Array.from({ length: 21 }, (_, i) => {
-      const along = i / 20;
-      const of = along > 0.5 ? labelFor(other) : y;
-      return elbo(model, imageAt(model, at(along), of), of, 4, randomNumbers(7));
+    const curve = (first, last, of) => Array.from({ length: last - first + 1 }, (_, i) => {
+      const along = (first + i) / 20;
+      return [along, elbo(model, imageAt(model, at(along), of), of, 4, randomNumbers(7))];
     });
+    const after = labelFor(other);
+    showBetween.curves = after === y ? [curve(0, 20, y)] : [curve(0, 10, y), curve(10, 20, after)];
   }
-  const canvas = byId("line");
-  const context = canvas.getContext("2d");
-  context.clearRect(0, 0, canvas.width, canvas.height);
-  const { curve } = showBetween;
-  const [low, high] = [Math.min(...curve), Math.max(...curve)];
-  const height = (v) => 14 + (1 - (v - low) / Math.max(high - low, 1)) * (canvas.height - 28);
-  const across = (s) => 10 + s * (canvas.width - 20);
-  context.strokeStyle = colour("--posterior");
-  context.lineWidth = 2;
-  context.beginPath();
-  curve.forEach((v, i) => context.lineTo(across(i / 20), height(v)));
-  context.stroke();
-  context.fillStyle = colour("--guide");
-  context.fillRect(across(t) - 1, 0, 2, canvas.height);
-  context.fillStyle = colour("--soft");
-  context.font = "12px system-ui";
-  context.fillText(`${number(high, 0)} nats`, 14, 12);
-  context.fillText(`${number(low, 0)} nats`, 14, canvas.height - 4);
+  plotCurves(byId("line"), showBetween.curves, t);
 }
 
 // ---- the page ----
@@ -585,20 +570,21 @@ document.querySelectorAll('[role="tab"]').forEach((tab) => tab.addEventListener(
 }));
 byId("model").replaceChildren(...models.map((model, i) => new Option(model.name, i)));
 byId("model").addEventListener("change", (event) => useModel(Number(event.target.value)));
-byId("reset").addEventListener("click", () => { backToMean(); showLatent(); });
-byId("random").addEventListener("click", () => {
-  const random = randomNumbers(chosen.seed += 1);
-  const e = Array.from(chosen.z, random.normal);
-  chosen.z = Array.from(latentOf(chosen.model, e, chosen.y));
-  before = [...chosen.z];
-  showLatent();
-});
+for (const button of document.querySelectorAll("[data-go]")) {
+  button.addEventListener("click", () => {
+    const random = randomNumbers(chosen.seed += 1);
+    if (button.dataset.go === "mean") backToMean();
+    else moveTo(chosen.e.map(button.dataset.go === "zero" ? () => 0 : random.normal));
+    kept = chosen.e;
+    showView();
+  });
+}
 for (const key of ["across", "up"]) {
   byId(key).addEventListener("change", (event) => { chosen[key] = Number(event.target.value); showDecoded(); });
 }
 byId("scatter").addEventListener("pointermove", pointed);
-byId("scatter").addEventListener("pointerdown", (event) => { pointed(event); before = [...chosen.z]; });
-byId("scatter").addEventListener("pointerleave", () => { chosen.z = [...before]; showLatent(); });
+byId("scatter").addEventListener("pointerdown", (event) => { pointed(event); kept = chosen.e; });
+byId("scatter").addEventListener("pointerleave", () => { moveTo(kept); showLatent(); });
 byId("pad").addEventListener("pointerdown", (event) => { pen = penAt(event); stroke(event); });
 window.addEventListener("pointermove", stroke);
 for (const end of ["pointerup", "pointercancel"]) window.addEventListener(end, liftPen);
@@ -606,12 +592,6 @@ byId("clear").addEventListener("click", clearPad);
 byId("noise").addEventListener("input", showDraw);
 byId("sample100").addEventListener("click", draw100);
 byId("refine").addEventListener("click", fitBetter);
-byId("transfer").addEventListener("click", () => { backToMean(); showStyle(); });
-byId("randomStyle").addEventListener("click", () => {
-  const random = randomNumbers(chosen.seed += 1);
-  chosen.e = Array.from(chosen.e, random.normal);
-  showStyle();
-});
 byId("other").addEventListener("change", showBetween);
 byId("t").addEventListener("input", showBetween);
 const pad = byId("pad").getContext("2d", { willReadFrequently: true });

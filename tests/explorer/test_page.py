@@ -162,6 +162,17 @@ def test_khat_is_the_packages(page):
     assert page.evaluate("paretoKhat(Array(100).fill(-3.3)) === -Infinity")
 
 
+def test_an_estimate_of_few_effective_samples_is_not_trusted(page):
+    """Even where k-hat is within its limit: log-normal weights of many widths."""
+    rng = np.random.default_rng(0)
+    log_w = rng.normal(0, rng.uniform(1, 3, 200), (1000, 200)).T
+    found = page.evaluate("(sets) => sets.map(summary)", log_w.tolist())
+    within = [one for one in found if one["khat"] <= one["limit"]]
+    assert {one["trusted"] for one in within} == {True, False}
+    for one in within:
+        assert one["trusted"] == (1 / one["ess"] - 1 / 1000 <= 0.25**2)
+
+
 def test_the_refined_proposal_finds_log_p(page, vaes, data):
     """Against the package's, at an untrained model, whose posterior is near the prior."""
     x, y = data[0][:2], data[1][:2]
@@ -205,6 +216,44 @@ def test_a_slider_moves_the_image(page):
     for _ in range(30):
         page.keyboard.press("ArrowRight")
     assert page.evaluate("byId('decoded').toDataURL()") != before
+
+
+def test_pointing_at_the_plane_moves_its_two_coordinates(page):
+    """Those of the style; the sliders follow, and go back where the pointer leaves."""
+    page.select_option("#model", "2")
+    page.evaluate("moveTo([0.5, 0.5, 0.5])")
+    page.evaluate("kept = chosen.e")
+    across, up = page.evaluate("[chosen.across, chosen.up]")
+    page.hover("#scatter", position={"x": 100, "y": 80})
+    style = page.evaluate("chosen.e")
+    assert {i for i, v in enumerate(style) if v != 0.5} == {across, up}
+    latent = page.evaluate("Array.from(latentOf(chosen.model, chosen.e, chosen.y))")
+    assert page.evaluate("chosen.z") == latent
+    shown = page.locator("#sliders output").all_inner_texts()
+    rows = page.evaluate("unitOrder()")
+    values = [float(one.replace("−", "-")) for one in shown]
+    np.testing.assert_allclose(values, [style[unit] for unit in rows], atol=0.005)
+    page.mouse.move(5, 5)
+    assert page.evaluate("chosen.e") == [0.5, 0.5, 0.5]
+
+
+def test_a_film_shows_what_its_coordinate_does(page):
+    page.evaluate("moveTo([0.3, -0.2, 0.1, 0.4])")
+    page.evaluate("showLatent()")
+    last = page.locator("#sliders canvas").last
+    page.wait_for_function(
+        "(blank) => [...document.querySelectorAll('#sliders canvas')].at(-1).toDataURL() !== blank",
+        arg=last.evaluate("c => c.cloneNode().toDataURL()"),
+    )
+    film = np.reshape(
+        last.evaluate("c => Array.from(c.getContext('2d').getImageData(0, 0, 140, 28).data)"),
+        (28, 140, 4),
+    )[..., 0]
+    unit = page.evaluate("unitOrder().at(-1)")
+    for frame, p in enumerate((0.02, 0.25, 0.5, 0.75, 0.98)):
+        call = "([u, p]) => Array.from(imageAt(chosen.model, replaced(u, quantile(p)), 0))"
+        expected = np.reshape(page.evaluate(call, [unit, p]), (28, 28))
+        np.testing.assert_allclose(film[:, 28 * frame : 28 * (frame + 1)], 255 * expected, atol=1)
 
 
 def draw(page, *points):
@@ -347,8 +396,10 @@ def test_the_images_refined_values_are_shown(page, vaes, data):
     page.click("[data-view=trust]")
     page.click("#strip button:nth-child(6)")
     expected = vaes["appendix"].refined().log_likelihood(data[0][:20], se=0.1, seed=31)
-    shown = float(page.inner_text("#refinedValue").replace("−", "-"))
-    assert shown == pytest.approx(expected.value[5], abs=0.01)
+    value, se = page.inner_text("#refinedValue").replace("−", "-").split(" ± ")
+    assert float(value) == pytest.approx(expected.value[5], abs=0.01)
+    assert float(se) == pytest.approx(expected.se[5], abs=0.01)
+    assert float(page.inner_text("#refinedEss")) == pytest.approx(expected.ess[5], abs=1)
 
 
 @pytest.mark.parametrize("width", [390, 1080])
@@ -368,7 +419,7 @@ def test_a_page_without_images_draws_from_the_prior(browser, vaes, tmp_path):
     complaints = []
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.goto((tmp_path / "bare.html").as_uri())
-    page.click("#random")
+    page.click("#latent [data-go=random]")
     for view in ("draw", "trust", "between"):
         page.click(f"[data-view={view}]")
     time.sleep(0.1)
