@@ -3,12 +3,14 @@
     python -m tests.mutants [--each N] [MODULE ...]
 
 cosmic-ray plants the faults: another operator, another number, a condition turned round. Of each
-module N are drawn at random, the same ones every time, and the module's own tests are run on each.
-All of them would take a day. It works in a copy, build/mutants, and goes on where it was stopped.
-Whoever survives is printed: give it a test, or say why the program is the same with it.
+module N are drawn at random, the same ones every time. The module's own tests are run on each, and
+those of tests/test_bad_input.py that call its functions. All faults would take a day. It works in a
+copy, build/mutants, and goes on where it was stopped. Whoever survives is printed: give it a test,
+or say why the program is the same with it.
 """
 
 import argparse
+import ast
 import random
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from cosmic_ray.work_db import use_db
 from cosmic_ray.work_item import MutationSpec, TestOutcome, WorkerOutcome, WorkResult
 
 ROOT = Path(__file__).parents[1]
+BAD_INPUT = "tests/test_bad_input.py"  # its cases are named after the functions that they call
 COPY = ROOT / "build" / "mutants"
 SEED = 29
 # Each module, and the tests that must notice a fault in it.
@@ -42,7 +45,7 @@ CONFIG = """[cosmic-ray]
 module-path = "{module}"
 timeout = 300.0
 excluded-modules = []
-test-command = "{python} -m pytest -x -q -p no:cacheprovider {tests}"
+test-command = "{python} -m pytest -x -q -p no:cacheprovider {tests} {bad_input} -k '{names}'"
 [cosmic-ray.distributor]
 name = "local"
 """
@@ -53,7 +56,8 @@ def survivors(module: str, each: int) -> tuple[int, list[str]]:
     name = module.replace("/", "_").removesuffix(".py")
     config, session = COPY / f"{name}.toml", COPY / f"{name}.sqlite"
     if not session.exists():
-        config.write_text(CONFIG.format(module=module, python=sys.executable, tests=TESTS[module]))
+        tests = {"tests": TESTS[module], "bad_input": BAD_INPUT, "names": _names(module)}
+        config.write_text(CONFIG.format(module=module, python=sys.executable, **tests))
         subprocess.run(["cosmic-ray", "init", config.name, session.name], cwd=COPY, check=True)
         with use_db(session) as found:
             items = sorted(found.work_items, key=lambda item: _place(item.mutations[0]))
@@ -71,6 +75,13 @@ def survivors(module: str, each: int) -> tuple[int, list[str]]:
         if result.test_outcome == TestOutcome.SURVIVED
     ]
     return len(done), missed
+
+
+def _names(module: str) -> str:
+    """Return what pytest selects a module's tests by: their file, and its functions and classes."""
+    body = ast.parse((COPY / module).read_text()).body
+    public = [n.name for n in body if isinstance(n, ast.FunctionDef | ast.ClassDef)]
+    return " or ".join([Path(TESTS[module]).stem, *(n for n in public if not n.startswith("_"))])
 
 
 def _place(fault: MutationSpec) -> tuple[str, int]:

@@ -669,6 +669,12 @@ CASES = [
     ),
     (
         "standard_error_of_mean",
+        "lengths the other way round",
+        lambda: intervals.standard_error_of_mean(np.ones(3), np.ones(2)),
+        "other_se must be as long as se, 3, not 2",
+    ),
+    (
+        "standard_error_of_mean",
         "empty",
         lambda: intervals.standard_error_of_mean(np.ones(0)),
         "se must be numbers (B,), B >= 1",
@@ -689,6 +695,12 @@ CASES = [
         "mcnemar",
         "lengths",
         lambda: intervals.mcnemar(np.ones(2, bool), np.ones(3, bool)),
+        "after must be as long as before",
+    ),
+    (
+        "mcnemar",
+        "lengths the other way round",
+        lambda: intervals.mcnemar(np.ones(3, bool), np.ones(2, bool)),
         "after must be as long as before",
     ),
     (
