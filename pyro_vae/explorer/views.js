@@ -483,7 +483,7 @@ function showStyle() {
   const { model } = chosen;
   if (!model.classes.length) return;
   text("styleNote", "One style e ~ N(0, I) on every class: f(e, y) = decoder(T_y(e), y), where T_y is the prior's map for "
-    + "the label y. Each slider moves one coordinate of e.");
+    + "the label y. Each slider moves one coordinate of e. Beside it: what that does to the digit of the chosen image.");
   sliders(byId("styleSliders"), (e) => {
     moveTo(e);
     kept = chosen.e;
