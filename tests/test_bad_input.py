@@ -692,6 +692,18 @@ CASES = [
         "right must be (B,) booleans",
     ),
     (
+        "proportion_interval",
+        "a table",
+        lambda: intervals.proportion_interval(np.ones((2, 2), bool)),
+        "right must be (B,) booleans",
+    ),
+    (
+        "proportion_interval",
+        "one alone",
+        lambda: intervals.proportion_interval(np.array(True)),
+        "right must be (B,) booleans",
+    ),
+    (
         "mcnemar",
         "lengths",
         lambda: intervals.mcnemar(np.ones(2, bool), np.ones(3, bool)),

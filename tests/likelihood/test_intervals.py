@@ -17,6 +17,11 @@ def test_by_hand():
     assert found == {"mean": 2, "ci95": pytest.approx([2 - half, 2 + half]), "images": 3}
 
 
+def test_two_values_have_an_interval():
+    half = 12.706205  # Student's t with 1 degree of freedom, times a standard error of 1
+    assert mean_interval(np.array([1.0, 3.0]))["ci95"] == pytest.approx([2 - half, 2 + half])
+
+
 def test_it_covers():
     """95% of 2,000 intervals hold the true mean: within 3 standard errors of 0.5% (1 in 370)."""
     draws = np.random.default_rng(0).normal(5, 2, size=(2000, 6))
@@ -61,6 +66,13 @@ def test_two_readings_of_the_same_images():
     assert found["difference"]["mean"] == pytest.approx(4 / 16)
     assert found["p_value"] == pytest.approx(2 * (1 + 6) / 2**6)  # at most 1 of 6 on either side
     assert mcnemar(before, before)["p_value"] == 1
+
+
+def test_changes_that_all_go_one_way():
+    """Five of five spoilt: by chance once in 16, either way."""
+    before, after = np.ones(8, bool), np.arange(8) < 3
+    assert mcnemar(before, after)["p_value"] == pytest.approx(2 / 2**5)
+    assert mcnemar(after, before)["p_value"] == pytest.approx(2 / 2**5)
 
 
 def test_values_that_are_not_paired_have_welchs_interval():

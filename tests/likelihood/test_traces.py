@@ -17,6 +17,7 @@ from pyro_vae.errors import InputError
 from pyro_vae.guides.refined import Refined
 from pyro_vae.likelihood.annealing import annealed_log_likelihood
 from pyro_vae.likelihood.importance import log_likelihood
+from pyro_vae.likelihood.traces import log_joint, only, simulate
 from tests.programs import (
     COUNTS_DATA,
     LOMAX_DATA,
@@ -50,6 +51,45 @@ def at_posterior_mean(guide, x):
     """Set the locations to the linear model's posterior mean."""
     guide.locs.code.data, _ = linear_posterior(x)
     return guide
+
+
+# --- K samples of an image ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        lambda z, count: z.view(count, 2),  # raises in a plate of samples
+        lambda z, count: z.flatten(0, -2)[:count],  # sees the first sample alone there
+    ],
+)
+def test_a_program_of_one_leading_dimension_runs_on_copies_of_the_images(rows):
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("code", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("seen", dist.Normal(rows(z, len(x)) @ W, 0.5).to_event(1), obs=x)
+
+    x, z = linear_data(4), torch.randn(3, 4, 2, generator=torch.Generator().manual_seed(0))
+    expected = [log_joint(linear, [x], {"code": one[None]})[0] for one in z]
+    torch.testing.assert_close(log_joint(model, [x], {"code": z}), torch.stack(expected))
+
+
+def test_a_guide_of_several_latents_has_no_only_one():
+    z = torch.zeros(3, 4, 2)
+    assert only({"z": z}) is z
+    with pytest.raises(InputError, match="one latent site here"):
+        only({"z": z, "a": z})
+
+
+def test_images_are_simulated_with_their_latents():
+    """x = z W + noise of 0.5, exactly: the residuals of 5,000 images have that spread."""
+    x, latents = simulate(linear, torch.zeros(5000, 5))
+    assert latents.keys() == {"code"}
+    residuals = x - latents["code"] @ W
+    assert residuals.std() == pytest.approx(0.5, abs=4 * 0.5 / math.sqrt(2 * residuals.numel()))
+    for wrong in (linear_guide, lambda x: pyro.sample("seen", dist.Normal(0, 1), obs=x)):
+        with pytest.raises(InputError, match="latent sites and one observed site"):
+            simulate(wrong, torch.zeros(3, 5))
 
 
 # --- auxiliary sites ------------------------------------------------------------------------
