@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pyro_vae.errors import InputError
-from pyro_vae.likelihood.estimate import Estimate, estimate, iwae
+from pyro_vae.likelihood.estimate import Estimate, estimate, iwae, sum_of
 from pyro_vae.likelihood.psis import khat_threshold, pareto_khat, passes
 from tests.commands import ROOT
 
@@ -55,6 +55,43 @@ def test_parts_join_to_the_whole(log_w):
             Estimate.concatenate(wrong)
 
 
+def test_a_sum_over_values_has_the_worst_diagnostics_of_those_that_count():
+    """Of two values, alike: both count; one has a quarter of a percent; no weight; one is bad."""
+    none = -np.inf
+    first = Estimate(
+        value=np.array([0.0, 0.0, none, 0.0]),
+        se=np.array([0.2, 0.2, np.nan, 0.2]),
+        ess=np.array([50.0, 50.0, 0.0, 50.0]),
+        khat=np.array([0.1, 0.1, np.inf, 0.1]),
+        elbo=np.array([-1.0, -1.0, none, -1.0]),
+        zero_weights=np.array([0, 0, 100, 0]),
+        num_samples=100,
+    )
+    second = first._replace(
+        value=np.array([0.0, -6.0, none, 0.0]),
+        se=np.array([0.4, 0.4, np.nan, 0.4]),
+        ess=np.array([20.0, 2.0, 0.0, 60.0]),
+        khat=np.array([0.3, 0.9, np.inf, 0.9]),
+        elbo=np.array([-2.0, -8.0, none, -2.0]),
+    )
+    found = sum_of([first, second], [np.log(0.5), np.log(0.5)])
+    little = np.exp(-6) / (1 + np.exp(-6))
+    shares = np.array([[0.5, 1 - little, 0.5], [0.5, little, 0.5]])
+    some = [0, 1, 3]
+    np.testing.assert_allclose(found.value[some], [0, np.log(0.5 + 0.5 * np.exp(-6)), 0])
+    np.testing.assert_allclose(found.se[some], np.hypot(0.2 * shares[0], 0.4 * shares[1]))
+    np.testing.assert_array_equal(found.ess, [20, 50, 0, 50])
+    np.testing.assert_array_equal(found.khat, [0.3, 0.1, np.inf, np.inf])
+    elbos = np.stack([first.elbo[some], second.elbo[some]])
+    # v drawn with its share r: E log p(v) p(x, z | v) / r q(z | x, v)
+    bound = (shares * (elbos + np.log(0.5) - np.log(shares))).sum(0)
+    np.testing.assert_allclose(found.elbo[some], bound)
+    assert (found.value[2], found.elbo[2]) == (none, none)
+    assert np.isnan(found.se[2])
+    assert found.zero_weights.tolist() == [0, 0, 200, 0]
+    assert found.num_samples == 200
+
+
 def test_khat_at_the_threshold_passes():
     limit = khat_threshold(100)
     assert passes(np.array([limit, limit + 1e-12, -np.inf, np.inf]), 100).tolist() == [
@@ -69,6 +106,7 @@ def test_an_estimate_shows_itself(monkeypatch):
     result = estimate(log_w)
     first, second = repr(result).splitlines()
     assert first.startswith("log p(x) of 12 images: ")
+    assert "(95%, over images)" in first
     assert "by 100 samples an image" in first
     assert second.startswith("11 of 12 trusted; not image 3 (k-hat ")
     html = result._repr_html_()
@@ -85,7 +123,11 @@ def test_an_estimate_shows_itself(monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(InputError, match="to_frame needs pandas"):
         result.to_frame()
-    assert len(repr(result.subset(slice(1))).splitlines()) == 2
+    alone = repr(result.subset(slice(1)))
+    assert len(alone.splitlines()) == 2
+    assert "over images" not in alone
+    two = repr(result.subset(np.array([3, 0, 3])))
+    assert "1 of 3 trusted; not images 0 (k-hat " in two
 
 
 @pytest.mark.filterwarnings("ignore")  # ArviZ 0.23 uses what matplotlib and pandas deprecate
