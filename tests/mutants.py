@@ -28,7 +28,9 @@ TESTS = {
     "pyro_vae/likelihood/annealing.py": "tests/likelihood/test_annealing.py",
     "pyro_vae/likelihood/coordinates.py": "tests/likelihood/test_coordinates.py",
     "pyro_vae/likelihood/estimate.py": "tests/likelihood/test_estimate.py",
-    "pyro_vae/likelihood/importance.py": "tests/likelihood/test_importance.py",
+    "pyro_vae/likelihood/importance.py": (
+        "tests/likelihood/test_importance.py tests/likelihood/test_traces.py"
+    ),
     "pyro_vae/likelihood/intervals.py": "tests/likelihood/test_intervals.py",
     "pyro_vae/likelihood/masking.py": "tests/likelihood/test_masking.py",
     "pyro_vae/likelihood/psis.py": "tests/likelihood/test_psis.py",
@@ -78,10 +80,11 @@ def survivors(module: str, each: int) -> tuple[int, list[str]]:
 
 
 def _names(module: str) -> str:
-    """Return what pytest selects a module's tests by: their file, and its functions and classes."""
+    """Return what pytest selects a module's tests by: their files, its functions and classes."""
     body = ast.parse((COPY / module).read_text()).body
     public = [n.name for n in body if isinstance(n, ast.FunctionDef | ast.ClassDef)]
-    return " or ".join([Path(TESTS[module]).stem, *(n for n in public if not n.startswith("_"))])
+    files = [Path(tests).stem for tests in TESTS[module].split()]
+    return " or ".join([*files, *(name for name in public if not name.startswith("_"))])
 
 
 def _place(fault: MutationSpec) -> tuple[str, int]:

@@ -6,6 +6,8 @@ import pkgutil
 import re
 
 import numpy as np
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from torch import nn
@@ -72,6 +74,13 @@ def train(*rows, model=MODEL, guide=GUIDE, **options):
 def leave_out_seed(*words):
     parser = cli.make_parser("")
     cli.reject_options(parser.parse_args(words), "seed")
+
+
+def plane_and_scale(x):
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        scale = pyro.sample("scale", dist.LogNormal(0.0, 1.0))
+        pyro.sample("x", dist.Normal(z, scale[:, None]).to_event(1), obs=x)
 
 
 def only_whole(n: int) -> int:
@@ -260,6 +269,12 @@ CASES = [
         "integrate_plane",
         "d = 3",
         lambda: quadrature.integrate_plane(OTHER_MODEL, X, points=5),
+        "two real numbers, to be integrated over",
+    ),
+    (
+        "integrate_plane",
+        "two latents",
+        lambda: quadrature.integrate_plane(plane_and_scale, torch.zeros(3, 2), points=5),
         "two real numbers, to be integrated over",
     ),
     (
