@@ -20,6 +20,10 @@ def test_quadrature_is_exact_on_a_linear_gaussian_model():
     torch.testing.assert_close(plane.log_posterior, exact, atol=1e-9, rtol=1e-9)
     total = (plane.log_posterior.exp() * plane.cell).sum(0)
     torch.testing.assert_close(total, torch.ones(5).double(), atol=1e-9, rtol=0)
+    mean, sd = plane.moments()
+    torch.testing.assert_close(mean, loc, atol=1e-9, rtol=0)
+    variances = covariance.diagonal(dim1=-2, dim2=-1)
+    torch.testing.assert_close(sd, variances.sqrt().expand(5, 2), atol=1e-9, rtol=0)
 
 
 def test_quadrature_finds_a_narrow_posterior():
