@@ -63,6 +63,7 @@ def test_question_a_writes_its_figures_and_metrics(results):
 
 
 @pytest.mark.scripts
+@pytest.mark.slow
 def test_the_same_run_gives_the_same_files(results, tmp_path):
     shutil.copytree(results / "checkpoints", tmp_path / "digits" / "checkpoints")
     assert run(*FAST, "--results", tmp_path).returncode == 0
