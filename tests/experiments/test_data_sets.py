@@ -149,7 +149,13 @@ FAST = ("--epochs", 1, "--batch-size", 20)
 
 
 @pytest.mark.scripts
-@pytest.mark.parametrize("classes", [("one, whose name is long", "two"), ()], ids=["two", "none"])
+@pytest.mark.parametrize(
+    "classes",
+    [
+        pytest.param(("one, whose name is long", "two"), marks=pytest.mark.slow, id="two"),
+        pytest.param((), id="none"),
+    ],
+)
 @pytest.mark.parametrize(
     ("script", "options"),
     [
