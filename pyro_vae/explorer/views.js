@@ -15,8 +15,12 @@ if (content.images) {
 }
 const labelOf = (i) => (i < content.labels.length ? content.labels[i] : null);
 const nameOf = (label) => (label === null ? "" : content.classes[label]);
+function nameOfImage(i) {
+  const label = nameOf(labelOf(i));
+  return `image ${i + 1}${label && `: ${label}`}`;
+}
 const chosen = { model: models[0], image: images.length ? 0 : -1, pixels: new Float32Array(784), y: 0,
-  q: null, z: null, e: null, cloud: [], across: 0, up: 1, seed: 1, version: 0 }; // counts what was chosen
+  q: null, z: null, e: null, across: 0, up: 1, seed: 1, version: 0 }; // counts what was chosen
 const x = () => (chosen.image >= 0 ? images[chosen.image] : chosen.pixels);
 const isBlank = (pixels) => pixels.every((v) => v === 0);
 const isFull = (pixels) => pixels.every((v) => v > 0.9);
@@ -26,10 +30,10 @@ const FILM = [0.02, 0.25, 0.5, 0.75, 0.98]; // the quantiles of a coordinate tha
 let filming = 0; // the films that are being painted; others are given up
 
 /**
- * Rows of sliders, one a coordinate of the style, in quantiles of N(0, 1). `moved` is called with the
- * style that they say. Beside each is a film: what the coordinate does, the others as they are.
+ * Rows of sliders, one a coordinate of the style, in quantiles of N(0, 1). They move the style, and
+ * call `show`. Beside each is a film: what the coordinate does, the others as they are.
  */
-function sliders(box, moved) {
+function sliders(box, show) {
   const order = unitOrder();
   const rows = order.map((unit, rank) => {
     const row = document.createElement("label");
@@ -39,7 +43,11 @@ function sliders(box, moved) {
     const slider = document.createElement("input");
     Object.assign(slider, { type: "range", min: 0.005, max: 0.995, step: 0.005 });
     slider.setAttribute("aria-label", `coordinate ${rank + 1}`);
-    slider.addEventListener("input", () => moved(replaced(unit, quantile(Number(slider.value)))));
+    slider.addEventListener("input", () => {
+      settle(replaced(unit, quantile(Number(slider.value))));
+      showPlaces(box);
+      show();
+    });
     slider.addEventListener("change", () => paintFilms());
     const film = document.createElement("canvas");
     [film.width, film.height] = [28 * FILM.length, 28];
@@ -102,16 +110,13 @@ let view = "latent";
 let kept = []; // the style, before the scatter was pointed at
 
 function buildStrip() {
-  const yours = strippedButton(chosen.pixels, "your drawing", -1);
+  const yours = stripButton(chosen.pixels, "your drawing", -1);
   yours.hidden = true;
-  byId("strip").replaceChildren(...images.map((pixels, i) => {
-    const label = nameOf(labelOf(i));
-    return strippedButton(pixels, `image ${i + 1}${label && `: ${label}`}`, i);
-  }), yours);
+  byId("strip").replaceChildren(...images.map((pixels, i) => stripButton(pixels, nameOfImage(i), i)), yours);
   if (!images.length) byId("strip").prepend("This page has no images of its own: draw one.");
 }
 
-function strippedButton(pixels, name, i) {
+function stripButton(pixels, name, i) {
   const button = document.createElement("button");
   const canvas = square(40);
   paint(canvas, pixels);
@@ -157,14 +162,17 @@ function moveTo(e) {
   chosen.z = Array.from(latentOf(chosen.model, chosen.e, chosen.y));
 }
 
+/** Go to the style e, to come back to it from places that are only pointed at. */
+function settle(e) {
+  moveTo(e);
+  kept = chosen.e;
+}
+
 function backToMean() {
   const { model, y } = chosen;
   chosen.q = encode(model, x(), y);
   chosen.z = Array.from(chosen.q.loc);
   chosen.e = Array.from(styleOf(model, chosen.z, y).e);
-  const random = randomNumbers(1);
-  chosen.cloud = model.prior ? Array.from({ length: 60 }, () =>
-    styleOf(model, chosen.q.loc.map((v, i) => v + chosen.q.sd[i] * random.normal()), y).e) : [];
   kept = chosen.e;
 }
 
@@ -190,6 +198,15 @@ const unitOrder = () => chosen.model.order ?? Array.from({ length: chosen.model.
 
 // ---- latent ----
 
+let cloud = []; // styles that the guide draws, where it is no ellipse in their plane
+
+function drawnStyles(count) {
+  const { model, y, q } = chosen;
+  const random = randomNumbers(1);
+  return Array.from({ length: count }, () =>
+    styleOf(model, q.loc.map((v, i) => v + q.sd[i] * random.normal()), y).e);
+}
+
 /** The sliders move the style e: where the prior is N(0, I) that is z itself. */
 function showLatent() {
   const { model } = chosen;
@@ -201,11 +218,8 @@ function showLatent() {
   text("scatterNote", `${model.prior ? "Styles" : "Means of z"} of the images. `
     + `Orange: the guide of the chosen image, ${model.prior ? "60 draws" : "one and two standard deviations"}. `
     + "Point at a place to see its image, click to keep it.");
-  sliders(byId("sliders"), (e) => {
-    moveTo(e);
-    kept = chosen.e;
-    showDecoded();
-  });
+  cloud = model.prior ? drawnStyles(60) : [];
+  sliders(byId("sliders"), showDecoded);
   showDecoded();
 }
 
@@ -219,7 +233,6 @@ function showDecoded() {
   const given = model.classes.length ? ", y" : "";
   text("densities", `At this z, for the chosen image: log p(z${given && " | y"}) = ${number(logPrior(model, z, y))}, `
     + `log p(x | z${given}) = ${number(logP)}, log q(z | x${given}) = ${number(logNormal(z, q.loc, q.sd))} nats.`);
-  showPlaces(byId("sliders"));
   showScatter();
 }
 
@@ -243,11 +256,14 @@ function showScatter() {
     dots: Array.from({ length: count }, (_, i) => pair(model.styles, i * d)),
     labels: Array.from({ length: count }, (_, i) => labelOf(i)),
     ellipse: model.prior ? null : { loc: pair(q.loc), sd: pair(q.sd) },
-    cloud: chosen.cloud.map((e) => pair(e)),
+    cloud: cloud.map((e) => pair(e)),
     place: pair(chosen.e),
   });
-  const seen = new Set(content.labels.slice(0, count));
-  byId("legend").replaceChildren(...[...seen].sort((a, b) => a - b).map((label) => {
+}
+
+function buildLegend() {
+  const labels = [...new Set(content.labels)].sort((a, b) => a - b);
+  byId("legend").replaceChildren(...labels.map((label) => {
     const name = document.createElement("span");
     name.style.color = colourOf(label);
     name.textContent = nameOf(label);
@@ -303,6 +319,7 @@ function pointed(event) {
   const at = { [chosen.across]: ((event.clientX - box.left) / box.width) * 2 * reach - reach,
     [chosen.up]: reach - ((event.clientY - box.top) / box.height) * 2 * reach };
   moveTo(chosen.e.map((v, i) => at[i] ?? v));
+  showPlaces(byId("sliders"));
   showDecoded();
 }
 
@@ -404,7 +421,6 @@ function showTrust() {
   for (const id of ["value", "ess", "khat", "trusted", "refinedValue", "refinedEss", "refinedKhat",
     "refinedTrusted"]) text(id, "");
   byId("refine").hidden = chosen.image >= 0 && Boolean(chosen.model.refined);
-  showWeights();
   const shipped = chosen.image >= 0 ? chosen.model.refined?.[chosen.image] : null;
   if (shipped) {
     showVerdict("refined", { ...shipped, khat: { inf: Infinity, "-inf": -Infinity }[shipped.khat] ?? shipped.khat });
@@ -412,6 +428,7 @@ function showTrust() {
   } else {
     text("trustNote", `${isBlank(x()) ? "The image is blank: a model that is sure of its background finds that likely. " : ""}`
       + "The better proposal is fitted here, by adaptive importance sampling.");
+    showWeights();
   }
 }
 
@@ -484,12 +501,7 @@ function showStyle() {
   if (!model.classes.length) return;
   text("styleNote", "One style e ~ N(0, I) on every class: f(e, y) = decoder(T_y(e), y), where T_y is the prior's map for "
     + "the label y. Each slider moves one coordinate of e. Beside it: what that does to the digit of the chosen image.");
-  sliders(byId("styleSliders"), (e) => {
-    moveTo(e);
-    kept = chosen.e;
-    showPlaces(byId("styleSliders"));
-    showDigits();
-  });
+  sliders(byId("styleSliders"), showDigits);
   showDigits();
   if (showStyle.version !== chosen.version) {
     showStyle.version = chosen.version;
@@ -519,10 +531,7 @@ function showDigits() {
 function showBetween() {
   const { model, y } = chosen;
   if (!byId("other").options.length) {
-    byId("other").replaceChildren(...images.map((_, i) => {
-      const label = nameOf(labelOf(i));
-      return new Option(`image ${i + 1}${label && `: ${label}`}`, i);
-    }));
+    byId("other").replaceChildren(...images.map((_, i) => new Option(nameOfImage(i), i)));
     byId("other").value = Math.min(1, images.length - 1);
   }
   const other = images.length ? Number(byId("other").value) : -1;
@@ -574,8 +583,7 @@ for (const button of document.querySelectorAll("[data-go]")) {
   button.addEventListener("click", () => {
     const random = randomNumbers(chosen.seed += 1);
     if (button.dataset.go === "mean") backToMean();
-    else moveTo(chosen.e.map(button.dataset.go === "zero" ? () => 0 : random.normal));
-    kept = chosen.e;
+    else settle(chosen.e.map(button.dataset.go === "zero" ? () => 0 : random.normal));
     showView();
   });
 }
@@ -597,5 +605,6 @@ byId("t").addEventListener("input", showBetween);
 const pad = byId("pad").getContext("2d", { willReadFrequently: true });
 pad.fillRect(0, 0, 280, 280);
 buildStrip();
+buildLegend();
 useModel(0);
 if (images.length) choose(0);
