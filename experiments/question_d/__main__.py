@@ -43,8 +43,8 @@ def main() -> None:
     data = announce_and_load(
         args,
         "question (d): style and digit apart. About an hour on 2 cores, or half with --images 200, "
-        "and 25 minutes for each of two autoencoders, with labels and without, that is not there "
-        "yet.",
+        "and a quarter of an hour for each training that is not there yet: of two autoencoders, "
+        "with labels and without, and of the designs.",
         labels=True,
     )
     styles.check_images_of_each_class(data)
