@@ -32,7 +32,12 @@ from pyro_vae.training.fit import fit
 from pyro_vae.vae import BUILD, Vae
 
 MEASURES = ("generated", "style_read", "bayes", "slant", "stroke width", "elbo")
-SHOWN = ("as it should be", "prior N(0, I), y one-hot", "labels at random")
+SHOWN = (
+    "as it should be",
+    "labels' layers start apart",
+    "prior N(0, I), y one-hot",
+    "labels at random",
+)
 
 
 class Blind(MeanField):
@@ -167,7 +172,7 @@ def start_apart(vae: Vae) -> None:
 
 
 def figure(data: Dataset, metrics: dict, sets: dict[str, Tensor]) -> Figure:
-    """Show a style over ten classes from three designs, and two measures of each as numbers."""
+    """Show a style over ten classes from each design of `sets`, and two measures as numbers."""
     columns = max(len(images) for images in sets.values())
     figure = Figure(figsize=(0.95 * columns + 3.2, 1.3 * len(sets) + 0.7))
     figure.set_layout_engine("constrained")
@@ -180,5 +185,5 @@ def figure(data: Dataset, metrics: dict, sets: dict[str, Tensor]) -> Figure:
             f"{name}\nread as y: {read:.0%}\ny read from style: {told:.0%}",
             rotation=0, ha="right", va="center", labelpad=8,
         )  # fmt: skip
-    figure.suptitle(f"One style of three designs, trained alike for {metrics['epochs']} epochs")
+    figure.suptitle(f"One style of {len(sets)} designs, {metrics['epochs']} epochs each")
     return figure
