@@ -23,6 +23,7 @@ PRIORS = {
     "interval": dist.Uniform(torch.tensor(-2.0, **DOUBLE), torch.tensor(5.0, **DOUBLE)),
     "of each image": dist.Uniform(-torch.arange(1.0, 4.0, **DOUBLE), torch.arange(1.0, 4.0)),
     "simplex": dist.Dirichlet(torch.ones(4, **DOUBLE)),
+    "angles": dist.VonMises(torch.zeros(2, 3, **DOUBLE), 1.0).to_event(2),
     "correlations": dist.LKJCholesky(3, torch.tensor(1.0, **DOUBLE)),
 }
 

@@ -222,6 +222,14 @@ def test_copies_as_rows_and_flattened_pixels():
         assert (abs(result.value - by_quadrature) < 5 * result.se + 1e-3).all()
 
 
+def test_a_mask_of_images_without_a_channel():
+    rows, x = Rows(), torch.rand(3, 1, 4, 4).round()
+    seen = torch.rand(3, 4, 4) < 0.5
+    whole = log_weights(rows.model, rows.guide, x, num_samples=5, mask=seen[:, None])
+    again = log_weights(rows.model, rows.guide, x, num_samples=5, mask=seen)
+    assert torch.equal(whole, again)
+
+
 def labelled_model(x, y):
     """Labels shift the images, x = y + W z + noise, and are observed themselves half the time."""
     with pyro.plate("data", len(x)):
@@ -243,6 +251,19 @@ def test_labels_and_other_observed_sites_stay_observed():
     refined = Refined(labelled_model, labelled_guide)
     result = log_likelihood(labelled_model, refined, x, y, num_samples=1000, mask=SEEN)
     assert (abs(result.value - wanted) < 5 * result.se).all()
+
+
+def test_an_observed_site_larger_than_the_images_stays_observed():
+    def model(x, extra):
+        with pyro.plate("copy", len(x)):
+            pyro.sample("extra", dist.Normal(0.0, 1.0).expand([9]).to_event(1), obs=extra)
+        PROBLEM.model(x)
+
+    x, extra = PROBLEM.data(4), torch.randn(4, 9).double()
+    of_extra = dist.Normal(0.0, 1.0).log_prob(extra).sum(-1)
+    refined = Refined(model, lambda x, extra: PROBLEM.prior_guide(x))
+    result = log_likelihood(model, refined, x, extra, num_samples=1000, mask=SEEN)
+    assert (abs(result.value - (of_extra + exact(x, SEEN)).numpy()) < 5 * result.se).all()
 
 
 def test_an_autoguide_with_numbers_for_each_image():
