@@ -317,6 +317,18 @@ def sum_observed_too(z, x):
     pyro.sample("sum", dist.Normal(z.sum(-1), 1.0), obs=x.sum(-1))
 
 
+def a_site_for_some_images(z, x):
+    if x[:, 1].mean() > 0.5:
+        pyro.sample("some", dist.Normal(z.sum(-1), 1.0), obs=torch.ones(len(x)))
+    pyro.sample("x", dist.Normal(z @ PROBLEM.w.T, 1.0).to_event(1), obs=x)
+
+
+def a_last_site_for_some_images(z, x):
+    pyro.sample("x", dist.Normal(z @ PROBLEM.w.T, 1.0).to_event(1), obs=x)
+    if x[:, 1].mean() > 0.5:
+        pyro.sample("some", dist.Normal(z.sum(-1), 1.0), obs=torch.ones(len(x)))
+
+
 @pytest.mark.parametrize(
     ("pixels", "said"),
     [
@@ -324,6 +336,8 @@ def sum_observed_too(z, x):
         (other_values, "the model observes no site that holds the pixels of x"),
         (autoregressive, "site 'x' depends on pixels that mask calls not seen"),
         (sum_observed_too, "site 'sum' depends on pixels that mask calls not seen"),
+        (a_site_for_some_images, "depends on pixels that mask calls not seen"),
+        (a_last_site_for_some_images, "site 'some' depends on pixels that mask calls not seen"),
     ],
 )
 def test_a_model_that_a_mask_cannot_divide_is_refused(pixels, said):
@@ -333,7 +347,14 @@ def test_a_model_that_a_mask_cannot_divide_is_refused(pixels, said):
 
 @pytest.mark.parametrize(
     "mask",
-    [SEEN.double(), SEEN[:3], SEEN.expand(2, 5), SEEN.expand(1, 3, 5), torch.tensor([0, 1, 1])],
+    [
+        SEEN.double(),
+        SEEN[:3],
+        SEEN.expand(2, 5),
+        SEEN.expand(4, 5),
+        SEEN.expand(1, 3, 5),
+        torch.tensor([0, 1, 1]),
+    ],
 )
 def test_a_wrong_mask_is_one_line(mask):
     with pytest.raises(InputError, match=r"mask must be True where a pixel is seen.*\(5,\), not"):
