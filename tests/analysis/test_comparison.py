@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from pyro_vae.analysis.comparison import as_text, compare, evaluate, pairs, table
 from pyro_vae.errors import InputError
 from pyro_vae.guides.gaussian import MeanField
+from pyro_vae.likelihood.estimate import estimate
 from pyro_vae.models import Model
 from pyro_vae.networks.appendix import Decoder
 from pyro_vae.problems import LinearGaussian
@@ -75,6 +77,7 @@ def test_rows_and_pairs_agree(problem):
     assert rows[1]["elbo"]["mean"] < rows[1]["iwae_100"]["mean"] < rows[1]["log_p"]["mean"]
     both = pairs(found)
     assert both["shifted"]["exact"]["elbo"] == rows[1]["elbo_minus_first"]
+    assert both["shifted"]["exact"]["iwae_100"] == rows[1]["iwae_100_minus_first"]
     assert both["shifted"]["exact"]["log_p"] == rows[1]["log_p_minus_first"]
     assert both["exact"]["shifted"]["elbo"]["mean"] == -both["shifted"]["exact"]["elbo"]["mean"]
     lines = as_text(rows).splitlines()
@@ -82,6 +85,8 @@ def test_rows_and_pairs_agree(problem):
     first, second = lines[2:4]
     assert "*" not in first
     assert "*" in second  # a difference whose interval is clear of zero
+    rows[1]["elbo_minus_first"] = {"mean": 0.5, "ci95": [0.2, 0.8]}
+    assert "0.50 [0.20, 0.80]*" in as_text(rows)
     rows[0]["calibration"] = {"p_value": 0.4, "largest_distance": 0.03}
     rows[1]["calibration"] = {"p_value": 0.01, "largest_distance": 0.25}
     head, _, first, second, *_ = as_text(rows).splitlines()
@@ -90,8 +95,28 @@ def test_rows_and_pairs_agree(problem):
     assert second.endswith("25%*")
 
 
+def test_gaps_below_zero_are_counted(problem):
+    """A gap is positive; far below its error's reach, something is wrong."""
+    found = evaluate(problem.model, problem.wide_guide, problem.data(2), num_samples=100)
+    gaps, errors = {"sum": np.array([-3.5, -2.5])}, {"sum": np.ones(2)}
+    (row,) = table({"wide": found._replace(gaps=gaps, gap_errors=errors)})
+    assert row["gaps"]["sum"]["least"] == -3.5
+    assert row["gaps"]["sum"]["share_below_minus_3_se"] == 0.5
+
+
+def test_the_seconds_are_those_of_the_samples(problem):
+    start = time.perf_counter()
+    found = evaluate(problem.model, problem.wide_guide, problem.data(2), num_samples=100)
+    assert 0 < found.seconds < time.perf_counter() - start
+
+
 def test_bad_input_is_named(problem):
     x = problem.data(2)
+    for images in (1, 3):
+        with pytest.raises(
+            InputError, match=f"log_p must be of the 2 images of x, not of {images}"
+        ):
+            evaluate(problem.model, problem.wide_guide, x, log_p=estimate(torch.zeros(9, images)))
     with pytest.raises(InputError, match="guides must hold at least one"):
         compare(problem.model, {}, x)
     with pytest.raises(InputError, match="num_samples must be a whole number >= 100"):
