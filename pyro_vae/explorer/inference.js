@@ -253,17 +253,25 @@ function refine(model, x, y, seed, report) {
   }
 }
 
-/** log p(x | y) of every label by a few draws each, and p(y | x) by Bayes' rule. */
+/**
+ * p(y | x) of every label by Bayes' rule, from `count` draws of the guide for each: by all of them,
+ * and by each half, whose difference shows the error.
+ */
 function bayesRule(model, x, count, random) {
-  const logP = [];
-  for (let y = 0; y < model.classes.length; y++) {
+  const logP = model.classes.map((_, y) => {
     const q = encode(model, x, y);
-    logP.push(logMean(Array.from({ length: count }, () => drawOfGuide(model, x, y, q, random).logW)));
-  }
-  const top = Math.max(...logP);
-  const w = logP.map((l) => Math.exp(l - top));
+    const half = () => Array.from({ length: count / 2 }, () => drawOfGuide(model, x, y, q, random).logW);
+    return [logMean(half()), logMean(half())];
+  });
+  return { p: shares(logP.map(logMean)), halves: [0, 1].map((half) => shares(logP.map((both) => both[half]))) };
+}
+
+/** exp(l) of each l, over their sum. */
+function shares(logs) {
+  const top = Math.max(...logs);
+  const w = logs.map((l) => Math.exp(l - top));
   const total = w.reduce((a, b) => a + b, 0);
-  return { logP, p: w.map((v) => v / total) };
+  return w.map((v) => v / total);
 }
 
 /** The mean log weight, by `count` draws of the guide. */

@@ -87,9 +87,12 @@ function lines(context, paths, stroke) {
   }
 }
 
-/** Log weights as they are drawn, their running estimate, and the refined value where it is known. */
-function plotWeights(canvas, weights, refined) {
-  const values = Number.isFinite(refined) ? [...weights, refined] : weights;
+/**
+ * Log weights as they are drawn, their running estimate, the refined value where it is known, and at
+ * the right edge the estimates of the runs before.
+ */
+function plotWeights(canvas, weights, refined, before) {
+  const values = [...weights, ...before, ...(Number.isFinite(refined) ? [refined] : [])];
   if (!values.length) {
     const { context, width, height } = cleared(canvas, 220);
     context.fillStyle = colour("--soft");
@@ -102,13 +105,15 @@ function plotWeights(canvas, weights, refined) {
   context.fillStyle = colour("--guide");
   weights.forEach((v, k) => context.fillRect(across(k / 99) - 2, up(v) - 2, 4, 4));
   const estimates = weights.map((_, k) => [across(k / 99), up(logMean(weights.slice(0, k + 1)))]);
-  lines(context, [estimates], colour("--ink"));
+  lines(context, [estimates, ...before.map((v) => [[width - 8, up(v)], [width, up(v)]])], colour("--ink"));
   if (Number.isFinite(refined)) {
     context.setLineDash([6, 4]);
     lines(context, [[[MARGIN, up(refined)], [width, up(refined)]]], colour("--posterior"));
     context.setLineDash([]);
     context.fillStyle = colour("--posterior");
-    context.fillText("refined", width - 52, up(refined) - 5);
+    const wide = context.measureText("refined").width;
+    context.clearRect(MARGIN + 6, up(refined) - 17, wide + 4, 14); // no dot hides the word
+    context.fillText("refined", MARGIN + 8, up(refined) - 5);
   }
   context.fillStyle = colour("--soft");
   context.fillText("nats", 6, height - 6);
@@ -130,20 +135,25 @@ function plotCurves(canvas, curves, t) {
   context.fillText("1", width - 16, height - 6);
 }
 
-/** Probabilities as bars, with their names below and, from 1%, their value above. */
-function plotBars(canvas, p, names) {
+/** Probabilities as bars, with their names below and, from 1%, their value above; `dots` are other estimates of them. */
+function plotBars(canvas, p, dots, names) {
   const { context, width, height } = cleared(canvas, 200);
   const each = width / p.length;
   context.textAlign = "center";
+  const said = (share) => (share > 0.995 ? ">99%" : `${Math.round(100 * share)}%`);
   p.forEach((share, i) => {
     const tall = share * (height - 46);
     context.fillStyle = colour("--posterior");
     context.fillRect(i * each + 4, height - 24 - tall, each - 8, tall);
     context.fillStyle = colour("--ink");
     context.fillText(names[i].slice(0, Math.ceil(each / 9)), (i + 0.5) * each, height - 8);
-    const middle = Math.min(Math.max((i + 0.5) * each, 20), width - 20); // of at most "100%"
-    if (share >= 0.01) context.fillText(`${Math.round(100 * share)}%`, middle, height - 29 - tall);
+    const middle = Math.min(Math.max((i + 0.5) * each, 20), width - 20); // of at most ">99%"
+    if (share >= 0.01) context.fillText(said(share), middle, height - 29 - tall);
+    context.fillStyle = colour("--guide");
+    dots.filter((of) => Math.max(share, of[i]) >= 0.01).forEach((of) => context.fillRect(
+      (i + 0.5) * each - 3, height - 27 - of[i] * (height - 46), 6, 6));
   });
+  canvas.setAttribute("aria-label", p.map((share, i) => `${names[i]}: ${said(share)}`).join(", "));
 }
 
 /**

@@ -77,6 +77,7 @@ function showPlaces(box) {
     const [, slider, output] = row.children;
     slider.value = cumulative(value);
     output.textContent = number(value, 2);
+    slider.setAttribute("aria-valuetext", output.textContent);
     output.classList.toggle("beyond", Math.abs(value) > 2.6); // the slider's ends are at 2.58
   });
 }
@@ -130,12 +131,23 @@ function stripButton(pixels, name, i) {
 /** The label by which the autoencoder sees image i: 0 where it takes none. */
 const labelFor = (i) => (chosen.model.classes.length ? labelOf(i) ?? 0 : 0);
 
-/** The label of what is chosen; of a drawing the likeliest, by a few draws for each. */
+const DRAWS = 20; // of the guide, for each label
+
+/** p(y | x) of what is chosen: kept until something else is. */
+function oddsOfLabels() {
+  if (oddsOfLabels.version !== chosen.version) {
+    oddsOfLabels.version = chosen.version;
+    oddsOfLabels.found = bayesRule(chosen.model, x(), DRAWS, randomNumbers(chosen.seed += 1));
+  }
+  return oddsOfLabels.found;
+}
+
+/** The label of what is chosen; of a drawing the likeliest. */
 function takeLabel() {
   if (!chosen.model.classes.length) chosen.y = 0;
   else if (chosen.image >= 0) chosen.y = labelFor(chosen.image);
   else {
-    const { p } = bayesRule(chosen.model, x(), 5, randomNumbers(chosen.seed));
+    const { p } = oddsOfLabels();
     chosen.y = p.indexOf(Math.max(...p));
   }
 }
@@ -146,8 +158,11 @@ function choose(i, unfinished = false) {
   chosen.version += 1;
   if (!unfinished) takeLabel();
   const buttons = [...byId("strip").children];
-  buttons.forEach((button, place) =>
-    button.setAttribute("aria-pressed", String(place === (i < 0 ? images.length : i))));
+  buttons.forEach((button, place) => {
+    const isChosen = place === (i < 0 ? images.length : i);
+    button.setAttribute("aria-pressed", String(isChosen));
+    button.tabIndex = isChosen ? 0 : -1;
+  });
   if (i < 0) {
     buttons.at(-1).hidden = false;
     paint(buttons.at(-1).firstChild, chosen.pixels);
@@ -187,6 +202,7 @@ function useModel(i) {
   }
   const takesLabels = chosen.model.classes.length > 0;
   document.querySelector('[data-view="style"]').hidden = !takesLabels;
+  document.body.classList.toggle("labelled", takesLabels); // shows the y of all formulas
   if (!takesLabels && view === "style") view = "latent";
   chosen.version += 1;
   takeLabel();
@@ -213,11 +229,13 @@ function showLatent() {
   text("latentNote", (model.prior
     ? "Each slider moves one coordinate of the style e ~ N(0, I). The prior's map for the label y takes it to z = T_y(e). "
     : "Each slider moves one coordinate of z ~ N(0, I). ")
-    + `Beside it: what that coordinate does.${model.order ? " The most used come first." : ""}`
+    + "Beside it: the image at five places of that coordinate, from −2 to 2, the others as they are. What a coordinate does "
+    + "depends on the others. A slider reaches from −2.6 to 2.6; a value in orange lies beyond."
+    + `${model.order ? " Coordinates that vary most between images come first." : ""}`
     + `${model.latentDim === 2 ? " Blue in the plane: the exact posterior of the chosen image." : ""}`);
   text("scatterNote", `${model.prior ? "Styles" : "Means of z"} of the images. `
-    + `Orange: the guide of the chosen image, ${model.prior ? "60 draws" : "one and two standard deviations"}. `
-    + "Point at a place to see its image, click to keep it.");
+    + "Orange: what the guide, the encoder's Gaussian, gives the chosen image, "
+    + `${model.prior ? "60 draws" : "one and two standard deviations"}. Point at a place to see its image, click to keep it.`);
   cloud = model.prior ? drawnStyles(60) : [];
   sliders(byId("sliders"), showDecoded);
   showDecoded();
@@ -381,6 +399,8 @@ function noisy() {
   return x().map((v) => (random.uniform() < level ? Number(random.uniform() < 0.5) : v));
 }
 
+const MOST_COST = 3; // nats: a pixel that costs as much is white
+
 function showDraw() {
   const { model, y } = chosen;
   const seen = noisy();
@@ -394,59 +414,76 @@ function showDraw() {
     paint(byId(id), imageAt(model, q.loc.map((v, i) => v + q.sd[i] * random.normal()), y));
   }
   const costs = pixelScores(logits, seen).map((v) => -v);
-  const most = Math.max(...costs, 1e-9);
-  paint(byId("costs"), costs.map((v) => v / most));
+  paint(byId("costs"), costs.map((v) => v / MOST_COST));
   const total = costs.reduce((a, b) => a + b, 0);
   const what = isBlank(seen) ? "The image is blank. " : isFull(seen) ? "The image is all white. " : "";
   const whose = chosen.image < 0 ? "the likeliest label of your drawing" : "its label";
   const as = model.classes.length ? ` The autoencoder is told y = ${nameOf(y)}, ${whose}.` : "";
-  text("drawn", `${what}Its mean reconstruction costs ${number(total)} nats: −log p(x | z).${as}`);
+  text("drawn", `${what}Its mean reconstruction costs ${number(total)} nats: −log p(x | z${model.classes.length ? ", y" : ""}).${as}`);
 }
 
 // ---- trust ----
 
-let [drawing, fitting] = [0, 0]; // the run that is shown; others are of an image chosen before
+let drawing = 0; // the run that is shown; others are of an image chosen before
 let weights = [];
+let before = []; // the estimates of the runs before, of the same image
+let worker = null; // that fits a refined proposal
 
 /** Show what is known of the image that is chosen; what was found of it before stays. */
 function showTrust() {
   if (showTrust.version === chosen.version) return;
   showTrust.version = chosen.version;
   drawing += 1;
-  fitting += 1;
-  weights = [];
-  chosen.refined = NaN;
+  [weights, before] = [[], []];
+  stopFit();
+  chosen.refined = null;
   const given = chosen.model.classes.length ? ` | y = ${nameOf(chosen.y)}` : "";
   text("what", `log p(x${given}), nats`);
   for (const id of ["value", "ess", "khat", "trusted", "refinedValue", "refinedEss", "refinedKhat",
-    "refinedTrusted"]) text(id, "");
+    "refinedTrusted", "runs"]) text(id, "");
   byId("refine").hidden = chosen.image >= 0 && Boolean(chosen.model.refined);
   const shipped = chosen.image >= 0 ? chosen.model.refined?.[chosen.image] : null;
   if (shipped) {
-    showVerdict("refined", { ...shipped, khat: { inf: Infinity, "-inf": -Infinity }[shipped.khat] ?? shipped.khat });
+    showRefined({ ...shipped, khat: { inf: Infinity, "-inf": -Infinity }[shipped.khat] ?? shipped.khat });
     text("trustNote", "The refined value was computed when this page was made.");
   } else {
     text("trustNote", `${isBlank(x()) ? "The image is blank: a model that is sure of its background finds that likely. " : ""}`
-      + "The better proposal is fitted here, by adaptive importance sampling.");
+      + "The refined proposal is fitted here, by adaptive importance sampling.");
     showWeights();
   }
 }
 
+/** Whether an estimate by the guide is far from a refined one that is to be trusted. */
+function isOff(found) {
+  const { refined } = chosen;
+  return refined?.trusted && Math.abs(found.value - refined.value) > 2 * Math.hypot(found.se, refined.se);
+}
+
 function showVerdict(prefix, found) {
   const id = (name) => (prefix ? prefix + name[0].toUpperCase() + name.slice(1) : name);
-  text(id("value"), `${number(found.value, 2)} ± ${number(found.se, 2)}`);
+  const error = found.khat <= found.limit ? number(found.se, 2) : "?"; // by so few large weights none can be told
+  text(id("value"), `${number(found.value, 2)}\u00a0±\u00a0${error}`);
   text(id("ess"), number(found.ess, 0));
-  text(id("khat"), `${number(found.khat, 2)} (limit ${number(found.limit, 2)})`);
-  text(id("trusted"), found.trusted ? "yes" : "no");
-  byId(id("trusted")).className = found.trusted ? "yes" : "no";
-  if (prefix) chosen.refined = found.value;
+  text(id("khat"), `${number(found.khat, 2)} (limit\u00a0${number(found.limit, 2)})`);
+  const off = !prefix && found.trusted && isOff(found);
+  text(id("trusted"), off ? "no: far from the refined" : found.trusted ? "yes" : "no");
+  byId(id("trusted")).className = found.trusted && !off ? "yes" : "no";
+}
+
+function showRefined(found) {
+  chosen.refined = found;
+  showVerdict("refined", found);
+  if (weights.length) showVerdict("", summary(weights));
   showWeights();
 }
 
-const showWeights = () => plotWeights(byId("weights"), weights, chosen.refined);
+function showWeights() {
+  plotWeights(byId("weights"), weights, chosen.refined?.value, before);
+}
 
 function draw100() {
   drawing += 1;
+  if (weights.length === 100) before.push(logMean(weights));
   weights = [];
   const run = drawing;
   const random = randomNumbers(chosen.seed += 1);
@@ -458,16 +495,33 @@ function draw100() {
       weights.push(drawOfGuide(model, image, label, q, random).logW);
     }
     showVerdict("", summary(weights));
+    showWeights();
     if (weights.length < 100) requestAnimationFrame(step);
+    else if (before.length) showRuns([...before, logMean(weights)]);
   };
   step();
 }
 
-/** Fit the better proposal in a worker, so that the page stays alive. */
-function fitBetter() {
-  fitting += 1;
-  const run = fitting;
-  for (const id of ["refinedEss", "refinedKhat", "refinedTrusted"]) text(id, "");
+function showRuns(values) {
+  const mean = values.reduce((a, b) => a + b) / values.length;
+  const variance = values.reduce((sum, v) => sum + (v - mean) ** 2, 0) / (values.length - 1);
+  text("runs", `${values.length} runs of 100 samples: ${number(mean, 2)} nats on average, standard deviation `
+    + `${number(Math.sqrt(variance), 2)}. Where that is far above the ±, the ± was wrong.`);
+}
+
+function stopFit() {
+  worker?.terminate();
+  worker = null;
+  text("refine", "Fit a refined proposal");
+}
+
+/** Fit a refined proposal in a worker, so that the page stays alive; or stop one that is being fitted. */
+function fitOrStop() {
+  if (worker) {
+    stopFit();
+    return;
+  }
+  for (const id of ["refinedValue", "refinedEss", "refinedKhat", "refinedTrusted"]) text(id, "");
   const source = `${byId("core").textContent}
     onmessage = (event) => {
       const { model, x, y, seed } = event.data;
@@ -477,18 +531,16 @@ function fitBetter() {
       };
       postMessage({ found: refine(model, x, y, seed, report) });
     };`;
-  const worker = new Worker(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
-  worker.onmessage = (event) => {
-    if (run !== fitting) { worker.terminate(); return; }
-    if (event.data.found) {
-      showVerdict("refined", event.data.found);
-      worker.terminate();
-    } else {
-      const { share, fit } = event.data;
-      text("refinedValue", `${fit > 1 ? `fit ${fit}: ` : ""}${Math.round(100 * share)}%`);
-    }
+  const showShare = (share, fit) => text("refine", `Stop: fit ${fit} of at most ${FITS}, ${Math.round(100 * share)}%`);
+  showShare(0, 1);
+  worker = new Worker(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
+  worker.onmessage = ({ data }) => {
+    if (data.found) {
+      showRefined(data.found);
+      stopFit();
+    } else showShare(data.share, data.fit);
   };
-  worker.onerror = (event) => text("refinedValue", `failed: ${event.message}`);
+  worker.onerror = (event) => { stopFit(); text("refinedValue", `failed: ${event.message}`); };
   const { model, y } = chosen;
   worker.postMessage({ model: { latentDim: model.latentDim, decoder: model.decoder, encoder: model.encoder,
     prior: model.prior, classes: model.classes }, x: x(), y, seed: chosen.seed += 1 });
@@ -503,11 +555,8 @@ function showStyle() {
     + "the label y. Each slider moves one coordinate of e. Beside it: what that does to the digit of the chosen image.");
   sliders(byId("styleSliders"), showDigits);
   showDigits();
-  if (showStyle.version !== chosen.version) {
-    showStyle.version = chosen.version;
-    showStyle.p = bayesRule(model, x(), 20, randomNumbers(chosen.seed)).p;
-  }
-  plotBars(byId("bars"), showStyle.p, model.classes.map((_, label) => nameOf(label)));
+  const { p, halves } = oddsOfLabels();
+  plotBars(byId("bars"), p, halves, model.classes.map((_, label) => nameOf(label)));
 }
 
 function showDigits() {
@@ -569,10 +618,25 @@ function showView() {
   for (const section of document.querySelectorAll(".view")) section.hidden = section.id !== view;
   for (const tab of document.querySelectorAll('[role="tab"]')) {
     tab.setAttribute("aria-selected", String(tab.dataset.view === view));
+    tab.tabIndex = tab.dataset.view === view ? 0 : -1;
   }
   shows[view]();
 }
 
+/** Let the arrow keys choose among buttons, which Tab passes in one step. */
+function chooseByArrows(box) {
+  box.addEventListener("keydown", (event) => {
+    const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    const buttons = [...box.querySelectorAll("button")].filter((button) => !button.hidden);
+    const next = buttons[(buttons.indexOf(event.target) + step + buttons.length) % buttons.length];
+    next.focus();
+    next.click();
+  });
+}
+
+for (const id of ["tabs", "strip"]) chooseByArrows(byId(id));
 document.querySelectorAll('[role="tab"]').forEach((tab) => tab.addEventListener("click", () => {
   view = tab.dataset.view;
   showView();
@@ -599,7 +663,7 @@ for (const end of ["pointerup", "pointercancel"]) window.addEventListener(end, l
 byId("clear").addEventListener("click", clearPad);
 byId("noise").addEventListener("input", showDraw);
 byId("sample100").addEventListener("click", draw100);
-byId("refine").addEventListener("click", fitBetter);
+byId("refine").addEventListener("click", fitOrStop);
 byId("other").addEventListener("change", showBetween);
 byId("t").addEventListener("input", showBetween);
 const pad = byId("pad").getContext("2d", { willReadFrequently: true });
@@ -607,4 +671,4 @@ pad.fillRect(0, 0, 280, 280);
 buildStrip();
 buildLegend();
 useModel(0);
-if (images.length) choose(0);
+if (images.length) choose(Math.floor(images.length / 2));

@@ -205,6 +205,7 @@ def test_every_control_works_in_every_view(page):
             for button in page.query_selector_all(f"#{view} button"):
                 if button.is_visible():
                     button.click()
+            page.evaluate("stopFit()")
     page.click("[data-view=latent]")
     page.hover("#scatter", position={"x": 100, "y": 80})
     assert "log p(x | z, y) = −" in page.inner_text("#densities")
@@ -288,6 +289,81 @@ def test_an_mnist_image_is_centred_already(page):
     x = np.roll(x, (down, right), (0, 1))
     found = page.evaluate("(x) => Array.from(centred(x))", x.flatten().tolist())
     np.testing.assert_allclose(np.reshape(found, (28, 28)), x, atol=1e-6)
+
+
+def test_bayes_rule_is_the_packages(page, vaes, data):
+    """At an untrained model. 20 samples of it tell log p(x | y) to 0.12 nats, and p to 0.012."""
+    x = data[0][:1]
+    call = "(x) => bayesRule(models[2], x, 40, randomNumbers(1))"
+    found = page.evaluate(call, x.flatten().tolist())
+    log_p = [
+        vaes["per_label"].log_likelihood(x, torch.tensor([y]), num_samples=1000).value[0]
+        for y in range(10)
+    ]
+    expected = torch.tensor(log_p).softmax(0).numpy()
+    for p in (found["p"], *found["halves"]):
+        np.testing.assert_allclose(p, expected, atol=0.05)
+
+
+def verdict(page, value, refined):
+    """What is said of a trusted estimate beside a refined one, both to 0.1 nats."""
+    kind = "khat: 0.1, limit: 0.5, ess: 60, se: 0.1, trusted: true"
+    page.evaluate(f"chosen.refined = {{ value: {refined}, {kind} }}")
+    page.evaluate(f"showVerdict('', {{ value: {value}, {kind} }})")
+    return page.inner_text("#trusted")
+
+
+def test_a_trusted_estimate_far_from_the_refined_is_not_trusted(page):
+    page.click("[data-view=trust]")
+    assert verdict(page, -100.2, -100.0) == "yes"
+    assert verdict(page, -100.4, -100.0) == "no: far from the refined"
+
+
+def test_an_error_that_cannot_be_told_is_not_shown(page):
+    page.click("[data-view=trust]")
+    known = "value: -100, se: 0.3, ess: 9, limit: 0.5, trusted: false"
+    for khat, said in ((0.4, "−100.00 ± 0.30"), (0.6, "−100.00 ± ?")):
+        page.evaluate(f"showVerdict('', {{ {known}, khat: {khat} }})")
+        assert page.inner_text("#value").replace("\xa0", " ") == said
+
+
+def test_runs_are_compared(page):
+    page.click("[data-view=trust]")
+    for _ in range(2):
+        page.click("#sample100")
+        page.wait_for_function("weights.length === 100", timeout=60_000)
+    both = page.evaluate("[before[0], logMean(weights)]")
+    said = page.inner_text("#runs").replace("−", "-")
+    assert said.startswith(f"2 runs of 100 samples: {np.mean(both):.2f} nats on average")
+    assert f"deviation {np.std(both, ddof=1):.2f}." in said
+    page.click("#strip button:nth-child(2)")
+    assert page.inner_text("#runs") == ""
+
+
+def test_a_fit_can_be_stopped(page):
+    page.select_option("#model", "2")
+    page.click("[data-view=draw]")
+    draw(page, (40, 40), (110, 40), (80, 130))
+    page.click("[data-view=trust]")
+    page.click("#refine")
+    assert page.inner_text("#refine").startswith("Stop: fit 1 of at most 3")
+    page.click("#refine")
+    assert page.evaluate("worker") is None
+    assert page.inner_text("#refine") == "Fit a refined proposal"
+    assert page.inner_text("#refinedValue") == ""
+
+
+def test_arrow_keys_choose_a_view_and_an_image(page):
+    first = page.evaluate("chosen.image")
+    page.focus("[data-view=latent]")
+    page.keyboard.press("ArrowRight")
+    assert page.is_visible("#draw")
+    page.keyboard.press("Tab")  # the images are one stop
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("chosen.image") == first + 2
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('#strip')") is None
 
 
 def test_a_blank_drawing_gets_an_answer(page):
@@ -375,8 +451,13 @@ def test_what_is_shown_belongs_to_what_is_chosen(page):
     page.click("[data-view=draw]")
     draw(page, (40, 40), (110, 40), (80, 130))
     page.select_option("#model", "2")  # takes labels: the drawing gets one
-    expected = page.evaluate("bayesRule(chosen.model, x(), 5, randomNumbers(chosen.seed)).p")
-    assert page.evaluate("chosen.y") == np.argmax(expected)
+    likeliest = np.argmax(page.evaluate("oddsOfLabels().p"))
+    assert page.evaluate("chosen.y") == likeliest
+    page.click("[data-view=style]")
+    shown = page.get_attribute("#bars", "aria-label").split(", ")
+    assert shown[likeliest] == max(
+        shown, key=lambda one: float(one.strip("%").split(": ")[1].strip(">"))
+    )
     page.click("[data-view=trust]")
     assert page.inner_text("#what").startswith("log p(x | y = ")
     page.click("#sample100")
@@ -396,7 +477,7 @@ def test_the_images_refined_values_are_shown(page, vaes, data):
     page.click("[data-view=trust]")
     page.click("#strip button:nth-child(6)")
     expected = vaes["appendix"].refined().log_likelihood(data[0][:20], se=0.1, seed=31)
-    value, se = page.inner_text("#refinedValue").replace("−", "-").split(" ± ")
+    value, se = page.inner_text("#refinedValue").replace("−", "-").split("\xa0±\xa0")
     assert float(value) == pytest.approx(expected.value[5], abs=0.01)
     assert float(se) == pytest.approx(expected.se[5], abs=0.01)
     assert float(page.inner_text("#refinedEss")) == pytest.approx(expected.ess[5], abs=1)
