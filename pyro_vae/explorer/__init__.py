@@ -2,5 +2,5 @@
 
 `layers` writes networks as lists that the page's JavaScript runs, `page` puts everything into one
 file. networks.js runs the layers, inference.js has the densities and the sampling, plots.js paints,
-views.js answers to the controls.
+trust.js and views.js answer to the controls.
 """

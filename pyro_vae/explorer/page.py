@@ -139,7 +139,7 @@ def _filled(content: dict) -> str:
     parts = {
         "/*style*/": read("style.css"),
         "/*core*/": read("networks.js") + read("inference.js"),
-        "/*views*/": read("plots.js") + read("views.js"),
+        "/*views*/": read("plots.js") + read("trust.js") + read("views.js"),
         '"content"': data,
     }
     for place, part in parts.items():
