@@ -131,7 +131,7 @@ function stripButton(pixels, name, i) {
 /** The label by which the autoencoder sees image i: 0 where it takes none. */
 const labelFor = (i) => (chosen.model.classes.length ? labelOf(i) ?? 0 : 0);
 
-const DRAWS = 20; // of the guide, for each label
+const DRAWS = 12; // of the guide, for each label: a second on a slow machine
 
 /** p(y | x) of what is chosen: kept until something else is. */
 function oddsOfLabels() {
@@ -154,6 +154,8 @@ function takeLabel() {
 
 /** Choose image i, or by -1 the drawing, whose label is left as it is while it is `unfinished`. */
 function choose(i, unfinished = false) {
+  clearTimeout(lifted);
+  lifted = 0;
   chosen.image = i;
   chosen.version += 1;
   if (!unfinished) takeLabel();
@@ -344,6 +346,8 @@ function pointed(event) {
 // ---- draw ----
 
 let pen = null;
+let lifted = 0; // the timer that waits for another stroke: 0 where none does
+const PAUSE = 400; // milliseconds
 
 function penAt(event) {
   const box = byId("pad").getBoundingClientRect();
@@ -369,7 +373,8 @@ function stroke(event) {
 function liftPen() {
   if (!pen) return;
   pen = null;
-  readPad(false);
+  readPad(true);
+  lifted = setTimeout(readPad, PAUSE, false); // its label takes a moment, in which nothing can be drawn
 }
 
 /** Take the drawing: the mean of each block of 10 x 10 of its pixels, centred as MNIST's are. */
@@ -431,6 +436,7 @@ function showStyle() {
     + "the label y. Each slider moves one coordinate of e. Beside it: what that does to the digit of the chosen image.");
   sliders(byId("styleSliders"), showDigits);
   showDigits();
+  text("draws", DRAWS);
   const { p, halves } = oddsOfLabels();
   plotBars(byId("bars"), p, halves, model.classes.map((_, label) => nameOf(label)));
 }

@@ -264,6 +264,7 @@ def draw(page, *points):
         if move == 0:
             page.mouse.down()
     page.mouse.up()
+    page.wait_for_function("lifted === 0")
 
 
 def test_a_drawing_is_centred_scored_and_judged(page):
