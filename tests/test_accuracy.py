@@ -287,7 +287,12 @@ def test_the_verdict_names_the_images():
     log_w[:, 5:10] = log_w[:, 15:16]
     verdict = estimate(log_w).summary()["verdict"]
     assert "not images 5 (k-hat" in verdict
-    assert "and 3 more: a lower bound there" in verdict
+    assert "and 3 more: a lower bound there; draw more samples" in verdict
+    log_w[:, :4] = log_w[:, 15:16]
+    assert "10 of 20 trusted; " in estimate(log_w).summary()["verdict"]
+    assert "by luck" not in estimate(log_w).summary()["verdict"]
+    log_w[:, 4] = log_w[:, 15]
+    assert "; where so few pass, some do by luck" in estimate(log_w).summary()["verdict"]
 
 
 def test_estimates_of_unlike_numbers_of_samples_join():

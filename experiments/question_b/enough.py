@@ -25,6 +25,7 @@ from pyro_vae.vae import Vae
 
 STEPS = {"encoder": 100, "prior": 200}  # of annealing, by where its chains start
 CURVE = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)  # numbers of samples
+PASSED = (100, 1000, 5000)  # samples, whose passes are held against the refined guide
 
 
 def measure(vae: Vae, x: Tensor, amortised: Estimate, num_annealed: int) -> tuple[dict, Estimate]:
@@ -73,12 +74,31 @@ def more_samples(vae: Vae, x: Tensor, amortised: Estimate) -> tuple[dict, Estima
         "refined_minus_guide_5000": mean_interval(refined.value - last.value),
         "refined_minus_guide_100": mean_interval(refined.value - amortised.value),
         "error_bars_of_100_hold_refined": coverage(amortised, refined),
+        "of_those_that_pass": {
+            str(k): passed for k in PASSED if (passed := of_those_that_pass(log_w[:k], refined))
+        },
         "rank_correlation_100_refined": spearman(amortised.value, refined.value),
         # how much of the variance of the 100-sample scores is due to their own errors
         "share_of_variance": float((refined.value - amortised.value).var() / amortised.value.var()),
         "seconds": {"guide_5000": guide_seconds, "refined": refined_seconds},
     }
     return metrics, refined
+
+
+def of_those_that_pass(log_w: Tensor, refined: Estimate) -> dict | None:
+    """Return how far k samples fall short where their k-hat passes; None where fewer than two do.
+
+    k-hat is estimated from the same weights. An image passes too where no large weight was met.
+    """
+    found = estimate(log_w)
+    chosen = np.flatnonzero(found.trusted())
+    if len(chosen) < 2:  # no interval
+        return None
+    rough, fine = found.subset(chosen), refined.subset(chosen)
+    return {
+        "refined_minus": mean_interval(fine.value - rough.value),
+        "error_bars_hold_refined": coverage(rough, fine),
+    }
 
 
 def second_opinion(vae: Vae, x: Tensor, refined: Estimate) -> dict:

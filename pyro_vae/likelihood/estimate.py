@@ -131,7 +131,11 @@ class Estimate(NamedTuple):
         return Estimate(*columns)
 
     def trusted(self) -> np.ndarray:
-        """Return whether k-hat lets each estimate be trusted at this number of samples, `(B,)`."""
+        """Return whether k-hat lets each estimate be trusted at this number of samples, `(B,)`.
+
+        k-hat is itself estimated. Where most images fail, those that pass have mostly met no large
+        weight by luck, and are too low. So a pass counts where most images pass.
+        """
         return passes(self.khat, self.num_samples)
 
     def summary(self) -> dict[str, float | int | bool | str]:
@@ -233,10 +237,11 @@ def _verdict(trusted: np.ndarray, khat: np.ndarray) -> str:
     wrong = np.flatnonzero(~trusted)
     named = ", ".join(f"{i} (k-hat {khat[i]:.2f})" for i in wrong[:3])
     more = f" and {len(wrong) - 3:,} more" if len(wrong) > 3 else ""
+    few = "; where so few pass, some do by luck and are too low" if trusted.mean() < 0.5 else ""
     return (
         f"{len(trusted) - len(wrong):,} of {len(trusted):,} trusted; not image"
-        f"{'s' * (len(wrong) > 1)} {named}{more}: a lower bound there; draw more samples, or use "
-        "the refined guide"
+        f"{'s' * (len(wrong) > 1)} {named}{more}: a lower bound there{few}; draw more samples, or "
+        "use the refined guide"
     )
 
 

@@ -4,13 +4,14 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from experiments.question_b import enough, typical
-from experiments.question_b.enough import agreement, coverage, z_scores
+from experiments.question_b.enough import agreement, coverage, of_those_that_pass, z_scores
 from experiments.question_b.extremes import extremes
 from experiments.question_b.pixels import lowest_shared
 from experiments.question_b.shared import spearman
-from pyro_vae.likelihood.estimate import Estimate
+from pyro_vae.likelihood.estimate import Estimate, estimate, exact
 from pyro_vae.vae import Vae
 from tests.commands import run_script_on_few
 from tests.few_digits import TEST_IMAGES
@@ -54,6 +55,23 @@ def test_holds_and_agreement_count_in_standard_errors():
     assert found["share_within_2_se"] == 0.75
     assert found["median_abs_in_se"] == pytest.approx((1.8 + 1.94) / 2)
     assert found["mc_se"] == pytest.approx(np.sqrt(4 * 25) / 4)
+
+
+def test_where_all_should_fail_those_that_pass_are_too_low():
+    """Weights e^(0.9 t), t exponential: of Pareto shape 0.9 and mean 10; one in five passes."""
+    rng = torch.Generator().manual_seed(0)
+    log_w = 0.9 * torch.empty(100, 400, dtype=torch.float64).exponential_(generator=rng)
+    truth = exact(np.full(400, np.log(10)))
+    found = of_those_that_pass(log_w, truth)
+    passing = estimate(log_w).trusted()
+    assert 0.1 < passing.mean() < 0.3
+    short = np.log(10) - estimate(log_w).value[passing]
+    assert found["refined_minus"]["images"] == passing.sum()
+    assert found["refined_minus"]["mean"] == pytest.approx(short.mean())
+    assert found["refined_minus"]["ci95"][0] > 0.8
+    assert found["error_bars_hold_refined"] < 0.05
+    few = log_w[:, np.flatnonzero(passing)[:1]]
+    assert of_those_that_pass(few, truth.subset(slice(1))) is None
 
 
 def test_a_mode_that_annealing_alone_has_found_is_named(monkeypatch):
