@@ -16,12 +16,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pyro import poutine
 from pyro.infer import RenyiELBO
+from pyro.infer.autoguide import AutoNormal
 
 from pyro_vae.analysis.comparison import evaluate
 from pyro_vae.analysis.rate_distortion import guide_rate_distortion, model_rate_distortion
 from pyro_vae.analysis.sampling import guide_samples, posterior_mean
 from pyro_vae.errors import InputError
 from pyro_vae.guides.refined import Refined
+from pyro_vae.likelihood import importance
 from pyro_vae.likelihood.annealing import annealed_log_likelihood
 from pyro_vae.likelihood.estimate import estimate, iwae
 from pyro_vae.likelihood.importance import log_joint_in_chunks, log_likelihood, log_weights
@@ -231,6 +233,15 @@ def test_the_global_generator_and_gradients_are_left_alone(problem):
         log_likelihood(problem.model, lambda x: None, x)
     assert torch.is_grad_enabled()
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_guide_of_all_images_draws_as_many_samples_as_are_asked(problem, monkeypatch):
+    """150 images do not fit in a block; 1,000 latents are held at a time: 6, 6, 6 and 2 samples."""
+    monkeypatch.setattr(importance, "DRAWS", 1000)
+    x, guide = problem.data(150), AutoNormal(problem.model)
+    log_w = log_weights(problem.model, guide, x, num_samples=20)
+    assert log_w.shape == (20, 150)
+    assert len(log_w.unique()) == 20 * 150  # each of its own draw
 
 
 # --- against Pyro and against quadrature -----------------------------------------------------
