@@ -65,16 +65,16 @@ def explain(
     }
 
 
-def figure(metrics: dict, count: int = 8) -> Figure:
-    """Draw what the features that explain most of the score explain by themselves.
+def figure(metrics: dict) -> Figure:
+    """Draw what each feature explains of the score by itself.
 
     The reconstruction error is left out: it is the same misfit in another unit.
     """
     alone = {n: v for n, v in metrics["score"]["alone"].items() if n != "reconstruction error"}
-    names = sorted(alone, key=lambda name: alone[name]["share"])[-count:]
+    names = sorted(alone, key=lambda name: alone[name]["share"])
     shares = np.array([alone[name]["share"] for name in names])
     ends = np.array([[alone[name]["low"], alone[name]["high"]] for name in names]).T
-    figure = Figure(figsize=(8, 3.8))
+    figure = Figure(figsize=(8, 4.6))
     figure.set_layout_engine("constrained")
     ax = figure.subplots()
     ax.barh(names, shares, 0.65, color=COLOURS["posterior"])
