@@ -3,7 +3,12 @@
 
 const byId = (id) => document.getElementById(id);
 const content = JSON.parse(byId("data").textContent);
-const bytesOf = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer;
+function bytesOf(text) {
+  const decoded = atob(text);
+  const found = new Uint8Array(decoded.length);
+  for (let i = 0; i < found.length; i++) found[i] = decoded.charCodeAt(i); // by far the fastest way
+  return found.buffer;
+}
 const bytes = bytesOf(content.weights);
 const models = content.models.map((model) => unpack(bytes, model));
 const images = [];
@@ -285,7 +290,7 @@ function buildLegend() {
   const labels = [...new Set(content.labels)].sort((a, b) => a - b);
   byId("legend").replaceChildren(...labels.map((label) => {
     const name = document.createElement("span");
-    name.style.color = colourOf(label);
+    name.style.setProperty("--dot", colourOf(label));
     name.textContent = nameOf(label);
     return name;
   }));
