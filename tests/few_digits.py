@@ -30,7 +30,7 @@ if __name__ == "__main__":
     loading.load_digits = few_digits
     enough.STEPS.update(encoder=20, prior=20)
     published.NUM_SAMPLES = 1000
-    theory.POINTS = 51
+    theory.POINTS = 101
     question_d.TRAINING["epochs"] = 2  # of the script that takes them from there
     del sys.argv[0]
     runpy.run_module(f"experiments.{sys.argv[0]}", run_name="__main__", alter_sys=True)
