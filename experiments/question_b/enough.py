@@ -57,7 +57,8 @@ def more_samples(vae: Vae, x: Tensor, amortised: Estimate) -> tuple[dict, Estima
         progress=f"{CURVE[-1]:,} samples of the guide",
     )
     guide_seconds = time.perf_counter() - start
-    last = estimate(log_w)
+    by_samples = {k: estimate(log_w[:k]) for k in CURVE if k >= 50}
+    last = by_samples[CURVE[-1]]
     start = time.perf_counter()
     refined = refined_log_p(vae, x, "refined log p")
     refined_seconds = time.perf_counter() - start
@@ -66,16 +67,14 @@ def more_samples(vae: Vae, x: Tensor, amortised: Estimate) -> tuple[dict, Estima
             "num_samples": list(CURVE),
             "mean": [float(iwae(log_w, k).mean()) for k in CURVE],
         },
-        "share_trusted": {
-            str(k): float(estimate(log_w[:k]).trusted().mean()) for k in CURVE if k >= 50
-        },
+        "share_trusted": {str(k): float(found.trusted().mean()) for k, found in by_samples.items()},
         "guide_5000": last.summary(),
         "refined": refined.summary() | {"pixels": "grey (surrogate score)"},
         "refined_minus_guide_5000": mean_interval(refined.value - last.value),
         "refined_minus_guide_100": mean_interval(refined.value - amortised.value),
         "error_bars_of_100_hold_refined": coverage(amortised, refined),
         "of_those_that_pass": {
-            str(k): passed for k in PASSED if (passed := of_those_that_pass(log_w[:k], refined))
+            str(k): passed for k in PASSED if (passed := of_those_that_pass(by_samples[k], refined))
         },
         "rank_correlation_100_refined": spearman(amortised.value, refined.value),
         # how much of the variance of the 100-sample scores is due to their own errors
@@ -85,12 +84,11 @@ def more_samples(vae: Vae, x: Tensor, amortised: Estimate) -> tuple[dict, Estima
     return metrics, refined
 
 
-def of_those_that_pass(log_w: Tensor, refined: Estimate) -> dict | None:
-    """Return how far k samples fall short where their k-hat passes; None where fewer than two do.
+def of_those_that_pass(found: Estimate, refined: Estimate) -> dict | None:
+    """Return how far `found` falls short where its k-hat passes; None where fewer than two do.
 
     k-hat is estimated from the same weights. An image passes too where no large weight was met.
     """
-    found = estimate(log_w)
     chosen = np.flatnonzero(found.trusted())
     if len(chosen) < 2:  # no interval
         return None

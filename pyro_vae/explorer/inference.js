@@ -202,10 +202,8 @@ function fitted(fit, logJoint, random, spent) {
       power *= 0.7;
       flat = drawn.map((draw) => power * draw.logW);
     }
-    const top = Math.max(...flat);
-    const w = flat.map((l) => Math.exp(l - top));
-    const total = w.reduce((sum, v) => sum + v, 0);
-    const mean = (of) => drawn.reduce((sum, draw, k) => sum + (w[k] * of(draw.z)) / total, 0);
+    const w = shares(flat);
+    const mean = (of) => drawn.reduce((sum, draw, k) => sum + w[k] * of(draw.z), 0);
     const loc = Float64Array.from(fit.loc, (_, i) => mean((z) => z[i]));
     // correlations are drawn towards zero by as much as few weights leave them uncertain
     const kept = effectiveSamples(flat) / (d + effectiveSamples(flat));

@@ -24,7 +24,8 @@ function nameOfImage(i) {
   const label = nameOf(labelOf(i));
   return `image ${i + 1}${label && `: ${label}`}`;
 }
-const chosen = { model: models[0], image: images.length ? 0 : -1, pixels: new Float32Array(784), y: 0,
+const chosen = { model: models[0], image: Math.floor(images.length / 2) || images.length - 1,
+  pixels: new Float32Array(784), y: 0,
   q: null, z: null, e: null, across: 0, up: 1, seed: 1, version: 0 }; // counts what was chosen
 const x = () => (chosen.image >= 0 ? images[chosen.image] : chosen.pixels);
 const isBlank = (pixels) => pixels.every((v) => v === 0);
@@ -164,18 +165,23 @@ function choose(i, unfinished = false) {
   chosen.image = i;
   chosen.version += 1;
   if (!unfinished) takeLabel();
-  const buttons = [...byId("strip").children];
-  buttons.forEach((button, place) => {
-    const isChosen = place === (i < 0 ? images.length : i);
-    button.setAttribute("aria-pressed", String(isChosen));
-    button.tabIndex = isChosen ? 0 : -1;
-  });
+  markChosen();
   if (i < 0) {
-    buttons.at(-1).hidden = false;
-    paint(buttons.at(-1).firstChild, chosen.pixels);
+    const yours = byId("strip").lastChild;
+    yours.hidden = false;
+    paint(yours.firstChild, chosen.pixels);
   }
   backToMean();
   showView();
+}
+
+function markChosen() {
+  const { image } = chosen;
+  [...byId("strip").children].forEach((button, place) => {
+    const isChosen = place === (image < 0 ? images.length : image);
+    button.setAttribute("aria-pressed", String(isChosen));
+    button.tabIndex = isChosen ? 0 : -1;
+  });
 }
 
 /** Go to the style e, and so to z = T_y(e): where the prior is N(0, I) that is the same. */
@@ -441,7 +447,6 @@ function showStyle() {
     + "the label y. Each slider moves one coordinate of e. Beside it: what that does to the digit of the chosen image.");
   sliders(byId("styleSliders"), showDigits);
   showDigits();
-  text("draws", DRAWS);
   const { p, halves } = oddsOfLabels();
   plotBars(byId("bars"), p, halves, model.classes.map((_, label) => nameOf(label)));
 }
@@ -557,5 +562,7 @@ const pad = byId("pad").getContext("2d", { willReadFrequently: true });
 pad.fillRect(0, 0, 280, 280);
 buildStrip();
 buildLegend();
+text("draws", DRAWS);
+text("mostCost", MOST_COST);
+markChosen();
 useModel(0);
-if (images.length) choose(Math.floor(images.length / 2));

@@ -62,7 +62,7 @@ def test_where_all_should_fail_those_that_pass_are_too_low():
     rng = torch.Generator().manual_seed(0)
     log_w = 0.9 * torch.empty(100, 400, dtype=torch.float64).exponential_(generator=rng)
     truth = exact(np.full(400, np.log(10)))
-    found = of_those_that_pass(log_w, truth)
+    found = of_those_that_pass(estimate(log_w), truth)
     passing = estimate(log_w).trusted()
     assert 0.1 < passing.mean() < 0.3
     short = np.log(10) - estimate(log_w).value[passing]
@@ -71,7 +71,7 @@ def test_where_all_should_fail_those_that_pass_are_too_low():
     assert found["refined_minus"]["ci95"][0] > 0.8
     assert found["error_bars_hold_refined"] < 0.05
     few = log_w[:, np.flatnonzero(passing)[:1]]
-    assert of_those_that_pass(few, truth.subset(slice(1))) is None
+    assert of_those_that_pass(estimate(few), truth.subset(slice(1))) is None
 
 
 def test_a_mode_that_annealing_alone_has_found_is_named(monkeypatch):
