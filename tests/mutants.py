@@ -4,9 +4,9 @@
 
 cosmic-ray plants the faults: another operator, another number, a condition turned round. Of each
 module N are drawn at random, the same ones every time. The module's own tests are run on each, and
-those of tests/test_bad_input.py that call its functions. All faults would take a day. It works in a
-copy, build/mutants, and goes on where it was stopped. Whoever survives is printed: give it a test,
-or say why the program is the same with it.
+those of bad input and of progress bars that call its functions. All faults would take a day. It
+works in a copy, build/mutants, and goes on where it was stopped. Whoever survives is printed: give
+it a test, or say why the program is the same with it.
 """
 
 import argparse
@@ -20,7 +20,8 @@ from cosmic_ray.work_db import use_db
 from cosmic_ray.work_item import MutationSpec, TestOutcome, WorkerOutcome, WorkResult
 
 ROOT = Path(__file__).parents[1]
-BAD_INPUT = "tests/test_bad_input.py"  # its cases are named after the functions that they call
+# Their cases are named after the functions that they call.
+BY_NAME = "tests/test_bad_input.py tests/test_progress.py"
 COPY = ROOT / "build" / "mutants"
 SEED = 29
 # Each module, and the tests that must notice a fault in it.
@@ -47,7 +48,7 @@ CONFIG = """[cosmic-ray]
 module-path = "{module}"
 timeout = 300.0
 excluded-modules = []
-test-command = "{python} -m pytest -x -q -p no:cacheprovider {tests} {bad_input} -k '{names}'"
+test-command = "{python} -m pytest -x -q -p no:cacheprovider {tests} {by_name} -k '{names}'"
 [cosmic-ray.distributor]
 name = "local"
 """
@@ -58,7 +59,7 @@ def survivors(module: str, each: int) -> tuple[int, list[str]]:
     name = module.replace("/", "_").removesuffix(".py")
     config, session = COPY / f"{name}.toml", COPY / f"{name}.sqlite"
     if not session.exists():
-        tests = {"tests": TESTS[module], "bad_input": BAD_INPUT, "names": _names(module)}
+        tests = {"tests": TESTS[module], "by_name": BY_NAME, "names": _names(module)}
         config.write_text(CONFIG.format(module=module, python=sys.executable, **tests))
         subprocess.run(["cosmic-ray", "init", config.name, session.name], cwd=COPY, check=True)
         with use_db(session) as found:

@@ -17,7 +17,7 @@ from pyro_vae.analysis.comparison import compare
 from pyro_vae.analysis.completion import complete
 from pyro_vae.data.conversion import as_images
 from pyro_vae.guides.refined import Refined
-from pyro_vae.likelihood.annealing import annealed_log_likelihood
+from pyro_vae.likelihood.annealing import annealed_log_likelihood, bidirectional_bounds
 from pyro_vae.likelihood.importance import log_likelihood, log_weights
 from pyro_vae.likelihood.unlabelled import unlabelled_log_likelihood
 from pyro_vae.problems import LinearGaussian
@@ -63,11 +63,18 @@ SCORED = {
     "log_likelihood": lambda folder, **o: log_likelihood(MODEL, GUIDE, X, **QUICK, **o),
     "log_weights": lambda folder, **o: log_weights(MODEL, GUIDE, X, **QUICK, **o),
     "Vae": lambda folder, **o: Vae(MODEL, GUIDE).log_likelihood(X, **QUICK, **o),
-    "unlabelled": lambda folder, **o: unlabelled_log_likelihood(
+    "unlabelled_log_likelihood": lambda folder, **o: unlabelled_log_likelihood(
         labelled, labelled_guide, X, labels=torch.arange(3), **QUICK, **o
     ),
-    "annealed": lambda folder, **o: annealed_log_likelihood(MODEL, GUIDE, X, num_steps=2, **o),
-    "sharded": lambda folder, **o: sharded_log_likelihood(folder, MODEL, GUIDE, X, **QUICK, **o),
+    "annealed_log_likelihood": lambda folder, **o: annealed_log_likelihood(
+        MODEL, GUIDE, X, num_steps=2, **o
+    ),
+    "bidirectional_bounds": lambda folder, **o: bidirectional_bounds(
+        MODEL, GUIDE, X, num_steps=2, **o
+    ),
+    "sharded_log_likelihood": lambda folder, **o: sharded_log_likelihood(
+        folder, MODEL, GUIDE, X, **QUICK, **o
+    ),
     "complete": lambda folder, **o: complete(
         MODEL, SMALL, X[:2], torch.arange(5) > 1, num_samples=9, **o
     ),
