@@ -39,7 +39,7 @@ TESTS = {
     "pyro_vae/likelihood/traces.py": "tests/likelihood/test_traces.py",
     "pyro_vae/likelihood/unlabelled.py": "tests/likelihood/test_unlabelled.py",
     "pyro_vae/guides/refined.py": "tests/guides/test_refined.py",
-    "pyro_vae/guides/posterior.py": "tests/guides/test_refined.py",
+    "pyro_vae/guides/posterior.py": "tests/guides/test_posterior.py tests/guides/test_refined.py",
     "pyro_vae/guides/gauss_newton.py": "tests/guides/test_gauss_newton.py",
     "pyro_vae/analysis/calibration.py": "tests/analysis/test_calibration.py",
     "pyro_vae/analysis/comparison.py": "tests/analysis/test_comparison.py",
