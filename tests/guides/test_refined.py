@@ -14,9 +14,11 @@ from pyro import poutine
 from pyro.infer.autoguide import AutoNormal
 
 from pyro_vae.errors import InputError
+from pyro_vae.guides import refined
 from pyro_vae.guides.adaptive import Round, _refit
 from pyro_vae.guides.laplace import curvature, laplace, newton_ascent
 from pyro_vae.guides.refined import Refined
+from pyro_vae.guides.starts import starts
 from pyro_vae.guides.student import T_COMPONENTS, StudentMixture
 from pyro_vae.likelihood.importance import log_joint_in_chunks, log_likelihood
 from pyro_vae.likelihood.quadrature import integrate_plane
@@ -197,14 +199,25 @@ def test_it_is_a_guide_like_any_other(problem):
         assert torch.equal(x, data[y])  # an image keeps its label
         problem.model(x)
 
-    refined = Refined(model, lambda x, y: problem.wide_guide(x), samples_per_round=(50,))
+    guide = Refined(model, lambda x, y: problem.wide_guide(x), samples_per_round=(50,))
     x = data
-    trace = poutine.trace(refined).get_trace(x, labels)
+    trace = poutine.trace(guide).get_trace(x, labels)
     assert [name for name in trace.nodes if name[0] != "_"] == ["data", "z"]
     options = {"num_samples": 50}
-    whole = log_likelihood(model, refined, x, labels, **options).value
-    cut = log_likelihood(model, refined, x, labels, chunk_size=70, **options).value
+    whole = log_likelihood(model, guide, x, labels, **options).value
+    cut = log_likelihood(model, guide, x, labels, chunk_size=70, **options).value
     np.testing.assert_allclose(cut, whole, atol=1e-10)
+
+
+@pytest.mark.parametrize(("latents", "expected"), [(2, 10), (6, 3), (30, 1)])
+def test_fewer_modes_are_sought_in_more_dimensions(latents, expected, monkeypatch):
+    sought = []
+    monkeypatch.setattr(
+        refined, "starts", lambda p, mean, count: sought.append(count) or starts(p, mean, count)
+    )
+    linear = LinearGaussian(latent_dim=latents)
+    Refined(linear.model, linear.wide_guide, samples_per_round=(50,))(linear.data(2))
+    assert sought == [expected]
 
 
 def test_a_guide_without_a_mean_can_start_it(problem):
