@@ -18,6 +18,7 @@ from pyro_vae.guides import refined
 from pyro_vae.guides.adaptive import Round, _refit
 from pyro_vae.guides.laplace import curvature, laplace, newton_ascent
 from pyro_vae.guides.refined import Refined
+from pyro_vae.guides.score_matching import score_matching
 from pyro_vae.guides.starts import starts
 from pyro_vae.guides.student import T_COMPONENTS, StudentMixture
 from pyro_vae.likelihood.importance import log_joint_in_chunks, log_likelihood
@@ -209,15 +210,21 @@ def test_it_is_a_guide_like_any_other(problem):
     np.testing.assert_allclose(cut, whole, atol=1e-10)
 
 
-@pytest.mark.parametrize(("latents", "expected"), [(2, 10), (6, 3), (30, 1)])
-def test_fewer_modes_are_sought_in_more_dimensions(latents, expected, monkeypatch):
-    sought = []
-    monkeypatch.setattr(
-        refined, "starts", lambda p, mean, count: sought.append(count) or starts(p, mean, count)
-    )
+@pytest.mark.parametrize(("latents", "modes", "by_gradients"), [(2, 10, 0), (10, 2, 0), (11, 1, 1)])
+def test_more_dimensions_get_fewer_starts_and_gradients(latents, modes, by_gradients, monkeypatch):
+    called = []
+
+    def counted(function):
+        monkeypatch.setattr(
+            refined, function.__name__, lambda *args: called.append(args) or function(*args)
+        )
+
+    counted(starts)
+    counted(score_matching)
     linear = LinearGaussian(latent_dim=latents)
     Refined(linear.model, linear.wide_guide, samples_per_round=(50,))(linear.data(2))
-    assert sought == [expected]
+    (_, _, sought), *others = called
+    assert (sought, len(others)) == (modes, by_gradients)
 
 
 def test_a_guide_without_a_mean_can_start_it(problem):

@@ -52,6 +52,8 @@ def test_a_posterior_at_the_edge_of_the_grid_is_refused_and_a_wide_one_is_not():
     x = problem.data(3)
     plane = integrate_plane(problem.model, x)
     torch.testing.assert_close(plane.log_evidence, problem.log_likelihood(x), atol=1e-6, rtol=0)
+    assert (plane.z.amin(0) <= -6).all()
+    assert (plane.z.amax(0) >= 6).all()
     far = torch.cat([x, x[:1] + 1000])
     for model, rows, options in ((problem.model, far, {}), (problem.model, x, {"half_width": 3.0})):
         with pytest.raises(
