@@ -172,7 +172,7 @@ def start_apart(vae: Vae) -> None:
 
 
 def figure(data: Dataset, metrics: dict, sets: dict[str, Tensor]) -> Figure:
-    """Show a style over ten classes from each design of `sets`, and two measures as numbers."""
+    """Show a style over ten classes from each design of `sets`, and three measures as numbers."""
     columns = max(len(images) for images in sets.values())
     figure = Figure(figsize=(0.95 * columns + 3.2, 1.3 * len(sets) + 0.7))
     figure.set_layout_engine("constrained")
@@ -180,10 +180,11 @@ def figure(data: Dataset, metrics: dict, sets: dict[str, Tensor]) -> Figure:
     for axes, (name, images) in zip(grid, sets.items(), strict=True):
         for label, (ax, image) in enumerate(zip(axes, images, strict=True)):
             show_image(ax, image, title_of(data, label) if axes is grid[0] else "")
-        read, told = (metrics[name][m]["mean"] for m in ("generated", "style_read"))
+        read, told, slant = (metrics[name][m]["mean"] for m in ("generated", "style_read", "slant"))
         axes[0].set_ylabel(
-            f"{name}\nread as y: {read:.0%}\ny read from style: {told:.0%}",
+            f"{name}\nread as y: {read:.0%}\ny read from style: {told:.0%}\n"
+            f"slant shared: {slant:.2f}",
             rotation=0, ha="right", va="center", labelpad=8,
         )  # fmt: skip
-    figure.suptitle(f"One style of {len(sets)} designs, {metrics['epochs']} epochs each")
+    figure.suptitle(f"Which designs keep y, and share a style? {metrics['epochs']} epochs each")
     return figure
