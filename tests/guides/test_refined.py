@@ -117,6 +117,14 @@ def test_climbing_never_goes_down():
     assert (rugged(newton_ascent(rugged, start, 5)) >= rugged(start)).all()
 
 
+@pytest.mark.parametrize("length", [1.0, 0.5, 0.2, 0.05])
+def test_each_length_of_a_step_is_tried(length):
+    """Newton's step for -|z|^p leads from 1 to 1 - 1 / (p - 1): the length p - 1 is right."""
+    start = torch.ones(1, 1, 1).double()
+    mode = newton_ascent(lambda z: -z.abs().pow(1 + length).sum(-1), start, 1)
+    torch.testing.assert_close(mode, torch.zeros_like(mode), atol=1e-9, rtol=0)
+
+
 def test_refined_guide_on_a_gaussian_posterior(problem):
     """From the prior as the guide: near-constant weights, and no bias on the likelihood scale."""
     x = problem.data(1).expand(400, -1)
