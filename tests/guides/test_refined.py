@@ -97,7 +97,7 @@ def test_a_modes_weight_is_its_mass():
 
 
 def test_no_component_falls_below_a_hundredth():
-    """All weight lies at the first component; one that is switched off stays off."""
+    """All weight lies at the first component; one that is switched off stays off, as it was."""
     loc = torch.tensor([[[0.0], [30.0], [60.0]]]).double()
     off = torch.tensor([[0.5, 0.5, 0.0]]).double().log()
     before = StudentMixture(loc, torch.ones(1, 3, 1, 1).double(), off, torch.zeros(0))
@@ -107,6 +107,8 @@ def test_no_component_falls_below_a_hundredth():
     torch.testing.assert_close(
         after.log_mixture_weights.exp(), torch.tensor([[1, 0.01, 0]]).double() / 1.01
     )
+    torch.testing.assert_close(after.loc[:, 2], before.loc[:, 2])
+    torch.testing.assert_close(after.scale_tril[:, 2], before.scale_tril[:, 2])
 
 
 def test_climbing_never_goes_down():
