@@ -4,7 +4,14 @@ import pyro.distributions as dist
 import torch
 
 from pyro_vae.guides.adaptive import adaptive_importance_sampling
-from pyro_vae.guides.score_matching import _normal_pairs, score_matching
+from pyro_vae.guides.score_matching import (
+    STEP,
+    Gaussians,
+    _moved,
+    _normal_pairs,
+    _regression,
+    score_matching,
+)
 from pyro_vae.guides.student import StudentMixture
 from pyro_vae.problems import LinearGaussian
 from tests.shared import started
@@ -28,6 +35,27 @@ def test_the_fit_comes_close_to_a_gaussian_posterior():
         before, after = (divergence(problem, x, q, c) for q in (proposal, fitted))
         assert (before > 0.5).all()
         assert (after < 0.05 * before).all()
+
+
+def test_the_fit_of_an_image_does_not_depend_on_the_others():
+    torch.manual_seed(0)
+    white, score, value = (torch.randn(*s).double() for s in ((24, 3, 4), (24, 3, 4), (24, 3)))
+    q = Gaussians(torch.randn(3, 4).double(), torch.eye(4).double().expand(3, 4, 4))
+    whole = _moved(q, white, value, score)
+    alone = _moved(Gaussians(*(part[:1] for part in q)), white[:, :1], value[:, :1], score[:, :1])
+    for found, expected in zip(alone, whole, strict=True):
+        torch.testing.assert_close(found, expected[:1])
+
+
+def test_a_location_moves_two_standard_deviations_at_most():
+    """Towards the mode m of a unit Gaussian, which the ridge shortens by less than a half."""
+    torch.manual_seed(0)
+    white = _normal_pairs(2, 2, 5).double()
+    m = torch.tensor([[0, 1.0, 0, 0, 0], [30, 0, 0, 40, 0]]).double()
+    shift, _ = _regression(white, m - white, torch.ones(len(white), 2).double())
+    assert STEP == 2
+    torch.testing.assert_close(shift[1], STEP * m[1] / 50, atol=0.2, rtol=0)
+    assert 0.5 < shift[0, 1] < 1
 
 
 class Rippled:

@@ -89,6 +89,22 @@ def test_pixels_that_see_the_image_share_none(monkeypatch, count):
     assert calls
 
 
+@pytest.mark.parametrize("pixels", [lambda x: x[:, :1], lambda x: torch.cat([x, x], -1)])
+def test_models_of_other_pixels_than_the_images_share_none(monkeypatch, pixels):
+    """Of some of them, or of each of them twice."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(1), 1.0).to_event(1))
+            loc = z.abs().expand(*z.shape[:-1], pixels(x).shape[1])
+            pyro.sample("x", dist.Normal(loc, 0.1).to_event(1), obs=pixels(x))
+
+    calls = counted(monkeypatch)
+    x = torch.rand(20, 3)
+    assert starts(posterior_of(model, x), x[:, :1], 3).shape == (3, 20, 1)
+    assert calls
+
+
 def test_a_distribution_of_no_known_family_shares_none(monkeypatch):
     calls = counted(monkeypatch)
     vae = Vae.build(2, architecture="dense", precision="float32")
