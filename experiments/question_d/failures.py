@@ -29,6 +29,7 @@ from pyro_vae.guides.gaussian import MeanField
 from pyro_vae.networks.labels import LabelLinear
 from pyro_vae.storage.files import check_folder
 from pyro_vae.training.fit import fit
+from pyro_vae.training.stopping import TrainingError
 from pyro_vae.vae import BUILD, Vae
 
 MEASURES = ("generated", "style_read", "bayes", "slant", "stroke width", "elbo")
@@ -83,9 +84,9 @@ def measure(
 ) -> tuple[dict, dict[str, Tensor]]:
     """Train each design `failure_seeds` times for `failure_epochs`, otherwise as `config` says.
 
-    Returns the mean and spread of each measure over the trainings; and a style on ten classes from
-    the first training of each design of SHOWN, `(10, 1, 28, 28)`. Each training is kept in
-    `folder`/failures.
+    Returns the mean and spread of each measure over the trainings, and how many `diverged`, which
+    have no measures; and a style on ten classes from the first training of each design of SHOWN,
+    `(10, 1, 28, 28)`. Each training is kept in `folder`/failures.
     """
     folder = folder / "failures"
     check_folder(folder)
@@ -103,8 +104,12 @@ def measure(
     def once(name: str, design: Design, seed: int, state_path: Path) -> Kept:
         print(f"{name}, training {seed}: {options['epochs']} epochs")
         state = {"state_path": state_path, "resume": args.resume}
-        vae = trained(design, data, device, seed=seed, **state, **options)
-        found = measured(vae, data, classifier, settings["count"], name)
+        try:
+            vae = trained(design, data, device, seed=seed, **state, **options)
+            found = measured(vae, data, classifier, settings["count"], name)
+        except TrainingError:
+            print(f"{name}, training {seed}: diverged, and is left out")
+            found = {key: torch.full(shape, -torch.inf) for key, shape in shapes.items()}
         state_path.unlink(missing_ok=True)
         return found
 
@@ -115,10 +120,12 @@ def measure(
             key = f"{number}_{seed}"
             state_path = folder / f"{key}.state.training.pt"
             found = kept(key, partial(once, name, design, seed, state_path), shapes)
-            trainings.append(dict(zip(MEASURES, found["measures"].tolist(), strict=True)))
-            if seed == 0 and name in SHOWN:
-                sets[name] = found["images"]
-        metrics[name] = over_seeds(trainings)
+            if found["measures"].isfinite().all():
+                trainings.append(dict(zip(MEASURES, found["measures"].tolist(), strict=True)))
+                if name in SHOWN:
+                    sets.setdefault(name, found["images"])
+        metrics[name] = over_seeds(trainings) if trainings else {}
+        metrics[name]["diverged"] = args.failure_seeds - len(trainings)
     return {"epochs": args.failure_epochs, **metrics}, sets
 
 

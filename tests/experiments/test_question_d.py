@@ -1,5 +1,6 @@
 """Question (d): its small functions by hand, and the whole script on the digits."""
 
+import argparse
 import json
 
 import numpy as np
@@ -23,12 +24,26 @@ from pyro_vae.guides.prior import PriorGuide
 from pyro_vae.likelihood.importance import log_likelihood
 from pyro_vae.likelihood.intervals import mean_interval
 from pyro_vae.training.fit import fit
+from pyro_vae.training.stopping import TrainingError
 from pyro_vae.vae import Vae
 from tests.autoencoders import build_vae, load_vae, save_vae
 from tests.commands import run_script_on_few
 from tests.few_digits import TEST_IMAGES
 
 pytestmark = pytest.mark.timeout(600)  # the script takes minutes
+
+CONFIG = {
+    "latent_dim": 3,
+    "architecture": "per_label",
+    "num_classes": 10,
+    "guide": "mean_field",
+    "prior": "learned",
+    "precision": "float32",
+    "batch_size": 100,
+    "learning_rate": 4e-3,
+    "schedule": "one_cycle",
+    "batch_parts": 1,
+}
 
 
 def test_every_latent_meets_every_class():
@@ -73,6 +88,33 @@ def test_layers_that_start_apart_have_other_weights_for_each_label():
     failures.start_apart(vae)
     assert all((weight[:, 0] != weight[:, label]).all() for label in range(1, 10))
     assert weight.std().item() == pytest.approx(3**-0.5 / 3**0.5, abs=0.02)  # uniform, as Linear's
+
+
+def test_a_training_that_diverges_is_counted_and_left_out(digits, tmp_path, monkeypatch):
+    """Of the second design the first training diverges, of the last all do."""
+    names = [*failures.designs(CONFIG)]
+
+    def trained(design, *args, seed, **options):
+        at = [*failures.designs(CONFIG).values()].index(design)
+        if at == 6 or (at, seed) == (1, 0):
+            raise TrainingError("a distribution got parameters that are NaN")
+        return at + seed
+
+    def measured(value, *args):
+        return {
+            "measures": torch.full((len(failures.MEASURES),), float(value)),
+            "images": torch.zeros(10, 1, 28, 28),
+        }
+
+    monkeypatch.setattr(failures, "trained", trained)
+    monkeypatch.setattr(failures, "measured", measured)
+    args = argparse.Namespace(failure_epochs=1, failure_seeds=3, images=20, resume=False)
+    for args.resume in (False, True):
+        found, shown = failures.measure(digits, None, CONFIG, args, tmp_path, torch.device("cpu"))
+        assert [found[name]["diverged"] for name in names] == [0, 1, 0, 0, 0, 0, 3]
+        assert found[names[1]]["elbo"]["seeds"] == [2, 3]
+        assert found[names[6]].keys() == {"diverged"}
+        assert shown.keys() == {*failures.SHOWN} - {names[6]}
 
 
 def test_a_guide_that_says_nothing_has_no_active_unit(digits):
