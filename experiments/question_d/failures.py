@@ -120,7 +120,7 @@ def measure(
             key = f"{number}_{seed}"
             state_path = folder / f"{key}.state.training.pt"
             found = kept(key, partial(once, name, design, seed, state_path), shapes)
-            if found["measures"].isfinite().all():
+            if not found["measures"].isneginf().all():  # a correlation may be NaN
                 trainings.append(dict(zip(MEASURES, found["measures"].tolist(), strict=True)))
                 if name in SHOWN:
                     sets.setdefault(name, found["images"])

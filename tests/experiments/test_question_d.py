@@ -91,7 +91,10 @@ def test_layers_that_start_apart_have_other_weights_for_each_label():
 
 
 def test_a_training_that_diverges_is_counted_and_left_out(digits, tmp_path, monkeypatch):
-    """Of the second design the first training diverges, of the last all do."""
+    """Of the second design the first training diverges, of the last all do.
+
+    One without a correlation, where a feature is the same in all images, is counted with the rest.
+    """
     names = [*failures.designs(CONFIG)]
 
     def trained(design, *args, seed, **options):
@@ -115,6 +118,10 @@ def test_a_training_that_diverges_is_counted_and_left_out(digits, tmp_path, monk
         assert found[names[1]]["elbo"]["seeds"] == [2, 3]
         assert found[names[6]].keys() == {"diverged"}
         assert shown.keys() == {*failures.SHOWN} - {names[6]}
+    args.resume, constant = False, {"measures": torch.tensor([1, 1, 1, 1, torch.nan, 1])}
+    monkeypatch.setattr(failures, "measured", lambda *found: measured(*found) | constant)
+    found, _ = failures.measure(digits, None, CONFIG, args, tmp_path, torch.device("cpu"))
+    assert [found[name]["diverged"] for name in names] == [0, 1, 0, 0, 0, 0, 3]
 
 
 def test_a_guide_that_says_nothing_has_no_active_unit(digits):
