@@ -4,6 +4,7 @@ Statistical tolerances are 5 standard errors: each comparison fails for one seed
 """
 
 import math
+from unittest.mock import Mock
 
 import numpy as np
 import pyro
@@ -14,7 +15,7 @@ from pyro import poutine
 from pyro.infer.autoguide import AutoNormal
 
 from pyro_vae.errors import InputError
-from pyro_vae.guides import refined
+from pyro_vae.guides import refined as refined_module
 from pyro_vae.guides.adaptive import Round, _refit
 from pyro_vae.guides.laplace import curvature, laplace, newton_ascent
 from pyro_vae.guides.refined import Refined
@@ -210,31 +211,25 @@ def test_it_is_a_guide_like_any_other(problem):
         assert torch.equal(x, data[y])  # an image keeps its label
         problem.model(x)
 
-    guide = Refined(model, lambda x, y: problem.wide_guide(x), samples_per_round=(50,))
+    refined = Refined(model, lambda x, y: problem.wide_guide(x), samples_per_round=(50,))
     x = data
-    trace = poutine.trace(guide).get_trace(x, labels)
+    trace = poutine.trace(refined).get_trace(x, labels)
     assert [name for name in trace.nodes if name[0] != "_"] == ["data", "z"]
     options = {"num_samples": 50}
-    whole = log_likelihood(model, guide, x, labels, **options).value
-    cut = log_likelihood(model, guide, x, labels, chunk_size=70, **options).value
+    whole = log_likelihood(model, refined, x, labels, **options).value
+    cut = log_likelihood(model, refined, x, labels, chunk_size=70, **options).value
     np.testing.assert_allclose(cut, whole, atol=1e-10)
 
 
 @pytest.mark.parametrize(("latents", "modes", "by_gradients"), [(2, 10, 0), (10, 2, 0), (11, 1, 1)])
 def test_more_dimensions_get_fewer_starts_and_gradients(latents, modes, by_gradients, monkeypatch):
-    called = []
-
-    def counted(function):
-        monkeypatch.setattr(
-            refined, function.__name__, lambda *args: called.append(args) or function(*args)
-        )
-
-    counted(starts)
-    counted(score_matching)
+    sought, matched = Mock(wraps=starts), Mock(wraps=score_matching)
+    monkeypatch.setattr(refined_module, "starts", sought)
+    monkeypatch.setattr(refined_module, "score_matching", matched)
     linear = LinearGaussian(latent_dim=latents)
     Refined(linear.model, linear.wide_guide, samples_per_round=(50,))(linear.data(2))
-    (_, _, sought), *others = called
-    assert (sought, len(others)) == (modes, by_gradients)
+    assert [call.args[2] for call in sought.call_args_list] == [modes]
+    assert matched.call_count == by_gradients
 
 
 def test_a_guide_without_a_mean_can_start_it(problem):
